@@ -1,0 +1,78 @@
+"""The command line: a table of names and functions, one short file a command.
+
+Nothing here imports torch until a command runs, so that `--help` answers at once. Every error that
+camixersr raises on purpose becomes one line on stderr and an exit code: 2 for a wrong option, 3 for
+a file that cannot be read or written, 1 for the rest, 130 for Ctrl-C.
+"""
+
+import contextlib
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import NoReturn
+
+from cyclopts import App
+from cyclopts.exceptions import CycloptsError
+
+from camixersr import __version__
+from camixersr.cli import models, train, upscale
+from camixersr.errors import CamixerError
+
+__all__ = ["app", "main"]
+
+app = App(
+    name="camixersr",
+    help="Content-aware image super-resolution: only details get attention.",
+    version=__version__,
+    help_epilogue="Add --debug to any command to see the full traceback of an error.",
+)
+app.command(upscale.upscale)
+app.command(models.app)
+app.command(train.train)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    print(f"camixersr: {' '.join(message.split())}", file=sys.stderr)
+    raise SystemExit(code)
+
+
+def _one_line(message: str | Warning, *_: object, **__: object) -> None:
+    """Show a warning as one line, without the code that raised it."""
+    print(f"camixersr: warning: {message}", file=sys.stderr)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line, and end the process with its exit code.
+
+    Args:
+        arguments: instead of the process's own.
+    """
+    tokens = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in tokens
+    tokens = [token for token in tokens if token != "--debug"]
+    if not debug:
+        warnings.showwarning = _one_line
+    try:
+        result = app(
+            tokens, exit_on_error=False, print_error=False, result_action="return_value"
+        )
+    except CycloptsError as error:
+        if debug:
+            raise
+        _fail(f"{error} (see `camixersr --help`)", 2)
+    except CamixerError as error:
+        if debug:
+            raise
+        _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _fail("interrupted; nothing was left half-written", 130)
+    except BrokenPipeError:  # the reader of our output has gone
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
+    except MemoryError:
+        if debug:
+            raise
+        _fail("out of memory; choose a smaller --tile", 1)
+    raise SystemExit(result if isinstance(result, int) else 0)

@@ -1,0 +1,129 @@
+"""`camixersr models`: which models there are, what they are, and how to get more."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from camixersr.errors import UsageError
+
+__all__ = ["app"]
+
+app = App(name="models", help="List, show, fetch and convert models.")
+
+
+@app.command(name="list")
+def list_models() -> None:
+    """List the models that are embedded and those that can be fetched."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from camixersr.catalogue import OFFICIAL, cached_path, embedded
+
+    table = Table("name", "where", "what", box=None, pad_edge=False)
+    for name, file in embedded().items():
+        table.add_row(name, "embedded", f"ours, {file.stat().st_size / 1e6:.1f} MB")
+    for name, official in OFFICIAL.items():
+        there = "fetched" if cached_path(name).is_file() else "models pull"
+        table.add_row(name, there, official.about)
+    console = Console()
+    # a pipe has no width to fit into, and must not lose text
+    console.print(table, soft_wrap=not console.is_terminal)
+
+
+@app.command
+def show(model: str, /, *, json_: Annotated[bool, Parameter(name="--json", negative=())] = False) -> None:
+    """Show what a model is, where it comes from and what it scores.
+
+    Parameters
+    ----------
+    model
+        Name or file.
+    json_
+        Print JSON instead of text.
+    """
+    from dataclasses import asdict
+
+    from camixersr.catalogue import find
+
+    loaded = find(model)
+    facts = {
+        "name": loaded.name,
+        "architecture": type(loaded.network).__name__,
+        "config": asdict(loaded.config),
+        "parameters": loaded.parameters,
+        "routing": "calibrated thresholds" if loaded.calibration else "top share of every image",
+        "provenance": dict(loaded.provenance),
+        "scores": dict(loaded.scores),
+        "sha256": loaded.sha256,
+    }
+    if json_:
+        print(json.dumps(facts, indent=2))
+        return
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            print(f"{key}:")
+            for name, item in value.items():
+                print(f"  {name}: {item}")
+        else:
+            print(f"{key}: {value}")
+
+
+@app.command
+def pull(model: str, /) -> None:
+    """Fetch an official checkpoint from the authors' repository, verify it and keep it.
+
+    Parameters
+    ----------
+    model
+        Name of an official model; `camixersr models list` shows them.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from camixersr import catalogue
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(model, total=None)
+        path = catalogue.pull(
+            model,
+            progress=lambda done, total: bar.update(task, completed=done, total=total or None),
+        )
+    print(f"{model}: {path}")
+
+
+@app.command
+def convert(
+    source: Path, target: Path, /, *, overwrite: Annotated[bool, Parameter(negative=())] = False
+) -> None:
+    """Convert an authors' checkpoint (.pth) to a file of weights of ours (.safetensors).
+
+    Parameters
+    ----------
+    source
+        The checkpoint.
+    target
+        The file to write.
+    overwrite
+        Replace the target if it exists.
+    """
+    from dataclasses import replace
+
+    from camixersr.errors import OutputError
+    from camixersr.weights import load_file, save
+
+    if target.suffix != ".safetensors":
+        raise UsageError(f"expected a target ending in .safetensors, got {target}")
+    if target.is_file() and not overwrite:
+        raise OutputError(f"{target}: exists already; add --overwrite to replace it")
+    model = load_file(source)
+    save(target, replace(model, name=target.stem))
+    config = model.config
+    print(
+        f"{target}: {model.parameters} parameters, C = {config.channels}, x{config.scale}",
+        file=sys.stdout,
+    )

@@ -1,0 +1,261 @@
+"""`camixersr upscale`: pictures in, enlarged pictures out."""
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from camixersr import __version__
+from camixersr.errors import CamixerError, InputError, OutputError, UsageError
+
+if TYPE_CHECKING:
+    from camixersr.inference.upscaler import Enlarged, Upscaler
+
+__all__ = ["upscale"]
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One picture and where its results go."""
+
+    source: Path
+    target: Path
+    route_map: Path | None
+
+
+def upscale(
+    inputs: Annotated[list[Path], Parameter(name="INPUT", negative=())],
+    /,
+    *,
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    scale: int | None = None,
+    model: str | None = None,
+    attention_ratio: float = 0.5,
+    tile: str = "auto",
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
+    route_map: Path | None = None,
+    json_: Annotated[Path | None, Parameter(name="--json")] = None,
+    overwrite: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """Enlarge pictures.
+
+    Parameters
+    ----------
+    inputs
+        Pictures: PNG, JPEG, WebP, TIFF, AVIF, GIF.
+    output
+        File to write, or a folder for several inputs. By default NAME_x4 beside each input.
+    scale
+        How many times as high and wide: 2, 3 or 4, as far as there are models. Default 4.
+    model
+        A name from `camixersr models list`, or a file of weights. Default: the embedded one.
+    attention_ratio
+        Share of windows that get attention, an average over photographs: 0 (fastest) to 1.
+    tile
+        Side of a tile in pixels of the input, a multiple of 16; 0 for none; or auto.
+    device
+        Where to compute.
+    precision
+        What to compute in; auto is fp32.
+    route_map
+        Also write a picture of where attention went; a folder for several inputs.
+    json_
+        Also write the facts of the summary as JSON; a list for several inputs.
+    overwrite
+        Replace files that exist.
+    """
+    if not 0.0 <= attention_ratio <= 1.0:
+        raise UsageError(f"--attention-ratio must lie in [0, 1], got {attention_ratio:g}")
+    if tile != "auto" and not tile.isdecimal():
+        raise UsageError(f"--tile must be auto, 0 or a multiple of 16, got {tile!r}")
+    from camixersr import load
+    from camixersr.catalogue import default_model, find
+    from camixersr.inference.upscaler import Upscaler
+
+    if model is None:
+        upscaler = load(
+            default_model(scale or 4), device=device, precision=precision, tile=_tile(tile)
+        )
+    else:
+        upscaler = Upscaler(find(model), device=device, precision=precision, tile=_tile(tile))
+        if scale is not None and scale != upscaler.scale:
+            raise UsageError(
+                f"model {upscaler.model.name} enlarges x{upscaler.scale} and lacks x{scale}; "
+                "choose another --model or --scale"
+            )
+    jobs = _plan(inputs, output, route_map, upscaler.scale)
+    if json_ is not None:
+        _require_free(json_, overwrite)
+
+    facts: list[dict[str, Any]] = []
+    failures: list[CamixerError] = []
+    for job in jobs:
+        try:
+            facts.append(_one(upscaler, job, attention_ratio, overwrite))
+        except (InputError, OutputError) as error:
+            if len(jobs) == 1:
+                raise
+            failures.append(error)
+            print(f"camixersr: {' '.join(str(error).split())}", file=sys.stderr)
+    if json_ is not None:
+        _write_text(json_, json.dumps(facts[0] if len(jobs) == 1 else facts, indent=2) + "\n")
+    if failures:
+        print(f"camixersr: {len(failures)} of {len(jobs)} pictures failed", file=sys.stderr)
+    return 3 if failures else 0
+
+
+def _tile(text: str) -> int | Literal["auto"]:
+    return "auto" if text == "auto" else int(text)
+
+
+def _plan(inputs: list[Path], output: Path | None, route_map: Path | None, scale: int) -> list[_Job]:
+    """Decide every target before anything is computed."""
+    from camixersr.image.codec import WRITABLE
+
+    many = len(inputs) > 1
+    if many:
+        for name, folder in (("-o", output), ("--route-map", route_map)):
+            if folder is not None and not folder.is_dir() and folder.suffix:
+                raise UsageError(f"{name} must be a folder for several inputs, got {folder}")
+            if folder is not None:
+                _make_folder(folder)
+    jobs: list[_Job] = []
+    for source in inputs:
+        suffix = source.suffix.lower() if source.suffix.lower() in WRITABLE else ".png"
+        target = source.with_name(f"{source.stem}_x{scale}{suffix}")
+        if output is not None:
+            target = output / target.name if many or output.is_dir() else output
+        routes = route_map
+        if routes is not None and (many or routes.is_dir()):
+            routes = routes / f"{source.stem}_x{scale}_routes.png"
+        jobs.append(_Job(source, target, routes))
+    seen: dict[Path, Path] = {}
+    for job in jobs:
+        for path in filter(None, (job.target, job.route_map)):
+            if path in seen:
+                raise UsageError(
+                    f"{job.source} and {seen[path]} would both be written to {path}; rename one"
+                )
+            seen[path] = job.source
+    return jobs
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: the folder cannot be made: {error.strerror or error}") from error
+
+
+def _require_free(path: Path, overwrite: bool) -> None:
+    """Refuse a target that cannot be written, or that exists and may not be replaced."""
+    from camixersr.image.files import require_writable
+
+    if path.is_file() and not overwrite:
+        raise OutputError(f"{path}: exists already; add --overwrite to replace it")
+    require_writable(path)
+
+
+def _write_text(path: Path, text: str) -> None:
+    from camixersr.image.files import replacing
+
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def _one(upscaler: "Upscaler", job: _Job, ratio: float, overwrite: bool) -> dict[str, Any]:
+    """Enlarge one picture and write all that was asked for."""
+    import time
+
+    from camixersr.image.codec import check_writable, read, write
+
+    began = time.perf_counter()
+    picture = read(job.source)
+    s = upscaler.scale
+    if job.target.exists() and job.source.samefile(job.target):
+        raise OutputError(f"{job.target}: is the input itself; name another file with -o")
+    for path in filter(None, (job.target, job.route_map)):
+        _require_free(path, overwrite)
+        check_writable(path, height=s * picture.height, width=s * picture.width)
+
+    enlarged, result = upscaler.enlarge(picture, attention_ratio=ratio, progress=_Bar(job.source.name))
+    for note in write(job.target, result):
+        print(f"camixersr: {job.target}: {note}", file=sys.stderr)
+    if job.route_map is not None:
+        _write_route_map(job.route_map, picture.pixels, enlarged, upscaler.model.config.window)
+    facts: dict[str, Any] = {
+        "input": str(job.source),
+        "output": str(job.target),
+        "scale": s,
+        "model": upscaler.model.name,
+        "low_size": [picture.width, picture.height],
+        "high_size": [result.width, result.height],
+        "seconds": round(time.perf_counter() - began, 3),
+        "peak_memory_bytes": enlarged.peak_memory_bytes,
+        "attention_ratio": ratio,
+        "attention_share": round(enlarged.attention_share, 4),
+        "macs": enlarged.macs,
+        "tiles": enlarged.tiles,
+        "device": str(upscaler.device),
+        "precision": enlarged.precision,
+        "version": __version__,
+    }
+    print(_summary(facts))
+    return facts
+
+
+def _summary(facts: dict[str, Any]) -> str:
+    memory = facts["peak_memory_bytes"]
+    return ", ".join(
+        (
+            f"{facts['output']}: {' x '.join(map(str, facts['low_size']))} -> "
+            f"{' x '.join(map(str, facts['high_size']))}",
+            f"{facts['seconds']:.1f} s",
+            f"peak {memory / 2**20:.0f} MiB" if memory else "peak memory unknown",
+            f"{100 * facts['attention_share']:.0f} % of windows attended",
+        )
+    )
+
+
+def _write_route_map(path: Path, pixels: Any, enlarged: "Enlarged", window: int) -> None:
+    import numpy as np
+
+    from camixersr.image.codec import Picture, write
+    from camixersr.routemap import render
+
+    image = pixels if pixels.dtype == np.uint8 else (pixels // 257).astype(np.uint8)
+    image = np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
+    canvas = render(image, enlarged.shares, side=window, attention_share=enlarged.attention_share)
+    write(path, Picture(np.asarray(canvas)))
+
+
+class _Bar:
+    """A progress bar on stderr, with the remaining time; silent where stderr is no terminal."""
+
+    def __init__(self, name: str) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+        console = Console(stderr=True)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("remaining"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._progress.add_task(name, total=None)
+
+    def __call__(self, done: int, total: int) -> None:
+        if done == 1:
+            self._progress.start()
+        self._progress.update(self._task, completed=done, total=total)
+        if done == total:
+            self._progress.stop()

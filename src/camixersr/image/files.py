@@ -1,0 +1,75 @@
+"""Write a file whole or not at all."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from camixersr.errors import OutputError
+
+__all__ = ["replacing", "require_writable"]
+
+
+def _temporary(target: Path) -> Path:
+    """Make an empty file beside `target`, with its suffix."""
+    if target.is_dir():
+        raise OutputError(f"{target}: expected a file to write, but this is a folder; name a file in it")
+    try:
+        descriptor, name = tempfile.mkstemp(
+            dir=target.parent, prefix=f".{target.stem[:40]}-", suffix=target.suffix
+        )
+    except OSError as error:
+        raise OutputError(f"{target}: cannot write there: {error.strerror or error}") from error
+    os.close(descriptor)
+    return Path(name)
+
+
+def require_writable(path: str | Path) -> None:
+    """Find out whether `replacing` would work, before anything long is computed for it.
+
+    Args:
+        path: the file that will be made or replaced.
+
+    Raises:
+        OutputError: the folder is missing or not writable, or `path` is a folder.
+    """
+    _temporary(Path(path)).unlink()
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Lend a temporary file beside `path`, and put it in its place when the block ends well.
+
+    Any failure inside the block removes the temporary file and leaves `path` as it was. The
+    temporary file keeps the suffix, which is what encoders go by.
+
+    >>> import tempfile
+    >>> target = Path(tempfile.mkdtemp()) / "note.txt"
+    >>> with replacing(target) as partial:
+    ...     _ = partial.write_text("whole")
+    >>> target.read_text()
+    'whole'
+
+    Args:
+        path: the file to make or replace; its folder must exist.
+
+    Yields:
+        The temporary file to write.
+
+    Raises:
+        OutputError: the folder is missing or not writable, or `path` is a folder.
+    """
+    target = Path(path)
+    partial = _temporary(target)
+    try:
+        yield partial
+        umask = os.umask(0)
+        os.umask(umask)
+        partial.chmod(0o666 & ~umask)  # mkstemp's 0600 is for secrets
+        try:
+            os.replace(partial, target)
+        except OSError as error:
+            raise OutputError(f"{target}: cannot write there: {error.strerror or error}") from error
+    finally:
+        partial.unlink(missing_ok=True)

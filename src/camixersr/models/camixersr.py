@@ -1,0 +1,195 @@
+"""CAMixerSR, the classic and large-image super-resolution network (paper section 3.3).
+
+Read from the bottom: `CAMixerSR.route` is the whole forward pass; a `Group` is some `Block`s and a
+skip; a `Block` is a mixer and a feed-forward with post-normalisation.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from camixersr.errors import ShapeError, ValueRangeError
+from camixersr.nn.camixer import CAMixer
+from camixersr.nn.layers import FeedForward, conv2d
+from camixersr.nn.routing import BlockRouting, Policy, Routing, TopShare
+from camixersr.nn.windows import window_position
+
+__all__ = ["PRESETS", "SCALES", "CAMixerSR", "CAMixerSRConfig", "pad_to_windows"]
+
+SCALES = (2, 3, 4)
+
+
+@dataclass(frozen=True)
+class CAMixerSRConfig:
+    """The shape of a network; a checkpoint carries it.
+
+    Attributes:
+        channels: feature width C.
+        scale: high pixels a low pixel, a side.
+        blocks: number of blocks in each group.
+        window: side M of a window, in low pixels.
+
+    Raises:
+        ValueRangeError: a number is not positive, or too small for the predictor.
+    """
+
+    channels: int = 60
+    scale: int = 4
+    blocks: tuple[int, ...] = (4, 4, 6, 6)
+    window: int = 16
+
+    def __post_init__(self) -> None:
+        if self.channels < 4 or self.scale < 1 or self.window < 1 or min(self.blocks, default=0) < 1:
+            raise ValueRangeError(
+                "expected channels >= 4, scale >= 1, window >= 1 and at least one block in every "
+                f"group, got {self}"
+            )
+
+
+PRESETS = {
+    f"{name}-x{scale}": replace(CAMixerSRConfig(), channels=channels, scale=scale)
+    for name, channels in {"s": 36, "m": 48, "b": 60}.items()
+    for scale in SCALES
+}
+"""The paper's sizes S, M and B at x2, x3 and x4, by name: "s-x4" and so on."""
+
+
+class Block(nn.Module):
+    """x = norm(x + mixer(x)); x = norm(x + feed_forward(x))."""
+
+    def __init__(self, config: CAMixerSRConfig) -> None:
+        super().__init__()
+        self.mixer = CAMixer(config.channels, window=config.window)
+        self.norm1 = nn.LayerNorm(config.channels, eps=1e-6)
+        self.feed_forward = FeedForward(config.channels)
+        self.norm2 = nn.LayerNorm(config.channels, eps=1e-6)
+
+    def forward(
+        self, x: Tensor, condition: Tensor, policy: Policy, block: int
+    ) -> tuple[Tensor, BlockRouting]:
+        """B x H x W x C -> the same, and what was decided."""
+        mixed, routing = self.mixer(x, condition, policy, block=block)
+        x = self.norm1(x + mixed)
+        return self.norm2(x + self.feed_forward(x)), routing
+
+
+class Group(nn.Module):
+    """Some blocks, a 1x1 convolution, and a skip around both."""
+
+    def __init__(self, config: CAMixerSRConfig, count: int) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(Block(config) for _ in range(count))
+        self.tail = nn.Linear(config.channels, config.channels)
+
+    def forward(
+        self, x: Tensor, condition: Tensor, policy: Policy, first: int
+    ) -> tuple[Tensor, list[BlockRouting]]:
+        """B x H x W x C -> the same, and what its blocks, numbered from `first`, decided."""
+        y = x
+        decided: list[BlockRouting] = []
+        for number, block in enumerate(self.blocks, start=first):
+            y, routing = block(y, condition, policy, number)
+            decided.append(routing)
+        return self.tail(y) + x, decided
+
+
+def pad_to_windows(image: Tensor, window: int) -> Tensor:
+    """Pad at the right and bottom to a multiple of `window`.
+
+    By reflection where the image is long enough for it, by replication of the border where it is
+    not (a side of 8 pixels or less, for windows of 16).
+
+    Args:
+        image: B x C x H x W.
+        window: side M of a window, in pixels.
+
+    Returns:
+        B x C x H' x W', H' and W' multiples of `window`.
+    """
+    height, width = image.shape[-2:]
+    down, right = -height % window, -width % window
+    if down:
+        image = F.pad(image, (0, 0, 0, down), mode="reflect" if down < height else "replicate")
+    if right:
+        image = F.pad(image, (0, right, 0, 0), mode="reflect" if right < width else "replicate")
+    return image
+
+
+class CAMixerSR(nn.Module):
+    """The network: a low image in, a high image out.
+
+    >>> import torch
+    >>> from camixersr.models import CAMixerSR, CAMixerSRConfig
+    >>> network = CAMixerSR(CAMixerSRConfig(channels=16, scale=3, blocks=(1,))).eval()
+    >>> tuple(network(torch.rand(1, 3, 5, 20)).shape)
+    (1, 3, 15, 60)
+
+    Args:
+        config: the shape of the network; `PRESETS` holds the paper's.
+    """
+
+    def __init__(self, config: CAMixerSRConfig) -> None:
+        super().__init__()
+        self.config = config
+        C = config.channels
+        self.head = nn.Conv2d(3, C, 3, padding=1)
+        self.global_in = nn.Linear(C, 8)
+        self.global_out = nn.Conv2d(8, 2, 3, padding=1)
+        self.body = nn.ModuleList(Group(config, count) for count in config.blocks)
+        self.body_tail = nn.Conv2d(C, C, 3, padding=1)
+        self.tail = nn.Conv2d(C, 3 * config.scale**2, 3, padding=1)
+
+    def forward(self, low: Tensor, policy: Policy = TopShare(0.5)) -> Tensor:
+        """Enlarge.
+
+        Args:
+            low: B x 3 x H x W, RGB, floating point in [0, 1], any H and W from 1.
+            policy: who chooses the attended windows.
+
+        Returns:
+            B x 3 x sH x sW, RGB; nominally in [0, 1], not clamped.
+
+        Raises:
+            ShapeError: `low` is no batch of RGB images.
+        """
+        return self.route(low, policy)[0]
+
+    def route(self, low: Tensor, policy: Policy) -> tuple[Tensor, Routing]:
+        """Enlarge as `forward` does, and tell what was routed where.
+
+        The routing is that of the padded image: rows = ceil(H / M), columns = ceil(W / M).
+        """
+        if low.ndim != 4 or low.shape[1] != 3 or 0 in low.shape:
+            raise ShapeError(
+                f"expected a batch of RGB images, B x 3 x H x W with H, W >= 1, got {tuple(low.shape)}"
+            )
+        height, width = low.shape[-2:]
+        s, M = self.config.scale, self.config.window
+        image = pad_to_windows(low, M).permute(0, 2, 3, 1)
+        B, H, W, _ = image.shape
+
+        x = conv2d(self.head, image)
+        place = window_position(H, W, M, like=x).expand(B, H, W, 2)
+        condition = torch.cat((self._global_condition(x), place), dim=-1)
+        y = x
+        decided: list[BlockRouting] = []
+        for group in self.body:
+            y, routing = group(y, condition, policy, len(decided))
+            decided.extend(routing)
+        y = conv2d(self.body_tail, y) + x
+        high = F.pixel_shuffle(conv2d(self.tail, y).permute(0, 3, 1, 2), s)
+        return high[..., : s * height, : s * width], Routing(H // M, W // M, tuple(decided))
+
+    def _global_condition(self, x: Tensor) -> Tensor:
+        """Two channels that tell every block's predictor about the picture at large."""
+        hidden = F.leaky_relu(self.global_in(x), 0.1)
+        return F.leaky_relu(conv2d(self.global_out, hidden), 0.1)
+
+    @property
+    def block_count(self) -> int:
+        """Number of blocks, and so of entries in a `Routing`."""
+        return sum(self.config.blocks)
+
+

@@ -1,0 +1,90 @@
+"""CAMixer: convolution for plain windows, attention for detailed ones, chosen by content.
+
+Paper section 3.1 and figure 2. `CAMixer` is a token mixer like any other (a map in, a map of the
+same shape out) and can be used alone in anybody's network.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from camixersr.nn.attention import WindowAttention
+from camixersr.nn.layers import conv2d
+from camixersr.nn.predictor import Predictor
+from camixersr.nn.routing import BlockRouting, Policy
+from camixersr.nn.windows import gather, merge, partition, scatter
+
+__all__ = ["CAMixer"]
+
+
+class CAMixer(nn.Module):
+    """Content-aware mixer.
+
+    >>> import torch
+    >>> from camixersr.nn import CAMixer, TopShare
+    >>> mixer = CAMixer(24)
+    >>> x, condition = torch.rand(1, 32, 48, 24), torch.zeros(1, 32, 48, 4)
+    >>> y, routing = mixer(x, condition, TopShare(0.5))
+    >>> tuple(y.shape), int(routing.attended.sum())
+    ((1, 32, 48, 24), 3)
+
+    Args:
+        channels: C.
+        window: side M of a window, in low pixels.
+    """
+
+    def __init__(self, channels: int, *, window: int = 16) -> None:
+        super().__init__()
+        self.window = window
+        self.project_v = nn.Linear(channels, channels)
+        self.predictor = Predictor(channels, window)
+        self.attention = WindowAttention(channels, window)
+        self.local = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1, groups=channels),
+            nn.Conv2d(channels, channels, 3, padding=2, dilation=2, groups=channels),
+        )
+        self.project_out = nn.Linear(channels, channels)
+
+    def forward(
+        self, x: Tensor, condition: Tensor, policy: Policy, *, block: int = 0
+    ) -> tuple[Tensor, BlockRouting]:
+        """Mix.
+
+        Args:
+            x: B x H x W x C, H and W multiples of the window side.
+            condition: B x H x W x 4: two channels of global condition and the window position
+                (`camixersr.nn.windows.window_position`), or zeros where there is none.
+            policy: who chooses the attended windows.
+            block: this mixer's number in its network, handed on to the policy.
+
+        Returns:
+            The mixed map, B x H x W x C, and what was decided.
+        """
+        _, H, W, _ = x.shape
+        v = self.project_v(x)
+        guidance = self.predictor(v, condition)
+        mask = policy.choose(guidance.logits, block)
+
+        plain = partition(v * guidance.spatial, self.window)  # the convolution branch, B N M*M C
+        if mask.dtype == torch.bool:  # final: attention runs where it is wanted and nowhere else
+            index = mask.flatten().nonzero().squeeze(1)
+        else:  # a mask with gradients: both branches everywhere
+            index = torch.arange(mask.numel(), device=x.device)
+        if index.shape[0]:
+            values = gather(partition(v, self.window), index)
+            attended = self.attention(x, values, guidance.offsets, index)
+            if mask.dtype == torch.bool:
+                mixed = scatter(plain, index, attended)
+            else:
+                share = mask[..., None, None]
+                mixed = share * attended.reshape(plain.shape) + (1.0 - share) * plain
+        else:
+            mixed = plain
+
+        y = merge(mixed, H, W)
+        local = y
+        for convolution in self.local:
+            assert isinstance(convolution, nn.Conv2d)
+            local = conv2d(convolution, local)
+        y = F.gelu(local) * guidance.channel + y
+        return self.project_out(y), BlockRouting(logits=guidance.logits, mask=mask)

@@ -1,0 +1,87 @@
+"""The predictor: one small head that looks at a block's features and guides both branches.
+
+Paper section 3.1. From local features, a global condition and the position inside the window it
+gives: *offsets* that warp the keys of deformable attention, a *log-odds* of attention for every
+window (the mixer mask), and *spatial* and *channel attention* that make the convolution dynamic.
+All four share one C -> C/4 projection, which is what makes the predictor cheap.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from camixersr.nn.layers import conv2d
+from camixersr.nn.windows import partition
+
+__all__ = ["CONDITIONS", "MAX_OFFSET", "Guidance", "Predictor"]
+
+CONDITIONS = 4
+"""Channels of guidance input beside the features: two of global condition, two of position."""
+
+MAX_OFFSET = 8.0
+"""Largest offset of a key, in low pixels: half a window."""
+
+SLOPE = 0.1  # of every LeakyReLU in the predictor
+
+
+class Guidance(NamedTuple):
+    """What the predictor gives.
+
+    Attributes:
+        logits: B x N, log-odds of attention of every window.
+        offsets: B x H x W x 2, in low pixels within +-8: x first, then y.
+        spatial: B x H x W x 1 in (0, 1).
+        channel: B x 1 x 1 x C in (0, 1), one value for the whole image.
+    """
+
+    logits: Tensor
+    offsets: Tensor
+    spatial: Tensor
+    channel: Tensor
+
+
+class Predictor(nn.Module):
+    """See the module's text.
+
+    Args:
+        channels: C of the features.
+        window: side M of a window, in low pixels.
+    """
+
+    def __init__(self, channels: int, window: int) -> None:
+        super().__init__()
+        inputs = channels + CONDITIONS
+        hidden = inputs // 4
+        self.window = window
+        self.project_in = nn.Linear(inputs, hidden)
+        self.norm = nn.LayerNorm(hidden, eps=1e-6)
+        self.offsets = nn.Sequential(
+            nn.Linear(hidden, inputs // 8), nn.LeakyReLU(SLOPE), nn.Linear(inputs // 8, 2)
+        )
+        self.mask = nn.Sequential(
+            nn.Linear(window * window, window), nn.LeakyReLU(SLOPE), nn.Linear(window, 2)
+        )
+        self.channel = nn.Linear(hidden, channels)
+        self.spatial = nn.Conv2d(hidden, 1, 3, padding=1)
+
+    def forward(self, v: Tensor, condition: Tensor) -> Guidance:
+        """Look at the features.
+
+        Args:
+            v: B x H x W x C, the block's projected features.
+            condition: B x H x W x 4, the global condition and the window position.
+
+        Returns:
+            The `Guidance` of this block.
+        """
+        f = F.leaky_relu(self.norm(self.project_in(torch.cat((v, condition), dim=-1))), SLOPE)
+        plain = partition(f.mean(dim=-1, keepdim=True), self.window).squeeze(-1)  # B N M*M
+        attend, convolve = self.mask(plain).unbind(dim=-1)
+        return Guidance(
+            logits=attend - convolve,  # the softmax over two classes is the sigmoid of this
+            offsets=MAX_OFFSET * self.offsets(f).tanh(),
+            spatial=conv2d(self.spatial, f).sigmoid(),
+            channel=self.channel(f.mean(dim=(1, 2), keepdim=True)).sigmoid(),
+        )

@@ -1,0 +1,306 @@
+"""Who decides which windows are attended, and the record of what was decided.
+
+A block's predictor gives every window a log-odds of being worth attention. A *policy* turns those
+numbers into a mask. Policies are values: they are handed into the network and carry all they need
+(a share, thresholds, a generator), so the network itself has no mode and draws nothing at random.
+
+A policy's mask is one of two kinds, and the mixer acts on the kind alone:
+
+- bool: final. Attention runs on the True windows only (gather, attend, scatter).
+- floating point: 0/1 in value but carrying gradients (`Stochastic`). Both branches run everywhere
+  and the mask multiplies them, which is how the paper trains (section 3.2).
+
+Differs from the paper's code: inference there takes its count from a fresh random mask averaged
+over the batch, so that a picture's result changes from run to run and with its neighbours. Here
+every image is routed by itself and only `Stochastic` draws anything (decision 0002).
+"""
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from camixersr.errors import ShapeError, ValueRangeError
+
+__all__ = [
+    "BlockRouting",
+    "Calibration",
+    "ExpectedCount",
+    "FixedWindows",
+    "Policy",
+    "Routing",
+    "Stochastic",
+    "Threshold",
+    "TopShare",
+]
+
+
+@dataclass(frozen=True)
+class BlockRouting:
+    """What one block decided.
+
+    Attributes:
+        logits: B x N, log-odds of attention for every window.
+        mask: B x N, bool (final) or floating point (training, carries gradients).
+    """
+
+    logits: Tensor
+    mask: Tensor
+
+    @property
+    def scores(self) -> Tensor:
+        """Probability of attention of every window, B x N in [0, 1]."""
+        return self.logits.sigmoid()
+
+    @property
+    def attended(self) -> Tensor:
+        """Which windows went through attention, B x N bool."""
+        return self.mask.detach() > 0.5
+
+
+@dataclass(frozen=True)
+class Routing:
+    """What the whole network decided for one batch: one `BlockRouting` a block, first to last.
+
+    Attributes:
+        rows: windows down the (padded) image.
+        columns: windows across it; N = rows * columns, counted row by row.
+        blocks: one entry a block.
+    """
+
+    rows: int
+    columns: int
+    blocks: tuple[BlockRouting, ...]
+
+    @property
+    def attended(self) -> Tensor:
+        """Blocks x B x N bool."""
+        return torch.stack([block.attended for block in self.blocks])
+
+    @property
+    def attention_share(self) -> Tensor:
+        """Share of windows attended, a mean over blocks, per image: B in [0, 1]."""
+        return self.attended.double().mean(dim=(0, 2))
+
+
+class Policy(Protocol):
+    """Anything with this method can route."""
+
+    def choose(self, logits: Tensor, block: int) -> Tensor:
+        """Choose windows.
+
+        Args:
+            logits: B x N log-odds of attention.
+            block: the block's number, 0 at the input side.
+
+        Returns:
+            B x N mask: bool, or floating point with gradients (see the module's text).
+        """
+        ...
+
+
+def _check_share(share: float) -> None:
+    if not 0.0 <= share <= 1.0:
+        raise ValueRangeError(
+            f"attention ratio must lie in [0, 1], got {share}; 0 is pure convolution, 1 pure attention"
+        )
+
+
+def _top(logits: Tensor, count: Tensor) -> Tensor:
+    """Mark the `count` (B) highest of every row of B x N; of equals, the earlier window wins."""
+    order = logits.argsort(dim=1, descending=True, stable=True)
+    rank = torch.empty_like(order).scatter_(
+        1, order, torch.arange(logits.shape[1], device=logits.device).expand_as(order)
+    )
+    return rank < count[:, None]
+
+
+@dataclass(frozen=True)
+class TopShare:
+    """Attend the best-scored `share` of every image's windows, in every block.
+
+    The count is share * N rounded to the nearest integer (halves up), so 0 attends nothing and 1
+    everything, and the same holds for an image alone or in a batch.
+
+    Attributes:
+        share: gamma in [0, 1].
+
+    Raises:
+        ValueRangeError: `share` lies outside [0, 1].
+    """
+
+    share: float
+
+    def __post_init__(self) -> None:
+        _check_share(self.share)
+
+    def choose(self, logits: Tensor, block: int) -> Tensor:
+        B, N = logits.shape
+        count = int(self.share * N + 0.5)
+        if count in (0, N):
+            return torch.full((B, N), count == N, dtype=torch.bool, device=logits.device)
+        return _top(logits, torch.full((B,), count, device=logits.device))
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """Attend every window whose score reaches its block's threshold.
+
+    The decision is local: a window's neighbours, its tile and its batch do not matter. Thresholds
+    calibrated on photographs make the share an average over photographs.
+
+    Attributes:
+        thresholds: one score in [0, 1] for each block; 0 attends all windows of a block, and
+            anything above 1 none.
+    """
+
+    thresholds: tuple[float, ...]
+
+    def choose(self, logits: Tensor, block: int) -> Tensor:
+        if block >= len(self.thresholds):
+            raise ShapeError(
+                f"expected one threshold a block, got {len(self.thresholds)} and no threshold for "
+                f"block {block}; calibrate the thresholds with this network"
+            )
+        return logits.sigmoid() >= self.thresholds[block]
+
+
+@dataclass(frozen=True)
+class FixedWindows:
+    """Attend exactly the given windows: replay a routing, or route by hand.
+
+    Attributes:
+        masks: for each block a bool tensor B x N.
+    """
+
+    masks: tuple[Tensor, ...]
+
+    @classmethod
+    def replay(cls, routing: Routing) -> "FixedWindows":
+        """Repeat what `routing` recorded."""
+        return cls(tuple(block.attended for block in routing.blocks))
+
+    def choose(self, logits: Tensor, block: int) -> Tensor:
+        if block >= len(self.masks) or self.masks[block].shape != logits.shape:
+            given = tuple(self.masks[block].shape) if block < len(self.masks) else "nothing"
+            raise ShapeError(
+                f"expected a mask of shape {tuple(logits.shape)} for block {block}, got {given}; "
+                "give one B x N mask for each block of the network"
+            )
+        return self.masks[block].to(device=logits.device, dtype=torch.bool)
+
+
+@dataclass(frozen=True)
+class ExpectedCount:
+    """The paper's inference without its dice: K = floor(N * 2 * gamma * mean(sigma(p0 - p1))).
+
+    The public code attends the K best-scored windows of a block, with K taken from the mean of a
+    random Gumbel mask; sigma(p0 - p1) is that mask's expectation (the noise is added to the
+    probabilities p0 and p1 = 1 - p0). gamma = 1 attends everything, as there. A block's count thus
+    depends on its scores: some blocks attend much, others little.
+
+    Attributes:
+        share: gamma in [0, 1].
+
+    Raises:
+        ValueRangeError: `share` lies outside [0, 1].
+    """
+
+    share: float
+
+    def __post_init__(self) -> None:
+        _check_share(self.share)
+
+    def choose(self, logits: Tensor, block: int) -> Tensor:
+        N = logits.shape[1]
+        if self.share == 1.0:
+            return torch.ones_like(logits, dtype=torch.bool)
+        expected = (2.0 * logits.double().sigmoid() - 1.0).sigmoid().mean(dim=1)
+        return _top(logits, (N * 2.0 * self.share * expected).floor().clamp(max=N))
+
+
+@dataclass(frozen=True)
+class Stochastic:
+    """Draw each window's branch at random, with gradients to its score (training only).
+
+    A hard Gumbel-softmax sample over two classes, straight-through: the value is 0 or 1, the
+    gradient that of the soft sample (Jang et al., ICLR 2017). The difference of two Gumbel
+    variables is logistic, so one logistic draw a window is enough.
+
+    Attributes:
+        generator: where the draws come from, on the logits' device.
+        temperature: of the soft sample; lower is closer to 0/1.
+        noise_on: "logits" is the textbook estimator. "probabilities" is what the public code does:
+            it confines the chance of attention to [0.27, 0.73] whatever the predictor says, and is
+            kept for comparison.
+
+    Raises:
+        ValueRangeError: `temperature` is not positive.
+    """
+
+    generator: torch.Generator
+    temperature: float = 1.0
+    noise_on: Literal["logits", "probabilities"] = "logits"
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0.0:
+            raise ValueRangeError(f"temperature must be positive, got {self.temperature}")
+
+    def choose(self, logits: Tensor, block: int) -> Tensor:
+        tiny = 1e-6
+        uniform = torch.empty_like(logits).uniform_(tiny, 1.0 - tiny, generator=self.generator)
+        noise = uniform.log() - (-uniform).log1p()
+        odds = logits if self.noise_on == "logits" else 2.0 * logits.sigmoid() - 1.0
+        soft = ((odds + noise) / self.temperature).sigmoid()
+        hard = (soft > 0.5).to(soft.dtype)
+        return hard + (soft - soft.detach())
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Thresholds of every block that attend a wanted share, on average over photographs.
+
+    Attributes:
+        ratios: ascending attention ratios in (0, 1) at which thresholds were measured.
+        thresholds: for each ratio, one score a block.
+
+    Raises:
+        ShapeError: the two do not match.
+    """
+
+    ratios: tuple[float, ...]
+    thresholds: tuple[tuple[float, ...], ...]
+
+    def __post_init__(self) -> None:
+        if (
+            not self.ratios
+            or len(self.ratios) != len(self.thresholds)
+            or len({len(row) for row in self.thresholds}) != 1
+            or list(self.ratios) != sorted(self.ratios)
+        ):
+            raise ShapeError("expected ascending ratios and, for each, one threshold a block")
+
+    def at(self, ratio: float) -> Policy:
+        """The policy for an attention ratio; between two measured ones, interpolated linearly.
+
+        Args:
+            ratio: gamma in [0, 1]. 0 and 1 are exact: nothing and everything.
+
+        Raises:
+            ValueRangeError: `ratio` lies outside [0, 1].
+        """
+        _check_share(ratio)
+        if ratio in (0.0, 1.0):
+            return TopShare(ratio)
+        blocks = len(self.thresholds[0])
+        known = [0.0, *self.ratios, 1.0]
+        rows = [(1.0,) * blocks, *self.thresholds, (0.0,) * blocks]
+        after = next(i for i, value in enumerate(known) if value >= ratio)
+        part = (ratio - known[after - 1]) / (known[after] - known[after - 1])
+        return Threshold(
+            tuple(
+                low + part * (high - low)
+                for low, high in zip(rows[after - 1], rows[after], strict=True)
+            )
+        )

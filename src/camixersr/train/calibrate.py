@@ -1,0 +1,55 @@
+"""Find the thresholds that make an attention ratio an average over photographs."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from camixersr.image.resize import resize
+from camixersr.models import CAMixerSR
+from camixersr.nn.routing import Calibration, TopShare
+
+__all__ = ["RATIOS", "calibrate"]
+
+RATIOS = (0.1, 0.25, 0.4, 0.5, 0.6, 0.75, 0.9)
+
+
+@torch.no_grad()
+def calibrate(
+    network: CAMixerSR, photos: Sequence[NDArray[np.uint8]], *, side: int = 96
+) -> Calibration:
+    """Measure every block's quantiles of scores over photographs.
+
+    Later blocks see what earlier blocks' routing made, so each ratio is measured under a routing
+    that attends that share of every photograph.
+
+    Args:
+        network: whose blocks to calibrate.
+        photos: H x W x 3 uint8 RGB, reduced here by the network's scale; from each the middle is used.
+        side: of that middle, in low pixels.
+
+    Returns:
+        Thresholds at `RATIOS`.
+    """
+    device = next(network.parameters()).device
+    scale = network.config.scale
+    crops: list[torch.Tensor] = []
+    for photo in photos:
+        height, width = (min(side, length // scale) for length in photo.shape[:2])
+        row = (photo.shape[0] - height * scale) // 2
+        column = (photo.shape[1] - width * scale) // 2
+        middle = photo[row : row + height * scale, column : column + width * scale]
+        low = torch.from_numpy(resize(middle, height=height, width=width))
+        crops.append(low.permute(2, 0, 1)[None].to(device).float() / 255.0)
+    thresholds: list[tuple[float, ...]] = []
+    for ratio in RATIOS:
+        scores: list[list[torch.Tensor]] = [[] for _ in range(network.block_count)]
+        for low in crops:
+            _, routing = network.route(low, TopShare(ratio))
+            for number, block in enumerate(routing.blocks):
+                scores[number].append(block.scores.flatten())
+        thresholds.append(
+            tuple(round(float(torch.cat(block).quantile(1.0 - ratio)), 5) for block in scores)
+        )
+    return Calibration(RATIOS, tuple(thresholds))

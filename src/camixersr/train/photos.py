@@ -1,0 +1,215 @@
+"""Photographs as an endless, reproducible stream of patches.
+
+Each photograph is decoded once into one memory-mapped file; patch number i of a run is a pure
+function of the seed and i, so that a run resumed at step n continues with exactly the patches it
+would have seen.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import IterableDataset
+
+from camixersr.errors import InputError, OutputError
+from camixersr.image.resize import resize_matrix
+
+__all__ = ["MARGIN", "PatchStream", "Photos", "load_photos", "read_pairs", "reduce"]
+
+SUFFIXES = {".avif", ".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+
+MARGIN = 2
+"""Low pixels of context that a patch is cut with at each side, so that its reduction is that of the whole photograph."""
+
+
+@dataclass(frozen=True)
+class Photos:
+    """Decoded photographs, in one array.
+
+    Attributes:
+        pixels: all of them, H x W x 3 uint8 RGB each, one after another, flat.
+        offsets: where each begins in `pixels`.
+        sizes: height and width of each, in pixels.
+        skipped: files left out, with the reason.
+    """
+
+    pixels: NDArray[np.uint8]
+    offsets: tuple[int, ...]
+    sizes: tuple[tuple[int, int], ...]
+    skipped: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def photo(self, number: int) -> NDArray[np.uint8]:
+        """Photograph `number`, H x W x 3 uint8, read-only."""
+        height, width = self.sizes[number]
+        start = self.offsets[number]
+        return self.pixels[start : start + height * width * 3].reshape(height, width, 3)
+
+
+def load_photos(files: Sequence[Path], cache: Path, *, smallest: int) -> Photos:
+    """Decode photographs into a memory-mapped file, or map the one an earlier run made.
+
+    Args:
+        files: pictures to decode, in order.
+        cache: folder for the file; made if it is missing.
+        smallest: photographs with a shorter side than this many pixels are left out.
+
+    Returns:
+        The photographs; what could not be used is in `skipped`, and warned of.
+
+    Raises:
+        InputError: none of the files can be used.
+        OutputError: the cache cannot be written.
+    """
+    facts = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    key = hashlib.sha256(json.dumps([facts, smallest]).encode()).hexdigest()[:16]
+    data, index = cache / f"photos-{key}.u8", cache / f"photos-{key}.json"
+    if not (data.exists() and index.exists()):
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+            _decode(files, data, index, smallest)
+        except OSError as error:
+            raise OutputError(f"{cache}: cannot write the cache of photographs: {error}") from error
+    record = json.loads(index.read_text())
+    for reason in record["skipped"]:
+        warnings.warn(f"left out of training: {reason}", stacklevel=2)
+    if not record["sizes"]:
+        raise InputError(
+            f"no usable photograph among {len(files)} files; expected pictures of at least "
+            f"{smallest} x {smallest} pixels ({', '.join(sorted(SUFFIXES))})"
+        )
+    return Photos(
+        pixels=np.memmap(data, dtype=np.uint8, mode="r"),
+        offsets=tuple(record["offsets"]),
+        sizes=tuple((height, width) for height, width in record["sizes"]),
+        skipped=tuple(record["skipped"]),
+    )
+
+
+def _decode(files: Sequence[Path], data: Path, index: Path, smallest: int) -> None:
+    offsets: list[int] = []
+    sizes: list[tuple[int, int]] = []
+    skipped: list[str] = []
+    position = 0
+    descriptor, partial = tempfile.mkstemp(dir=data.parent, suffix=".part")
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            for file in files:
+                try:
+                    with Image.open(file) as picture:
+                        pixels = np.asarray(picture.convert("RGB"))
+                except (OSError, ValueError, SyntaxError) as error:
+                    skipped.append(f"{file.name} ({error})")
+                    continue
+                if min(pixels.shape[:2]) < smallest:
+                    skipped.append(f"{file.name} ({pixels.shape[1]} x {pixels.shape[0]} is too small)")
+                    continue
+                stream.write(pixels.tobytes())
+                offsets.append(position)
+                sizes.append((pixels.shape[0], pixels.shape[1]))
+                position += pixels.size
+        os.replace(partial, data)
+    except BaseException:
+        os.unlink(partial)
+        raise
+    index.write_text(json.dumps({"offsets": offsets, "sizes": sizes, "skipped": skipped}))
+
+
+class PatchStream(IterableDataset[Tensor]):
+    """Patches without end, each with `MARGIN` low pixels of context on every side.
+
+    Args:
+        photos: where the patches are cut from; a photograph's chance grows with its area.
+        scale: high pixels a low pixel, a side.
+        patch: side of the low patch, in low pixels, without the margin.
+        seed: of the whole stream.
+        start: number of the first patch to yield.
+    """
+
+    def __init__(self, photos: Photos, *, scale: int, patch: int, seed: int, start: int = 0) -> None:
+        super().__init__()
+        self.photos = photos
+        self.side = self.side_of(scale=scale, patch=patch)
+        self.seed = seed
+        self.start = start
+        area = np.array([height * width for height, width in photos.sizes], dtype=np.float64)
+        self.cumulative = np.cumsum(area / area.sum())
+
+    @staticmethod
+    def side_of(*, scale: int, patch: int) -> int:
+        """Side of a patch with its margin, in high pixels; no photograph may be smaller."""
+        return (patch + 2 * MARGIN) * scale
+
+    def __iter__(self) -> Iterator[Tensor]:
+        number = self.start
+        while True:
+            yield self.patch(number)
+            number += 1
+
+    def patch(self, number: int) -> Tensor:
+        """Patch `number`: 3 x S x S uint8, S = (patch + 2 * MARGIN) * scale, flipped and turned at random."""
+        rng = np.random.default_rng((self.seed, number))
+        which = min(int(np.searchsorted(self.cumulative, rng.random())), len(self.photos) - 1)
+        photo = self.photos.photo(which)
+        row = rng.integers(photo.shape[0] - self.side + 1)
+        column = rng.integers(photo.shape[1] - self.side + 1)
+        high = photo[row : row + self.side, column : column + self.side]
+        high = np.rot90(high, int(rng.integers(4)))
+        if rng.random() < 0.5:
+            high = high[:, ::-1]
+        return torch.from_numpy(np.ascontiguousarray(high.transpose(2, 0, 1)))
+
+
+def reduce(high: Tensor, scale: int) -> tuple[Tensor, Tensor]:
+    """Make training pairs: reduce patches as MATLAB would, and cut the margin off.
+
+    Args:
+        high: B x 3 x S x S, uint8, with `MARGIN` low pixels of context on every side.
+        scale: high pixels a low pixel, a side.
+
+    Returns:
+        low, B x 3 x P x P, and high, B x 3 x sP x sP; float32 in [0, 1], on 8-bit steps.
+    """
+    side = high.shape[-1]
+    matrix = torch.from_numpy(resize_matrix(side, side // scale)[MARGIN:-MARGIN]).to(
+        device=high.device, dtype=torch.float32
+    )
+    image = high.float()
+    low = (matrix @ image + 0.5).floor().clamp(0, 255)
+    low = (low @ matrix.T + 0.5).floor().clamp(0, 255)
+    edge = MARGIN * scale
+    return low / 255.0, image[..., edge:-edge, edge:-edge] / 255.0
+
+
+def read_pairs(folder: Path) -> list[tuple[str, NDArray[np.uint8], NDArray[np.uint8]]]:
+    """Read a benchmark folder.
+
+    Args:
+        folder: holds `high/` and `low/` with pictures of the same names.
+
+    Returns:
+        Name, low image and high image (H x W x 3, uint8 RGB) of each pair, by name.
+
+    Raises:
+        InputError: the folder holds no pairs.
+    """
+    names = sorted(file.name for file in (folder / "high").glob("*") if file.suffix.lower() in SUFFIXES)
+    if not names or not all((folder / "low" / name).is_file() for name in names):
+        raise InputError(f"{folder}: expected high/ and low/ with pictures of the same names")
+    pairs: list[tuple[str, NDArray[np.uint8], NDArray[np.uint8]]] = []
+    for name in names:
+        with Image.open(folder / "low" / name) as low, Image.open(folder / "high" / name) as high:
+            pairs.append((name, np.asarray(low.convert("RGB")), np.asarray(high.convert("RGB"))))
+    return pairs

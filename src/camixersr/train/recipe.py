@@ -1,0 +1,110 @@
+"""A training run as a value: what a recipe file may say, and nothing else."""
+
+import tomllib
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+from camixersr.errors import InputError, ValueRangeError
+
+__all__ = ["Recipe", "load_recipe"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything a run depends on; the same recipe gives the same weights on the same machine.
+
+    Attributes:
+        photos: folder of training photographs (searched recursively).
+        validation: folder with `high/` and `low/` pictures of the same names.
+        output: folder for checkpoints, logs and the final weights.
+        model: preset name, "s-x4" and so on.
+        start: a file of weights to start from; empty for the linear upsampler.
+        steps: optimiser steps.
+        batch: patches a step.
+        patch: side of a low patch, in pixels; a multiple of 16.
+        learning_rate: at its highest, after the warm-up; it falls to zero as a cosine.
+        warmup: steps over which the learning rate rises.
+        weight_decay: of AdamW.
+        clip: largest norm of the gradient.
+        ema: decay of the moving average of the weights, which is what is kept.
+        routing: "detail" ranks windows by local detail and attends a share drawn anew each step;
+            "paper" draws a Gumbel mask and holds its mean at one half.
+        routing_weight: of the routing loss beside L1 (in [0, 1] units).
+        attention_first: share of the steps, from the start, in which every window is attended.
+        ratio: gamma of the paper's routing loss, and of validation.
+        validate_every: steps between validations (and checkpoints).
+        seed: of everything random.
+        holdout: every so-many-th photograph is kept from training, for calibration.
+    """
+
+    photos: str
+    validation: str
+    output: str
+    model: str = "s-x4"
+    start: str = ""
+    steps: int = 10_000
+    batch: int = 4
+    patch: int = 48
+    learning_rate: float = 2e-3
+    warmup: int = 200
+    weight_decay: float = 1e-4
+    clip: float = 1.0
+    ema: float = 0.999
+    routing: Literal["detail", "paper"] = "detail"
+    routing_weight: float = 0.02
+    attention_first: float = 0.2
+    ratio: float = 0.5
+    validate_every: int = 500
+    seed: int = 0
+    holdout: int = 25
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "validate_every"):
+            if getattr(self, name) < 1:
+                raise ValueRangeError(f"recipe: {name} must be at least 1, got {getattr(self, name)}")
+        for name in ("attention_first", "ratio", "ema"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueRangeError(f"recipe: {name} must lie in [0, 1], got {getattr(self, name)}")
+        if self.patch < 16 or self.patch % 16:
+            raise ValueRangeError(f"recipe: patch must be a multiple of 16, got {self.patch}")
+        if self.holdout < 2:
+            raise ValueRangeError(f"recipe: holdout must be at least 2, got {self.holdout}")
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def load_recipe(path: str | Path) -> Recipe:
+    """Read a recipe file (TOML).
+
+    Args:
+        path: the file; relative folders in it are relative to the working folder.
+
+    Returns:
+        The recipe.
+
+    Raises:
+        InputError: the file is missing, is no TOML, or has unknown, missing or mistyped keys.
+        ValueRangeError: a number is out of range.
+    """
+    try:
+        given = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{path}: expected a recipe in TOML, but {error}") from error
+    known = {field.name: field for field in fields(Recipe)}
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise InputError(f"{path}: unknown key {', '.join(unknown)}; known are {', '.join(known)}")
+    missing = [name for name in ("photos", "validation", "output") if name not in given]
+    if missing:
+        raise InputError(f"{path}: missing {', '.join(missing)}")
+    for name, value in given.items():
+        if not _fits(value, known[name].type):
+            raise InputError(f"{path}: {name} should be {known[name].type}, got {value!r}")
+    return Recipe(**given)
