@@ -1,4 +1,4 @@
-"""Models by name: those in this package, and the authors' checkpoints, fetched on request.
+r"""Models by name: those in this package, and the authors' checkpoints, fetched on request.
 
 An official checkpoint is identified by its git blob id, sha1("blob SIZE\\0" + content), as listed in
 the authors' repository at the commit below (and by SHA-256 where we have it). What is downloaded is

@@ -66,6 +66,5 @@ def count(config: CAMixerSRConfig, *, windows: int, attended: int) -> Operations
         attention=attended * (2 * tokens * C * C + 2 * tokens * tokens * C),
         convolution=blocks * pixels * (2 * C * C + 18 * C),
         feed_forward=blocks * pixels * (3 * C * C + 18 * C),
-        head_tail=pixels
-        * (27 * C + 8 * C + 144 + len(config.blocks) * C * C + 9 * C * C + 27 * C * s * s),
+        head_tail=pixels * (27 * C + 8 * C + 144 + len(config.blocks) * C * C + 9 * C * C + 27 * C * s * s),
     )

@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from camixersr.errors import CheckpointError, UsageError
+from camixersr.errors import CheckpointError
 from camixersr.image.files import replacing
 from camixersr.models import CAMixerSR, CAMixerSRConfig
 from camixersr.nn.routing import Calibration, Policy, TopShare
@@ -138,10 +138,8 @@ def load_file(path: str | Path) -> Model:
             f"{path}: expected a file of weights, but {error.strerror or error}"
         ) from error
     digest = hashlib.sha256(content).hexdigest()
-    if content[:2] == b"PK" or content[:1] == b"\x80":
-        model = _load_official(path)
-    else:
-        model = _load_ours(path)
+    pickled = content[:2] == b"PK" or content[:1] == b"\x80"  # torch's zip, or its older format
+    model = _load_official(path) if pickled else _load_ours(path)
     model.network.eval().requires_grad_(False)
     return replace(model, sha256=digest)
 
@@ -162,8 +160,9 @@ def _load_ours(path: Path) -> Model:
             "convert the checkpoint with `camixersr models convert`"
         )
     try:
-        config = json.loads(metadata["config"])
-        shape = CAMixerSRConfig(**{**config, "blocks": tuple(config["blocks"])})
+        config: dict[str, Any] = json.loads(metadata["config"])
+        config["blocks"] = tuple(config["blocks"])
+        shape = CAMixerSRConfig(**config)
         calibration = None
         if "calibration" in metadata:
             given = json.loads(metadata["calibration"])
@@ -264,7 +263,11 @@ def _fill(network: CAMixerSR, tensors: Mapping[str, Tensor], path: Path) -> None
     if missing or extra or wrong:
         parts = [
             f"{label} {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}"
-            for label, names in (("missing", missing), ("unknown", extra), ("of another shape", sorted(wrong)))
+            for label, names in (
+                ("missing", missing),
+                ("unknown", extra),
+                ("of another shape", sorted(wrong)),
+            )
             if names
         ]
         raise CheckpointError(f"{path}: the tensors do not fit the network: {'; '.join(parts)}")

@@ -54,9 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not debug:
         warnings.showwarning = _one_line
     try:
-        result = app(
-            tokens, exit_on_error=False, print_error=False, result_action="return_value"
-        )
+        result = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
         if debug:
             raise

@@ -77,9 +77,7 @@ def upscale(
     from camixersr.inference.upscaler import Upscaler
 
     if model is None:
-        upscaler = load(
-            default_model(scale or 4), device=device, precision=precision, tile=_tile(tile)
-        )
+        upscaler = load(default_model(scale or 4), device=device, precision=precision, tile=_tile(tile))
     else:
         upscaler = Upscaler(find(model), device=device, precision=precision, tile=_tile(tile))
         if scale is not None and scale != upscaler.scale:

@@ -20,7 +20,7 @@ from camixersr.image.files import replacing, require_writable
 
 __all__ = ["WRITABLE", "Picture", "check_writable", "read", "write"]
 
-Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+Pixels = NDArray[np.uint8 | np.uint16]
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,9 @@ def read(path: str | Path) -> Picture:
     vips = _vips()
     try:
         image = vips.Image.new_from_file(str(path), access="sequential", fail_on="error")
+        if image.get("vips-loader").startswith("tiff"):
+            # libvips only warns of a compression it lacks, and goes on with black
+            image = vips.Image.new_from_file(str(path), access="sequential", fail_on="warning")
     except vips.Error as error:
         raise ImageError(
             f"{path}: expected a picture (PNG, JPEG, WebP, TIFF, AVIF ...), but its content is "
@@ -132,20 +135,20 @@ def read(path: str | Path) -> Picture:
 
 
 def _decode(image: Any) -> Picture:
+    if image.format not in ("uchar", "ushort") and image.interpretation not in ("lab", "labs"):
+        raise ImageError(
+            f"expected 8 or 16 bits a channel, got {image.format} pixels; convert it to 16 bits first"
+        )
     metadata = _metadata(image)
     if image.get_typeof("orientation") and image.get("orientation") != 1:
         image = image.copy_memory().autorot()  # a turned picture cannot be read in order
-    if image.interpretation == "cmyk" or image.interpretation == "lab":
+    if image.interpretation in ("cmyk", "lab", "labs"):
         if image.interpretation == "cmyk":
             image = image.icc_transform("srgb", embedded=True, input_profile="cmyk", intent="relative")
         image = image.colourspace("srgb")
         metadata.pop("icc-profile-data", None)  # the values are sRGB now
     elif image.interpretation not in ("b-w", "grey16", "srgb", "rgb", "rgb16", "multiband"):
         image = image.colourspace("srgb")
-    if image.format not in ("uchar", "ushort"):
-        raise ImageError(
-            f"expected 8 or 16 bits a channel, got {image.format} pixels; convert it to 16 bits first"
-        )
     if image.bands > 4:
         raise ImageError(f"expected greyscale or RGB, with or without alpha, got {image.bands} channels")
     array: Pixels = image.numpy().reshape(image.height, image.width, image.bands)
@@ -243,6 +246,8 @@ def write(path: str | Path, picture: Picture) -> list[str]:
     image = image.copy()
     for name, (kind_of_value, value) in picture.metadata.items():
         image.set_type(kind_of_value, name, value)
+    if "exif-data" in picture.metadata:
+        image.set_type(vips.GValue.gint_type, "orientation", 1)  # it has been applied
     options = dict(kind.options)
     if path.suffix.lower() in (".tif", ".tiff") and array.nbytes > 2**31:
         options["bigtiff"] = True

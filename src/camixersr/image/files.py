@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def require_writable(path: str | Path) -> None:
 
 
 @contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
+def replacing(path: str | Path) -> Generator[Path, None, None]:
     """Lend a temporary file beside `path`, and put it in its place when the block ends well.
 
     Any failure inside the block removes the temporary file and leaves `path` as it was. The
@@ -68,7 +68,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         os.umask(umask)
         partial.chmod(0o666 & ~umask)  # mkstemp's 0600 is for secrets
         try:
-            os.replace(partial, target)
+            partial.replace(target)
         except OSError as error:
             raise OutputError(f"{target}: cannot write there: {error.strerror or error}") from error
     finally:

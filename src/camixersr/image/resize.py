@@ -5,7 +5,7 @@ pixel centres aligned, border mirrored with the edge pixel repeated. 8-bit and 1
 rounded (halves away from zero) after each of the two passes, rows first, as MATLAB does.
 """
 
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,8 @@ from camixersr.errors import ShapeError, ValueRangeError
 
 __all__ = ["contributions", "resize", "resize_matrix"]
 
-Pixel = TypeVar("Pixel", np.uint8, np.uint16, np.float32, np.float64)
 
-
-def _cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
+def _cubic(x: NDArray[Any]) -> NDArray[np.float64]:
     """Keys' cubic convolution kernel with a = -0.5; zero beyond +-2."""
     x = np.abs(x)
     near = (1.5 * x - 2.5) * x * x + 1.0
@@ -66,7 +64,7 @@ def resize_matrix(length: int, target: int) -> NDArray[np.float64]:
     return matrix
 
 
-def _along_rows(image: NDArray[np.floating], target: int) -> NDArray[np.floating]:
+def _along_rows(image: NDArray[Any], target: int) -> NDArray[Any]:
     index, weights = contributions(image.shape[0], target)
     weights = weights.astype(image.dtype)
     shape = (target,) + (1,) * (image.ndim - 1)
@@ -76,9 +74,7 @@ def _along_rows(image: NDArray[np.floating], target: int) -> NDArray[np.floating
     return result
 
 
-def resize(
-    image: NDArray[Pixel], *, height: int, width: int
-) -> NDArray[Pixel]:
+def resize(image: NDArray[Any], *, height: int, width: int) -> NDArray[Any]:
     """Resize a picture.
 
     Args:

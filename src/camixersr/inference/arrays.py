@@ -42,7 +42,7 @@ def from_array(array: NDArray[Any]) -> Tensor:
         ValueRangeError: floating point with NaN or infinity.
     """
     planes = np.ascontiguousarray(array.transpose(2, 0, 1))
-    if array.dtype in (np.uint8, np.uint16):
+    if array.dtype.kind == "u" and array.dtype.itemsize <= 2:
         return torch.from_numpy(planes.astype(np.float32) / np.float32(np.iinfo(array.dtype).max))
     if array.dtype.kind != "f":
         raise ShapeError(f"expected uint8, uint16 or floating-point pixels, got {array.dtype}")

@@ -64,9 +64,7 @@ def plan(length: int, tile: int) -> tuple[Span, ...]:
     if tile == 0 or length <= tile:
         return (Span(0, length),)
     if tile < 0 or tile % GRID or tile < 2 * OVERLAP:
-        raise ValueRangeError(
-            f"tile must be 0 or a multiple of {GRID} from {2 * OVERLAP} up, got {tile}"
-        )
+        raise ValueRangeError(f"tile must be 0 or a multiple of {GRID} from {2 * OVERLAP} up, got {tile}")
     step = tile - OVERLAP
     starts = list(range(0, length - tile, step))
     last = -(-(length - tile) // GRID) * GRID  # on the grid, and reaching the end
@@ -90,9 +88,9 @@ def blend_weights(spans: tuple[Span, ...], scale: int) -> list[NDArray[np.float3
     total = np.zeros(stop * scale)
     for span in spans:
         place = np.arange(span.length * scale) + 0.5
-        far = float(stop * scale)  # no cut edge there: as good as infinitely far
-        before = place if span.start > 0 else np.full_like(place, far)
-        after = span.length * scale - place if span.stop < stop else np.full_like(place, far)
+        nowhere = np.full_like(place, np.inf)  # the image's own border is no cut
+        before = place if span.start > 0 else nowhere
+        after = span.length * scale - place if span.stop < stop else nowhere
         ramp = (OVERLAP - 2 * GUARD) * scale
         weight = np.clip((np.minimum(before, after) - GUARD * scale) / ramp, 0.0, 1.0)
         raw.append(weight)

@@ -13,12 +13,15 @@ from torch import Tensor, nn
 from camixersr.errors import ShapeError, ValueRangeError
 from camixersr.nn.camixer import CAMixer
 from camixersr.nn.layers import FeedForward, conv2d
-from camixersr.nn.routing import BlockRouting, Policy, Routing, TopShare
+from camixersr.nn.routing import BlockRouting, FixedWindows, Policy, Routing, TopShare
 from camixersr.nn.windows import window_position
 
 __all__ = ["PRESETS", "SCALES", "CAMixerSR", "CAMixerSRConfig", "pad_to_windows"]
 
 SCALES = (2, 3, 4)
+
+HALF = TopShare(0.5)
+"""What `CAMixerSR` does if it is not told: attend half of every image's windows."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +144,7 @@ class CAMixerSR(nn.Module):
         self.body_tail = nn.Conv2d(C, C, 3, padding=1)
         self.tail = nn.Conv2d(C, 3 * config.scale**2, 3, padding=1)
 
-    def forward(self, low: Tensor, policy: Policy = TopShare(0.5)) -> Tensor:
+    def forward(self, low: Tensor, policy: Policy = HALF) -> Tensor:
         """Enlarge.
 
         Args:
@@ -159,12 +162,29 @@ class CAMixerSR(nn.Module):
     def route(self, low: Tensor, policy: Policy) -> tuple[Tensor, Routing]:
         """Enlarge as `forward` does, and tell what was routed where.
 
-        The routing is that of the padded image: rows = ceil(H / M), columns = ceil(W / M).
+        The routing is that of the padded image: rows = ceil(H / M), columns = ceil(W / M). In
+        evaluation mode the images of a batch are computed one after another, so that each has the
+        same bytes alone and in any company.
         """
         if low.ndim != 4 or low.shape[1] != 3 or 0 in low.shape:
             raise ShapeError(
                 f"expected a batch of RGB images, B x 3 x H x W with H, W >= 1, got {tuple(low.shape)}"
             )
+        if self.training or len(low) == 1:
+            return self._route(low, policy)
+        # One by one: the rounding of a matrix product depends on how many rows it has, so that a
+        # neighbour in the batch would change the last bits (decision 0002).
+        results = [
+            self._route(
+                low[number : number + 1],
+                policy.of_image(number) if isinstance(policy, FixedWindows) else policy,
+            )
+            for number in range(len(low))
+        ]
+        return torch.cat([high for high, _ in results]), Routing.join([each for _, each in results])
+
+    def _route(self, low: Tensor, policy: Policy) -> tuple[Tensor, Routing]:
+        """`route`, for images that may share their arithmetic."""
         height, width = low.shape[-2:]
         s, M = self.config.scale, self.config.window
         image = pad_to_windows(low, M).permute(0, 2, 3, 1)
@@ -191,5 +211,3 @@ class CAMixerSR(nn.Module):
     def block_count(self) -> int:
         """Number of blocks, and so of entries in a `Routing`."""
         return sum(self.config.blocks)
-
-

@@ -30,7 +30,8 @@ def sample(x: Tensor, image: Tensor, column: Tensor, row: Tensor) -> Tensor:
     B, H, W, C = x.shape
     column = column.clamp(0.0, W - 1.0)
     row = row.clamp(0.0, H - 1.0)
-    left, top = column.detach().floor(), row.detach().floor()
+    # NaN (an overflow in half precision) must show in the result, but is no address to read from
+    left, top = column.detach().floor().nan_to_num(), row.detach().floor().nan_to_num()
     right_weight, bottom_weight = column - left, row - top
     left, top = left.long(), top.long()
     right, bottom = (left + 1).clamp(max=W - 1), (top + 1).clamp(max=H - 1)
@@ -46,9 +47,7 @@ def sample(x: Tensor, image: Tensor, column: Tensor, row: Tensor) -> Tensor:
         dim=-1,
     )
     # a weighted sum of four rows of a table: exactly what an embedding bag is
-    return F.embedding_bag(
-        corners, x.reshape(B * H * W, C), per_sample_weights=weights, mode="sum"
-    )
+    return F.embedding_bag(corners, x.reshape(B * H * W, C), per_sample_weights=weights, mode="sum")
 
 
 class WindowAttention(nn.Module):

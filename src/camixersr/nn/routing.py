@@ -15,6 +15,7 @@ over the batch, so that a picture's result changes from run to run and with its 
 every image is routed by itself and only `Stochastic` draws anything (decision 0002).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -78,6 +79,18 @@ class Routing:
         """Blocks x B x N bool."""
         return torch.stack([block.attended for block in self.blocks])
 
+    @classmethod
+    def join(cls, routings: Sequence["Routing"]) -> "Routing":
+        """Put the routings of single images together as one of a batch, in order."""
+        blocks = tuple(
+            BlockRouting(
+                logits=torch.cat([block.logits for block in same]),
+                mask=torch.cat([block.mask for block in same]),
+            )
+            for same in zip(*(routing.blocks for routing in routings), strict=True)
+        )
+        return cls(routings[0].rows, routings[0].columns, blocks)
+
     @property
     def attention_share(self) -> Tensor:
         """Share of windows attended, a mean over blocks, per image: B in [0, 1]."""
@@ -136,6 +149,7 @@ class TopShare:
         _check_share(self.share)
 
     def choose(self, logits: Tensor, block: int) -> Tensor:
+        """See `Policy.choose`."""
         B, N = logits.shape
         count = int(self.share * N + 0.5)
         if count in (0, N):
@@ -158,6 +172,7 @@ class Threshold:
     thresholds: tuple[float, ...]
 
     def choose(self, logits: Tensor, block: int) -> Tensor:
+        """See `Policy.choose`."""
         if block >= len(self.thresholds):
             raise ShapeError(
                 f"expected one threshold a block, got {len(self.thresholds)} and no threshold for "
@@ -181,7 +196,12 @@ class FixedWindows:
         """Repeat what `routing` recorded."""
         return cls(tuple(block.attended for block in routing.blocks))
 
+    def of_image(self, number: int) -> "FixedWindows":
+        """The masks of one image of the batch."""
+        return FixedWindows(tuple(mask[number : number + 1] for mask in self.masks))
+
     def choose(self, logits: Tensor, block: int) -> Tensor:
+        """See `Policy.choose`."""
         if block >= len(self.masks) or self.masks[block].shape != logits.shape:
             given = tuple(self.masks[block].shape) if block < len(self.masks) else "nothing"
             raise ShapeError(
@@ -213,6 +233,7 @@ class ExpectedCount:
         _check_share(self.share)
 
     def choose(self, logits: Tensor, block: int) -> Tensor:
+        """See `Policy.choose`."""
         N = logits.shape[1]
         if self.share == 1.0:
             return torch.ones_like(logits, dtype=torch.bool)
@@ -248,6 +269,7 @@ class Stochastic:
             raise ValueRangeError(f"temperature must be positive, got {self.temperature}")
 
     def choose(self, logits: Tensor, block: int) -> Tensor:
+        """See `Policy.choose`."""
         tiny = 1e-6
         uniform = torch.empty_like(logits).uniform_(tiny, 1.0 - tiny, generator=self.generator)
         noise = uniform.log() - (-uniform).log1p()
@@ -299,8 +321,5 @@ class Calibration:
         after = next(i for i, value in enumerate(known) if value >= ratio)
         part = (ratio - known[after - 1]) / (known[after] - known[after - 1])
         return Threshold(
-            tuple(
-                low + part * (high - low)
-                for low, high in zip(rows[after - 1], rows[after], strict=True)
-            )
+            tuple(low + part * (high - low) for low, high in zip(rows[after - 1], rows[after], strict=True))
         )

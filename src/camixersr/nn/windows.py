@@ -5,6 +5,8 @@ that is routed either to attention or to convolution. `gather` and `scatter` are
 skipped window into skipped work: only the attended ones are taken out, processed and put back.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -37,8 +39,8 @@ def merge(windows: Tensor, height: int, width: int) -> Tensor:
     Returns:
         B x H x W x C.
     """
-    B, N, MM, C = windows.shape
-    M = round(MM**0.5)
+    B, _, tokens, C = windows.shape
+    M = math.isqrt(tokens)
     x = windows.reshape(B, height // M, width // M, M, M, C)
     return x.transpose(2, 3).reshape(B, height, width, C)
 

@@ -67,17 +67,18 @@ class Training(lightning.LightningModule):
         self.recipe = recipe
         self.photos = photos
         self.pairs = pairs
-        sample = self._patches(0, 256, seed=recipe.seed + 1)
+        sample = self.patches(256, seed=recipe.seed + 1)
         low, _ = reduce(sample, network.config.scale)
         detail = window_detail(low, network.config.window).flatten()
         probability = torch.linspace(0.0, 1.0, 256, dtype=detail.dtype)
         self.register_buffer("quantiles", detail.quantile(probability))
 
-    def _patches(self, start: int, count: int, seed: int) -> Tensor:
+    def patches(self, count: int, *, seed: int) -> Tensor:
+        """The first `count` patches of another stream than the one trained on."""
         stream = PatchStream(
             self.photos, scale=self.network.config.scale, patch=self.recipe.patch, seed=seed
         )
-        return torch.stack([stream.patch(start + number) for number in range(count)])
+        return torch.stack([stream.patch(number) for number in range(count)])
 
     def train_dataloader(self) -> DataLoader[Tensor]:
         """Patches from where the run stands: step n sees the same ones, resumed or not."""
@@ -154,7 +155,7 @@ class Training(lightning.LightningModule):
                 {"params": others, "lr": recipe.learning_rate},
                 {"params": near_pixels, "lr": 0.1 * recipe.learning_rate},
             ],
-            betas=(0.9, 0.99),
+            betas=(0.9, 0.999),
             weight_decay=recipe.weight_decay,
         )
 
@@ -189,9 +190,7 @@ def fit(recipe: Recipe, *, resume: bool = False, name: str = "") -> Path:
         raise UnknownModelError(f"no preset {recipe.model!r}; there are {', '.join(PRESETS)}")
     config = PRESETS[recipe.model]
     output = Path(recipe.output)
-    files = sorted(
-        file for file in Path(recipe.photos).rglob("*") if file.suffix.lower() in SUFFIXES
-    )
+    files = sorted(file for file in Path(recipe.photos).rglob("*") if file.suffix.lower() in SUFFIXES)
     smallest = PatchStream.side_of(scale=config.scale, patch=recipe.patch)
     kept = [file for number, file in enumerate(files) if number % recipe.holdout]
     photos = load_photos(kept, output / "cache", smallest=smallest)
@@ -203,7 +202,7 @@ def fit(recipe: Recipe, *, resume: bool = False, name: str = "") -> Path:
     network.requires_grad_(True)
     training = Training(network, recipe, photos, pairs)
     if not recipe.start:
-        low, high = reduce(training._patches(0, 64, seed=recipe.seed + 2), config.scale)
+        low, high = reduce(training.patches(64, seed=recipe.seed + 2), config.scale)
         initialise_linear(network, low, high)
 
     checkpoints = ModelCheckpoint(
@@ -252,7 +251,9 @@ def fit(recipe: Recipe, *, resume: bool = False, name: str = "") -> Path:
         },
     )
     scores = {
-        f"{Path(recipe.validation).parent.name}/{ratio:g}": round(score(network, pairs, model.policy(ratio)), 3)
+        f"{Path(recipe.validation).parent.name}/{ratio:g}": round(
+            score(network, pairs, model.policy(ratio)), 3
+        )
         for ratio in (0.0, 0.25, 0.5, 1.0)
     }
     file = output / f"{model.name}.safetensors"

@@ -7,8 +7,6 @@ would have seen.
 
 import hashlib
 import json
-import os
-import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from camixersr.errors import InputError, OutputError
+from camixersr.image.files import replacing
 from camixersr.image.resize import resize_matrix
 
 __all__ = ["MARGIN", "PatchStream", "Photos", "load_photos", "read_pairs", "reduce"]
@@ -29,7 +28,7 @@ __all__ = ["MARGIN", "PatchStream", "Photos", "load_photos", "read_pairs", "redu
 SUFFIXES = {".avif", ".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
 MARGIN = 2
-"""Low pixels of context that a patch is cut with at each side, so that its reduction is that of the whole photograph."""
+"""Low pixels of context that a patch is cut with at each side: its reduction is then the photograph's."""
 
 
 @dataclass(frozen=True)
@@ -103,28 +102,23 @@ def _decode(files: Sequence[Path], data: Path, index: Path, smallest: int) -> No
     sizes: list[tuple[int, int]] = []
     skipped: list[str] = []
     position = 0
-    descriptor, partial = tempfile.mkstemp(dir=data.parent, suffix=".part")
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            for file in files:
-                try:
-                    with Image.open(file) as picture:
-                        pixels = np.asarray(picture.convert("RGB"))
-                except (OSError, ValueError, SyntaxError) as error:
-                    skipped.append(f"{file.name} ({error})")
-                    continue
-                if min(pixels.shape[:2]) < smallest:
-                    skipped.append(f"{file.name} ({pixels.shape[1]} x {pixels.shape[0]} is too small)")
-                    continue
-                stream.write(pixels.tobytes())
-                offsets.append(position)
-                sizes.append((pixels.shape[0], pixels.shape[1]))
-                position += pixels.size
-        os.replace(partial, data)
-    except BaseException:
-        os.unlink(partial)
-        raise
-    index.write_text(json.dumps({"offsets": offsets, "sizes": sizes, "skipped": skipped}))
+    with replacing(data) as partial, partial.open("wb") as stream:
+        for file in files:
+            try:
+                with Image.open(file) as picture:
+                    pixels = np.asarray(picture.convert("RGB"))
+            except (OSError, ValueError, SyntaxError) as error:
+                skipped.append(f"{file.name} ({error})")
+                continue
+            if min(pixels.shape[:2]) < smallest:
+                skipped.append(f"{file.name} ({pixels.shape[1]} x {pixels.shape[0]} is too small)")
+                continue
+            stream.write(pixels.tobytes())
+            offsets.append(position)
+            sizes.append((pixels.shape[0], pixels.shape[1]))
+            position += pixels.size
+    with replacing(index) as partial:
+        partial.write_text(json.dumps({"offsets": offsets, "sizes": sizes, "skipped": skipped}))
 
 
 class PatchStream(IterableDataset[Tensor]):
@@ -159,7 +153,7 @@ class PatchStream(IterableDataset[Tensor]):
             number += 1
 
     def patch(self, number: int) -> Tensor:
-        """Patch `number`: 3 x S x S uint8, S = (patch + 2 * MARGIN) * scale, flipped and turned at random."""
+        """Patch `number`: 3 x S x S uint8, S = `side`, flipped and turned at random."""
         rng = np.random.default_rng((self.seed, number))
         which = min(int(np.searchsorted(self.cumulative, rng.random())), len(self.photos) - 1)
         photo = self.photos.photo(which)

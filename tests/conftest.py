@@ -1,0 +1,63 @@
+"""What tests share: where the data lies, small networks, pictures made on the spot."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from camixersr.models import CAMixerSR, CAMixerSRConfig
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = Path(os.environ.get("CAMIXERSR_SHARED", ROOT.parent / "shared"))
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> Iterator[None]:
+    """A test that changes the thread count does not change it for the others."""
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+def shared(relative: str) -> Path:
+    """A file or folder of the data beside the checkout; the test is skipped, aloud, without it."""
+    path = SHARED / relative
+    if not path.exists():
+        pytest.skip(f"needs {relative} of the data folder ({SHARED}), which is not there")
+    return path
+
+
+def random_network(
+    channels: int = 20, scale: int = 2, blocks: tuple[int, ...] = (2, 1), *, seed: int = 1
+) -> CAMixerSR:
+    """A small network whose scores spread over (0, 1), as random ones do not by themselves."""
+    torch.manual_seed(seed)
+    network = CAMixerSR(CAMixerSRConfig(channels=channels, scale=scale, blocks=blocks)).eval()
+    network.requires_grad_(False)
+    for name, parameter in network.named_parameters():
+        if "predictor.mask" in name or "offsets" in name:
+            parameter.mul_(6.0)
+    return network
+
+
+def noise_picture(height: int, width: int, channels: int = 3, *, seed: int = 0) -> NDArray[np.uint8]:
+    """A picture with a plain and a busy part."""
+    rng = np.random.default_rng(seed)
+    picture = np.full((height, width, channels), 120.0)
+    picture += np.linspace(0, 40, width)[None, :, None]
+    picture[:, width // 2 :] += rng.normal(0, 40, (height, width - width // 2, channels))
+    return picture.clip(0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def network() -> CAMixerSR:
+    return random_network()

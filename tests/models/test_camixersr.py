@@ -1,0 +1,97 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from camixersr.errors import ShapeError, ValueRangeError
+from camixersr.models import PRESETS, CAMixerSR, CAMixerSRConfig
+from camixersr.models.camixersr import pad_to_windows
+from camixersr.nn import FixedWindows, Threshold, TopShare
+from tests.conftest import random_network
+from tests.oracle import reference
+
+# REFERENCE: parameters of the paper's networks.
+PARAMETERS = {
+    "s-x2": 339_538, "s-x3": 344_413, "s-x4": 351_238,
+    "m-x2": 518_970, "m-x3": 525_465, "m-x4": 534_558,
+    "b-x2": 745_846, "b-x3": 753_961, "b-x4": 765_322,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_have_the_papers_number_of_parameters(name: str) -> None:
+    network = CAMixerSR(PRESETS[name])
+    assert sum(parameter.numel() for parameter in network.parameters()) == PARAMETERS[name]
+
+
+def test_every_preset_is_tested() -> None:
+    assert set(PRESETS) == set(PARAMETERS)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+def test_the_network_equals_its_equations(scale: int, share: float) -> None:
+    network = random_network(scale=scale)
+    low = torch.rand(2, 3, 37, 20)
+    high, routing = network.route(low, TopShare(share))
+    expected, scores = reference.network(
+        low,
+        network.state_dict(),
+        [block.attended for block in routing.blocks],
+        network.config.blocks,
+        scale,
+    )
+    assert high.shape == (2, 3, 37 * scale, 20 * scale)
+    assert (high - expected).abs().max() <= 1e-4 * expected.abs().max()
+    for block, score in zip(routing.blocks, scores, strict=True):
+        assert torch.allclose(block.scores, score, atol=1e-5)
+    assert (routing.rows, routing.columns) == (3, 2)
+
+
+@settings(max_examples=40, deadline=None)
+@given(height=st.integers(1, 50), width=st.integers(1, 50), share=st.sampled_from([0.0, 0.5, 1.0]))
+def test_every_size_works(height: int, width: int, share: float) -> None:
+    network = random_network(channels=12, blocks=(1,), scale=3)
+    high = network(torch.rand(1, 3, height, width), TopShare(share))
+    assert high.shape == (1, 3, 3 * height, 3 * width)
+    assert high.isfinite().all()
+
+
+def test_padding_reflects_where_it_can_and_replicates_where_it_cannot() -> None:
+    ramp = torch.arange(9.0)[None, None, :, None].expand(1, 1, 9, 3)
+    padded = pad_to_windows(ramp, 16)
+    assert padded.shape == (1, 1, 16, 16)
+    assert padded[0, 0, :, 0].tolist() == [*range(9), *range(7, 0, -1)]  # 9 pixels: reflection
+    short = pad_to_windows(ramp[:, :, :8], 16)
+    assert short[0, 0, :, 0].tolist() == [*range(8), *[7] * 8]  # 8 pixels: replication
+    whole = torch.rand(1, 3, 32, 16)
+    assert pad_to_windows(whole, 16) is whole
+
+
+def test_forward_is_the_image_of_route_and_one_tensor() -> None:
+    network = random_network()
+    low = torch.rand(1, 3, 32, 32)
+    high, _ = network.route(low, TopShare(0.5))
+    assert torch.equal(network(low), high)
+    assert torch.equal(network(low, TopShare(0.5)), high)
+
+
+def test_a_replayed_routing_gives_the_same_bytes() -> None:
+    network = random_network()
+    low = torch.rand(2, 3, 48, 40)
+    high, routing = network.route(low, Threshold((0.5,) * 3))
+    assert torch.equal(network(low, FixedWindows.replay(routing)), high)
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 1, 8, 8), (1, 3, 0, 8), (1, 4, 8, 8)])
+def test_another_shape_is_refused_with_what_was_expected(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ShapeError, match="B x 3 x H x W"):
+        random_network()(torch.zeros(shape))
+
+
+@pytest.mark.parametrize(
+    "change", [{"channels": 3}, {"scale": 0}, {"blocks": ()}, {"blocks": (2, 0)}, {"window": 0}]
+)
+def test_an_impossible_configuration_is_refused(change: dict[str, object]) -> None:
+    with pytest.raises(ValueRangeError, match="expected channels"):
+        CAMixerSRConfig(**change)  # type: ignore[arg-type]

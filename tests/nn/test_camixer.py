@@ -1,0 +1,95 @@
+import pytest
+import torch
+from torch import Tensor
+
+from camixersr.nn import CAMixer, FixedWindows, Stochastic, TopShare
+from camixersr.nn.attention import WindowAttention
+from tests.conftest import random_network
+from tests.oracle import reference
+
+
+class _FloatMask:
+    """A mask with gradients in its dtype, so that the masked path runs."""
+
+    def __init__(self, mask: Tensor) -> None:
+        self.mask = mask
+
+    def choose(self, logits: Tensor, block: int) -> Tensor:
+        return self.mask.to(logits.dtype)
+
+
+def _mixer() -> CAMixer:
+    mixer = random_network(channels=24, blocks=(1,)).body[0].blocks[0].mixer
+    assert isinstance(mixer, CAMixer)
+    return mixer
+
+
+def _inputs(B: int = 2, H: int = 32, W: int = 48) -> tuple[Tensor, Tensor]:
+    return torch.rand(B, H, W, 24) - 0.5, torch.rand(B, H, W, 4) - 0.5
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_the_mixer_equals_its_equations(share: float) -> None:
+    mixer, (x, condition) = _mixer(), _inputs()
+    mask = torch.rand(2, 6) < share if 0 < share < 1 else torch.full((2, 6), bool(share))
+    result, routing = mixer(x, condition, FixedWindows((mask,)))
+    expected, scores = reference.mixer(
+        x.permute(0, 3, 1, 2), condition.permute(0, 3, 1, 2), mixer.state_dict(), mask
+    )
+    assert torch.allclose(result, expected.permute(0, 2, 3, 1), atol=2e-6)
+    assert torch.allclose(routing.scores, scores, atol=1e-6)
+    assert scores.std() > 0.02, "a test of routing needs scores that differ"
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_masked_and_gathered_paths_give_the_same_numbers(share: float) -> None:
+    mixer, (x, condition) = _mixer(), _inputs()
+    gathered, routing = mixer(x, condition, TopShare(share))
+    masked, other = mixer(x, condition, _FloatMask(routing.mask))
+    assert torch.equal(other.attended, routing.attended)
+    assert torch.allclose(gathered, masked, atol=1e-6, rtol=1e-6)
+
+
+def test_skipped_windows_are_not_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    mixer, (x, condition) = _mixer(), _inputs()
+    seen: list[int] = []
+    forward = WindowAttention.forward
+
+    def spy(self: WindowAttention, x: Tensor, v: Tensor, offsets: Tensor, index: Tensor) -> Tensor:
+        seen.append(len(index))
+        return forward(self, x, v, offsets, index)
+
+    monkeypatch.setattr(WindowAttention, "forward", spy)
+    for share in (0.0, 0.5, 1.0):
+        mixer(x, condition, TopShare(share))
+    assert seen == [6, 12]  # of 12; a share of 0 does not call attention at all
+
+
+def test_share_zero_is_pure_convolution_and_one_is_pure_attention() -> None:
+    mixer, (x, condition) = _mixer(), _inputs()
+    without, _ = mixer(x, condition, TopShare(0.0))
+    full, _ = mixer(x, condition, TopShare(1.0))
+    torch.nn.init.normal_(mixer.attention.project_q.weight)  # attention changed ...
+    assert torch.equal(mixer(x, condition, TopShare(0.0))[0], without)
+    assert not torch.equal(mixer(x, condition, TopShare(1.0))[0], full)
+    attended, _ = mixer(x, condition, TopShare(1.0))
+    torch.nn.init.normal_(mixer.predictor.spatial.weight)  # ... and the convolution branch
+    assert torch.equal(mixer(x, condition, TopShare(1.0))[0], attended)
+    assert not torch.equal(mixer(x, condition, TopShare(0.0))[0], without)
+
+
+def test_a_stochastic_mask_carries_gradients_to_the_scores() -> None:
+    mixer = _mixer().requires_grad_(True)
+    x, condition = _inputs()
+    result, _ = mixer(x, condition, Stochastic(torch.Generator().manual_seed(0)))
+    result.square().sum().backward()
+    gradient = mixer.predictor.mask[2].weight.grad
+    assert gradient is not None
+    assert gradient.abs().sum() > 0
+
+
+def test_a_mixer_stands_alone_in_any_network() -> None:
+    mixer = CAMixer(16, window=8)
+    result, routing = mixer(torch.rand(1, 24, 8, 16), torch.zeros(1, 24, 8, 4), TopShare(0.5))
+    assert result.shape == (1, 24, 8, 16)
+    assert routing.attended.sum() == 2  # half of three, rounded up
