@@ -25,6 +25,7 @@ app = App(
     name="camixersr",
     help="Content-aware image super-resolution: only details get attention.",
     version=__version__,
+    suppress_keyboard_interrupt=False,  # `main` says what became of the files
     help_epilogue="Add --debug to any command to see the full traceback of an error.",
 )
 app.command(upscale.upscale)

@@ -1,0 +1,287 @@
+"""The command line as a user meets it: a process, its exit code, its two streams, its files."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import camixersr
+from camixersr.cli import main
+from camixersr.image.codec import read
+from camixersr.weights import Model, save
+from tests.conftest import noise_picture, random_network, shared
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    path = tmp_path / "a.png"
+    Image.fromarray(noise_picture(40, 56)).save(path)
+    return path
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A tiny x2 model, so that a run takes milliseconds."""
+    path = tmp_path / "tiny.safetensors"
+    save(path, Model("tiny", random_network(channels=8, scale=2, blocks=(1,))))
+    return path
+
+
+def run(*arguments: object) -> int:
+    """Run in this process; the exit code."""
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+def files(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_one_picture_with_the_embedded_model(picture: Path, capsys) -> None:
+    assert run("upscale", picture, "--device", "cpu") == 0
+    out = capsys.readouterr()
+    result = read(picture.with_name("a_x4.png")).pixels
+    assert result.shape == (160, 224, 3)
+    expected = camixersr.load("s-x4", device="cpu").upscale(noise_picture(40, 56))
+    assert np.array_equal(result, expected)
+    assert out.err == ""
+    line = out.out.strip()
+    assert "\n" not in line
+    for part in ("56 x 40 -> 224 x 160", " s,", "MiB", "% of windows attended"):
+        assert part in line
+
+
+def test_json_tells_the_facts(picture: Path, model: Path, tmp_path: Path) -> None:
+    out, facts_file = tmp_path / "out.png", tmp_path / "facts.json"
+    code = run(
+        "upscale", picture, "-o", out, "--model", model, "--json", facts_file, "--attention-ratio", 0.25
+    )
+    assert code == 0
+    facts = json.loads(facts_file.read_text())
+    expected = {
+        "input", "output", "scale", "model", "low_size", "high_size", "seconds", "peak_memory_bytes",
+        "attention_share", "macs", "tiles", "device", "precision", "version",
+    }  # fmt: skip
+    assert expected <= set(facts)
+    assert (facts["low_size"], facts["high_size"]) == ([56, 40], [112, 80])
+    assert (facts["scale"], facts["tiles"], facts["precision"]) == (2, 1, "fp32")
+    assert facts["attention_share"] == pytest.approx(0.25, abs=0.05)
+    assert facts["macs"] > 1e6
+    assert facts["version"] == camixersr.__version__
+
+
+def test_a_route_map_is_a_picture(picture: Path, model: Path, tmp_path: Path) -> None:
+    routes = tmp_path / "routes.png"
+    assert run("upscale", picture, "-o", tmp_path / "o.png", "--model", model, "--route-map", routes) == 0
+    assert read(routes).width >= 480
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif", ".avif"])
+def test_every_format_in_and_out(tmp_path: Path, model: Path, suffix: str) -> None:
+    source = tmp_path / f"a{suffix}"
+    Image.fromarray(noise_picture(20, 30)).save(source)
+    assert run("upscale", source, "--model", model) == 0
+    assert read(tmp_path / f"a_x2{suffix}").pixels.shape == (40, 60, 3)
+
+
+def test_grey_stays_grey_and_alpha_stays(tmp_path: Path, model: Path) -> None:
+    for mode, channels in (("L", 1), ("RGBA", 3)):
+        source = tmp_path / f"{mode}.png"
+        Image.fromarray(noise_picture(20, 30)).convert(mode).save(source)
+        assert run("upscale", source, "--model", model) == 0
+        result = read(tmp_path / f"{mode}_x2.png")
+        assert result.pixels.shape == (40, 60, channels)
+        assert (result.alpha is not None) == (mode == "RGBA")
+
+
+def test_a_format_that_cannot_be_written_becomes_png(tmp_path: Path, model: Path) -> None:
+    Image.fromarray(noise_picture(20, 30)).save(tmp_path / "a.bmp")
+    Image.fromarray(noise_picture(20, 30)).save(tmp_path / "b.gif")
+    assert run("upscale", tmp_path / "b.gif", "--model", model) == 0
+    assert (tmp_path / "b_x2.png").is_file()
+
+
+def test_several_pictures_go_into_a_folder_and_one_bad_one_stops_nothing(
+    picture: Path, model: Path, tmp_path: Path, capsys
+) -> None:
+    other, bad = tmp_path / "b.png", tmp_path / "bad.png"
+    Image.fromarray(noise_picture(16, 16)).save(other)
+    bad.write_text("no picture")
+    out, facts = tmp_path / "out", tmp_path / "facts.json"
+    code = run("upscale", picture, bad, other, "-o", out, "--model", model, "--json", facts)
+    assert code == 3
+    assert files(out) == {"a_x2.png", "b_x2.png"}
+    assert [Path(each["input"]).name for each in json.loads(facts.read_text())] == ["a.png", "b.png"]
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 2
+    assert "bad.png" in errors[0]
+    assert "1 of 3 pictures failed" in errors[1]
+
+
+def test_nothing_is_overwritten_unless_asked(picture: Path, model: Path, capsys) -> None:
+    target = picture.with_name("a_x2.png")
+    target.write_text("precious")
+    assert run("upscale", picture, "--model", model) == 3
+    assert target.read_text() == "precious"
+    assert "--overwrite" in capsys.readouterr().err
+    assert run("upscale", picture, "--model", model, "--overwrite") == 0
+    assert read(target).width == 112
+
+
+def test_the_input_itself_is_never_a_target(picture: Path, model: Path) -> None:
+    before = picture.read_bytes()
+    assert run("upscale", picture, "-o", picture, "--model", model, "--overwrite") == 3
+    assert picture.read_bytes() == before
+
+
+def test_two_inputs_of_one_name_are_noticed_before_anything_is_computed(
+    picture: Path, model: Path, tmp_path: Path, capsys
+) -> None:
+    (tmp_path / "sub").mkdir()
+    twin = tmp_path / "sub" / "a.png"
+    Image.fromarray(noise_picture(8, 8)).save(twin)
+    assert run("upscale", picture, twin, "-o", tmp_path / "out", "--model", model) == 2
+    assert "both" in capsys.readouterr().err
+
+
+def bad_inputs(tmp_path: Path, picture: Path, model: Path) -> dict[str, tuple[list[object], int]]:
+    """Command lines that must fail, each with its exit code."""
+    text, cut, empty = tmp_path / "text.png", tmp_path / "cut.png", tmp_path / "empty.png"
+    text.write_text("this is no picture\n")
+    cut.write_bytes(picture.read_bytes()[: picture.stat().st_size // 2])
+    empty.write_bytes(b"")
+    (tmp_path / "folder.png").mkdir()
+    with_model = ["--model", model]
+    return {
+        "missing file": (["upscale", tmp_path / "nothing.png", *with_model], 3),
+        "folder as input": (["upscale", tmp_path / "folder.png", *with_model], 3),
+        "text named .png": (["upscale", text, *with_model], 3),
+        "truncated": (["upscale", cut, *with_model], 3),
+        "0 bytes": (["upscale", empty, *with_model], 3),
+        "target in a missing folder": (
+            ["upscale", picture, "-o", tmp_path / "no" / "a.png", *with_model],
+            3,
+        ),
+        "target below a file": (["upscale", picture, "-o", text / "a.png", *with_model], 3),
+        "target without a known suffix": (["upscale", picture, "-o", tmp_path / "a.xyz", *with_model], 3),
+        "route map in a missing folder": (
+            [
+                "upscale",
+                picture,
+                "-o",
+                tmp_path / "o.png",
+                "--route-map",
+                tmp_path / "no" / "r.png",
+                *with_model,
+            ],
+            3,
+        ),
+        "unknown model": (["upscale", picture, "--model", "nonsense"], 2),
+        "picture as model": (["upscale", picture, "--model", picture], 3),
+        "scale that the model lacks": (["upscale", picture, "--scale", 3, *with_model], 2),
+        "scale without a model": (["upscale", picture, "--scale", 7], 2),
+        "ratio above 1": (["upscale", picture, "--attention-ratio", 1.5, *with_model], 2),
+        "ratio below 0": (["upscale", picture, "--attention-ratio=-0.1", *with_model], 2),
+        "ratio no number": (["upscale", picture, "--attention-ratio", "much", *with_model], 2),
+        "ratio nan": (["upscale", picture, "--attention-ratio", "nan", *with_model], 2),
+        "tile no number": (["upscale", picture, "--tile", "big", *with_model], 2),
+        "tile too small": (["upscale", picture, "--tile", 16, *with_model], 2),
+        "unknown device": (["upscale", picture, "--device", "tpu", *with_model], 2),
+        "unknown option": (["upscale", picture, "--sharpen", *with_model], 2),
+        "no input": (["upscale"], 2),
+        "unknown command": (["enlarge", picture], 2),
+        "unknown model to show": (["models", "show", "nonsense"], 2),
+        "unknown model to pull": (["models", "pull", "nonsense"], 2),
+        "checkpoint to convert is missing": (
+            ["models", "convert", tmp_path / "no", tmp_path / "o.safetensors"],
+            3,
+        ),
+        "recipe is missing": (["train", tmp_path / "no.toml"], 3),
+    }
+
+
+def test_bad_input_is_one_line_an_exit_code_and_no_file(
+    tmp_path: Path, picture: Path, model: Path, capsys
+) -> None:
+    for name, (arguments, code) in bad_inputs(tmp_path, picture, model).items():
+        before = files(tmp_path)
+        assert run(*arguments) == code, name
+        out = capsys.readouterr()
+        assert len(out.err.strip().splitlines()) == 1, (name, out.err)
+        assert out.err.startswith("camixersr: "), name
+        assert "Traceback" not in out.err, name
+        assert files(tmp_path) == before, name
+
+
+def test_debug_shows_the_traceback(tmp_path: Path, model: Path) -> None:
+    with pytest.raises(camixersr.CamixerError, match="nothing"):
+        main(["upscale", str(tmp_path / "nothing.png"), "--model", str(model), "--debug"])
+
+
+def test_help_answers_at_once_without_torch() -> None:
+    result = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "camixersr", "--help"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "upscale" in result.stdout
+    imported = {line.rsplit("|", 1)[-1].strip() for line in result.stderr.splitlines() if "|" in line}
+    assert imported.isdisjoint({"torch", "numpy", "pyvips", "lightning"})
+
+
+def test_version_is_printed(capsys) -> None:
+    assert run("--version") == 0
+    assert capsys.readouterr().out.strip() == camixersr.__version__
+
+
+def test_models_list_names_all_even_into_a_pipe(capsys) -> None:
+    assert run("models", "list") == 0
+    out = capsys.readouterr().out
+    from camixersr.catalogue import names
+
+    assert all(any(line.startswith(name) for line in out.splitlines()) for name in names())
+
+
+def test_models_show_as_text_and_as_json(model: Path, capsys) -> None:
+    assert run("models", "show", model) == 0
+    assert "parameters:" in capsys.readouterr().out
+    assert run("models", "show", model, "--json") == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["config"]["channels"] == 8
+    assert len(facts["sha256"]) == 64
+
+
+def test_an_official_checkpoint_is_converted_and_used(tmp_path: Path, picture: Path) -> None:
+    source, target = shared("official/CAMixerSR_S.pth"), tmp_path / "s.safetensors"
+    assert run("models", "convert", source, target) == 0
+    assert run("models", "convert", source, target) == 3  # exists
+    assert run("models", "convert", source, tmp_path / "s.bin") == 2
+    one, two = tmp_path / "1.png", tmp_path / "2.png"
+    assert run("upscale", picture, "--model", source, "-o", one) == 0
+    assert run("upscale", picture, "--model", target, "-o", two) == 0
+    assert one.read_bytes() == two.read_bytes()
+
+
+def test_ctrl_c_leaves_no_file(picture: Path, model: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    from camixersr.cli import upscale
+
+    def interrupt(self: object, done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(upscale._Bar, "__call__", interrupt)
+    before = files(tmp_path)
+    assert run("upscale", picture, "--model", model, "--json", tmp_path / "f.json") == 130
+    assert capsys.readouterr().err == "camixersr: interrupted; nothing was left half-written\n"
+    assert files(tmp_path) == before
+
+
+def test_threads_of_torch_are_left_alone(picture: Path, model: Path) -> None:
+    before = torch.get_num_threads()
+    run("upscale", picture, "--model", model)
+    assert torch.get_num_threads() == before
