@@ -74,6 +74,7 @@ def upscale(
         raise UsageError(f"--tile must be auto, 0 or a multiple of 16, got {tile!r}")
     from camixersr import load
     from camixersr.catalogue import default_model, find
+    from camixersr.image.files import replacing, require_writable
     from camixersr.inference.upscaler import Upscaler
 
     if model is None:
@@ -87,7 +88,8 @@ def upscale(
             )
     jobs = _plan(inputs, output, route_map, upscaler.scale)
     if json_ is not None:
-        _require_free(json_, overwrite)
+        _refuse_existing(json_, overwrite)
+        require_writable(json_)
 
     facts: list[dict[str, Any]] = []
     failures: list[CamixerError] = []
@@ -100,7 +102,8 @@ def upscale(
             failures.append(error)
             print(f"camixersr: {' '.join(str(error).split())}", file=sys.stderr)
     if json_ is not None:
-        _write_text(json_, json.dumps(facts[0] if len(jobs) == 1 else facts, indent=2) + "\n")
+        with replacing(json_) as partial:
+            partial.write_text(json.dumps(facts[0] if len(jobs) == 1 else facts, indent=2) + "\n")
     if failures:
         print(f"camixersr: {len(failures)} of {len(jobs)} pictures failed", file=sys.stderr)
     return 3 if failures else 0
@@ -149,20 +152,9 @@ def _make_folder(folder: Path) -> None:
         raise OutputError(f"{folder}: the folder cannot be made: {error.strerror or error}") from error
 
 
-def _require_free(path: Path, overwrite: bool) -> None:
-    """Refuse a target that cannot be written, or that exists and may not be replaced."""
-    from camixersr.image.files import require_writable
-
+def _refuse_existing(path: Path, overwrite: bool) -> None:
     if path.is_file() and not overwrite:
         raise OutputError(f"{path}: exists already; add --overwrite to replace it")
-    require_writable(path)
-
-
-def _write_text(path: Path, text: str) -> None:
-    from camixersr.image.files import replacing
-
-    with replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8")
 
 
 def _one(upscaler: "Upscaler", job: _Job, ratio: float, overwrite: bool) -> dict[str, Any]:
@@ -172,12 +164,14 @@ def _one(upscaler: "Upscaler", job: _Job, ratio: float, overwrite: bool) -> dict
     from camixersr.image.codec import check_writable, read, write
 
     began = time.perf_counter()
-    picture = read(job.source)
     s = upscaler.scale
-    if job.target.exists() and job.source.samefile(job.target):
+    if job.source.exists() and job.target.exists() and job.source.samefile(job.target):
         raise OutputError(f"{job.target}: is the input itself; name another file with -o")
-    for path in filter(None, (job.target, job.route_map)):
-        _require_free(path, overwrite)
+    targets = [path for path in (job.target, job.route_map) if path is not None]
+    for path in targets:
+        _refuse_existing(path, overwrite)
+    picture = read(job.source)
+    for path in targets:
         check_writable(path, height=s * picture.height, width=s * picture.width)
 
     enlarged, result = upscaler.enlarge(picture, attention_ratio=ratio, progress=_Bar(job.source.name))

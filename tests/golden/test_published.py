@@ -1,0 +1,82 @@
+"""Scores: the authors' S through our code gives their numbers, and our models give what they claim."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from camixersr.catalogue import embedded, find
+from camixersr.metrics import luma, psnr
+from camixersr.nn import Policy, TopShare
+from camixersr.weights import Model, load_file
+from tests.conftest import ROOT, noise_picture, shared
+
+
+@torch.inference_mode()
+def set_score(model: Model, folder: Path, policy: Policy) -> float:
+    """Mean luma PSNR, border of `scale` pixels, low images as stored, 8-bit rounding first."""
+    scores: list[float] = []
+    for path in sorted((folder / "high").glob("*.png")):
+        low = np.asarray(Image.open(folder / "low" / path.name).convert("RGB"))
+        high = np.asarray(Image.open(path).convert("RGB"))
+        image = torch.from_numpy(low.copy()).permute(2, 0, 1)[None].float() / 255.0
+        result = (model.network(image, policy)[0] * 255.0).round().clamp(0, 255).byte()
+        result = result.permute(1, 2, 0).numpy()
+        reference = high[: result.shape[0], : result.shape[1]]
+        scores.append(psnr(luma(result), luma(reference), border=model.config.scale))
+    return float(np.mean(scores))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("Set5", 32.336),
+        pytest.param("Set14", 28.702, marks=pytest.mark.slow),
+        pytest.param("BSD100", 27.622, marks=pytest.mark.slow),
+    ],
+)
+def test_the_authors_s_at_full_attention(name: str, expected: float) -> None:
+    model = load_file(shared("official/CAMixerSR_S.pth"))
+    folder = shared(f"data/bench/{name}/x4")
+    assert set_score(model, folder, TopShare(1.0)) == pytest.approx(expected, abs=0.005)
+
+
+def test_the_embedded_models_are_small_and_say_where_they_come_from() -> None:
+    assert "s-x4" in embedded()
+    for name, file in embedded().items():
+        assert file.stat().st_size <= 1_500_000
+        model = find(name)
+        assert model.name == name
+        assert model.calibration is not None
+        assert len(model.calibration.thresholds[0]) == model.network.block_count
+        assert {"data", "licences", "steps", "hours"} <= set(model.provenance)
+
+
+def test_the_embedded_s_x4_beats_bicubic_by_what_it_claims() -> None:
+    model = find("s-x4")
+    folder = shared("data/bench/Set5/x4")
+    measured = set_score(model, folder, model.policy(0.5))
+    assert measured >= 28.43 + 1.5
+    assert measured == pytest.approx(model.scores["Set5/0.5"], abs=0.01)
+
+
+def test_routing_follows_content() -> None:
+    """A plain half is left to convolution, a busy half is attended; a plain picture spends little."""
+    from camixersr.inference.upscaler import Upscaler
+
+    up = Upscaler(find("s-x4"), device="cpu")
+    halves = torch.from_numpy(noise_picture(96, 192)).permute(2, 0, 1).float() / 255.0
+    shares = up.run(halves, attention_ratio=0.5).shares
+    assert shares[:, :5].mean() < 0.2
+    assert shares[:, 7:].mean() > 0.8
+
+    photo = np.asarray(Image.open(ROOT / "samples" / "summer-palace.jpg"))
+    sky, building = photo[16:112, 400:592], photo[130:226, 96:288]
+    spent = [
+        up.run(torch.from_numpy(part.copy()).permute(2, 0, 1).float() / 255.0).attention_share
+        for part in (sky, building)
+    ]
+    assert spent[0] < 0.2
+    assert spent[1] > 0.7
