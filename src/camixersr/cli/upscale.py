@@ -174,7 +174,8 @@ def _one(upscaler: "Upscaler", job: _Job, ratio: float, overwrite: bool) -> dict
     for path in targets:
         check_writable(path, height=s * picture.height, width=s * picture.width)
 
-    enlarged, result = upscaler.enlarge(picture, attention_ratio=ratio, progress=_Bar(job.source.name))
+    with _Bar(job.source.name) as bar:
+        enlarged, result = upscaler.enlarge(picture, attention_ratio=ratio, progress=bar)
     for note in write(job.target, result):
         print(f"camixersr: {job.target}: {note}", file=sys.stderr)
     if job.route_map is not None:
@@ -245,9 +246,12 @@ class _Bar:
         )
         self._task = self._progress.add_task(name, total=None)
 
+    def __enter__(self) -> "_Bar":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()  # also after an error: the terminal wants its cursor back
+
     def __call__(self, done: int, total: int) -> None:
-        if done == 1:
-            self._progress.start()
         self._progress.update(self._task, completed=done, total=total)
-        if done == total:
-            self._progress.stop()

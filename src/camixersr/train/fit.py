@@ -1,6 +1,7 @@
 """The training loop: a Lightning module, and `fit`, which runs a recipe from start to weights."""
 
 import math
+import os
 import time
 import warnings
 from pathlib import Path
@@ -14,7 +15,7 @@ from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, TQD
 from lightning.pytorch.loggers import TensorBoardLogger
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 
 from camixersr.errors import UnknownModelError
 from camixersr.metrics import luma, psnr
@@ -91,9 +92,9 @@ class Training(lightning.LightningModule):
         )
         return DataLoader(stream, batch_size=self.recipe.batch)
 
-    def val_dataloader(self) -> DataLoader[int]:
+    def val_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
         """One item: the whole validation set is scored at once."""
-        return DataLoader([0])  # type: ignore[arg-type]
+        return DataLoader(TensorDataset(torch.zeros(1)))
 
     def _policy(self) -> Policy:
         """This step's policy, a function of the seed and the step alone."""
@@ -128,9 +129,8 @@ class Training(lightning.LightningModule):
         )
         return loss
 
-    def validation_step(self, batch: Tensor, batch_idx: int) -> None:
+    def validation_step(self, batch: list[Tensor], batch_idx: int) -> None:
         """Score the averaged weights at the recipe's ratio and at full attention."""
-        self.network.eval()
         value = score(self.network, self.pairs, TopShare(self.recipe.ratio))
         self.log("psnr", value, prog_bar=True)
         self.log("psnr_full", score(self.network, self.pairs, TopShare(1.0)))
@@ -199,7 +199,7 @@ def fit(recipe: Recipe, *, resume: bool = False, name: str = "") -> Path:
 
     torch.manual_seed(recipe.seed)
     network = load_file(recipe.start).network if recipe.start else CAMixerSR(config)
-    network.requires_grad_(True)
+    network.train().requires_grad_(True)
     training = Training(network, recipe, photos, pairs)
     if not recipe.start:
         low, high = reduce(training.patches(64, seed=recipe.seed + 2), config.scale)
@@ -237,6 +237,8 @@ def fit(recipe: Recipe, *, resume: bool = False, name: str = "") -> Path:
         warnings.filterwarnings("ignore", module=r"lightning(\.|$)")
         trainer.fit(training, ckpt_path=str(last) if resume and last.exists() else None, weights_only=False)
     hours = (time.perf_counter() - began) / 3600
+    if trainer.interrupted:
+        raise KeyboardInterrupt
 
     network.eval().requires_grad_(False)
     model = Model(
@@ -244,9 +246,11 @@ def fit(recipe: Recipe, *, resume: bool = False, name: str = "") -> Path:
         network,
         calibration=calibrate(network, [held_out.photo(i) for i in range(len(held_out))]),
         provenance={
+            "data": recipe.data,
+            "licences": recipe.licences,
             "steps": str(recipe.steps),
             "hours": f"{hours:.2f}",
-            "device": str(trainer.strategy.root_device),
+            "device": f"{trainer.strategy.root_device}, {os.cpu_count()} CPU cores",
             "torch": torch.__version__,
         },
     )

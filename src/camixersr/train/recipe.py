@@ -18,6 +18,8 @@ class Recipe:
         photos: folder of training photographs (searched recursively).
         validation: folder with `high/` and `low/` pictures of the same names.
         output: folder for checkpoints, logs and the final weights.
+        data: what the photographs are, for the model's provenance.
+        licences: theirs, likewise.
         model: preset name, "s-x4" and so on.
         start: a file of weights to start from; empty for the linear upsampler.
         steps: optimiser steps.
@@ -41,6 +43,8 @@ class Recipe:
     photos: str
     validation: str
     output: str
+    data: str = ""
+    licences: str = ""
     model: str = "s-x4"
     start: str = ""
     steps: int = 10_000
