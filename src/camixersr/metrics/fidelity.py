@@ -1,4 +1,4 @@
-"""PSNR in the super-resolution convention.
+"""PSNR and SSIM in the super-resolution convention.
 
 Both pictures are 8-bit, luma is ITU-R BT.601 as MATLAB's `rgb2ycbcr` has it (16 to 235), and a
 border of some pixels is cropped because networks differ there for want of context.
@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 
 from camixersr.errors import ShapeError, ValueRangeError
 
-__all__ = ["luma", "psnr"]
+__all__ = ["luma", "psnr", "ssim", "ssim_map"]
+
+_RADIUS = 5  # of the SSIM window: 11 x 11 pixels
+_SIGMA = 1.5  # of its Gaussian, pixels
 
 
 def luma(image: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -46,11 +49,83 @@ def psnr(image: NDArray[np.generic], reference: NDArray[np.generic], *, border: 
         ShapeError: the shapes differ.
         ValueRangeError: the border leaves nothing.
     """
+    one, two = _inner(image, reference, border)
+    error = float(np.mean(np.square(one - two)))
+    return math.inf if error == 0.0 else 10.0 * math.log10(255.0**2 / error)
+
+
+def ssim(image: NDArray[np.generic], reference: NDArray[np.generic], *, border: int = 0) -> float:
+    """Structural similarity for a peak of 255.
+
+    Window 11 x 11, Gaussian of sigma 1.5, weighted (biased) moments, K1 = 0.01, K2 = 0.03, mean over
+    the positions where the window lies wholly inside the picture, and over channels.
+
+    Args:
+        image: H x W or H x W x C, values in [0, 255].
+        reference: the original, of the same shape.
+        border: pixels left out at every side; the scale, by convention.
+
+    Returns:
+        At most 1, which equal pictures have.
+
+    Raises:
+        ShapeError: the shapes differ.
+        ValueRangeError: the border leaves less than a window.
+
+    Source: Wang et al., "Image quality assessment: from error visibility to structural similarity",
+        IEEE TIP 2004.
+    """
+    one, two = _inner(image, reference, border)
+    return float(ssim_map(one, two).mean())
+
+
+def ssim_map(image: NDArray[np.float64], reference: NDArray[np.float64]) -> NDArray[np.float64]:
+    """SSIM at every position where the window fits, see `ssim`.
+
+    Args:
+        image: H x W or H x W x C in [0, 255].
+        reference: likewise.
+
+    Returns:
+        (H - 10) x (W - 10) (x C).
+
+    Raises:
+        ValueRangeError: the picture is smaller than a window.
+    """
+    if min(image.shape[:2]) < 2 * _RADIUS + 1:
+        raise ValueRangeError(f"SSIM needs at least 11 x 11 pixels, got {image.shape[:2]}")
+    c1, c2 = (0.01 * 255.0) ** 2, (0.03 * 255.0) ** 2
+    mean, other = _blur(image), _blur(reference)
+    variance = _blur(image * image) - mean * mean
+    other_variance = _blur(reference * reference) - other * other
+    covariance = _blur(image * reference) - mean * other
+    above = (2.0 * mean * other + c1) * (2.0 * covariance + c2)
+    return above / ((mean**2 + other**2 + c1) * (variance + other_variance + c2))
+
+
+def _blur(image: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Gaussian mean over 11 x 11 pixels, valid region only."""
+    weights = np.exp(-0.5 * (np.arange(-_RADIUS, _RADIUS + 1) / _SIGMA) ** 2)
+    weights /= weights.sum()
+    for axis in (0, 1):
+        length = image.shape[axis] - 2 * _RADIUS
+        image = sum(
+            (
+                weight * image.take(range(tap, tap + length), axis=axis)
+                for tap, weight in enumerate(weights)
+            ),
+            start=np.zeros(()),
+        )
+    return image
+
+
+def _inner(
+    image: NDArray[np.generic], reference: NDArray[np.generic], border: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Both pictures without their border, as float64."""
     if image.shape != reference.shape:
         raise ShapeError(f"expected two pictures of one shape, got {image.shape} and {reference.shape}")
     if border < 0 or min(image.shape[:2]) <= 2 * border:
         raise ValueRangeError(f"a border of {border} leaves nothing of {image.shape[:2]}")
     inner = slice(border, -border or None)
-    difference = image[inner, inner].astype(np.float64) - reference[inner, inner].astype(np.float64)
-    error = float(np.mean(np.square(difference)))
-    return math.inf if error == 0.0 else 10.0 * math.log10(255.0**2 / error)
+    return image[inner, inner].astype(np.float64), reference[inner, inner].astype(np.float64)
