@@ -1,6 +1,7 @@
 """The command line as a user meets it: a process, its exit code, its two streams, its files."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -279,6 +280,29 @@ def test_ctrl_c_leaves_no_file(picture: Path, model: Path, tmp_path: Path, monke
     assert run("upscale", picture, "--model", model, "--json", tmp_path / "f.json") == 130
     assert capsys.readouterr().err == "camixersr: interrupted; nothing was left half-written\n"
     assert files(tmp_path) == before
+
+
+def test_sigterm_leaves_no_file(picture: Path, model: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    from camixersr.cli import upscale
+
+    def terminate(self: object, done: int, total: int) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(upscale._Bar, "__call__", terminate)
+    before, handler = files(tmp_path), signal.getsignal(signal.SIGTERM)
+    assert run("upscale", picture, "--model", model) == 143
+    assert capsys.readouterr().err == "camixersr: terminated; nothing was left half-written\n"
+    assert files(tmp_path) == before
+    assert signal.getsignal(signal.SIGTERM) is handler
+
+
+def test_further_pages_are_not_dropped_in_silence(tmp_path: Path, model: Path, capsys) -> None:
+    pages = [Image.fromarray(noise_picture(16, 16, seed=seed)) for seed in range(3)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    assert run("upscale", tmp_path / "a.tif", "--model", model) == 0
+    assert "first of 3 pages" in capsys.readouterr().err
+    with Image.open(tmp_path / "a_x2.tif") as result:
+        assert (result.n_frames, result.size) == (1, (32, 32))
 
 
 def test_threads_of_torch_are_left_alone(picture: Path, model: Path) -> None:

@@ -2,11 +2,13 @@
 
 Nothing here imports torch until a command runs, so that `--help` answers at once. Every error that
 camixersr raises on purpose becomes one line on stderr and an exit code: 2 for a wrong option, 3 for
-a file that cannot be read or written, 1 for the rest, 130 for Ctrl-C.
+a file that cannot be read or written, 1 for the rest, 130 for
+Ctrl-C, 143 for SIGTERM.
 """
 
 import contextlib
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -38,6 +40,11 @@ def _fail(message: str, code: int) -> NoReturn:
     raise SystemExit(code)
 
 
+def _terminate(*_: object) -> NoReturn:
+    """End as after any error, so that temporary files are removed."""
+    _fail("terminated; nothing was left half-written", 143)
+
+
 def _one_line(message: str | Warning, *_: object, **__: object) -> None:
     """Show a warning as one line, without the code that raised it."""
     print(f"camixersr: warning: {message}", file=sys.stderr)
@@ -54,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     tokens = [token for token in tokens if token != "--debug"]
     if not debug:
         warnings.showwarning = _one_line
+    before = signal.signal(signal.SIGTERM, _terminate)
     try:
         result = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
@@ -74,4 +82,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if debug:
             raise
         _fail("out of memory; choose a smaller --tile", 1)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     raise SystemExit(result if isinstance(result, int) else 0)

@@ -50,7 +50,8 @@ def upscale(
     output
         File to write, or a folder for several inputs. By default NAME_x4 beside each input.
     scale
-        How many times as high and wide: 2, 3 or 4, as far as there are models. Default 4.
+        How many times as high and wide: 2, 3 or 4, as far as there are models. Default: 4, or what
+        the given model does.
     model
         A name from `camixersr models list`, or a file of weights. Default: the embedded one.
     attention_ratio
@@ -171,6 +172,8 @@ def _one(upscaler: "Upscaler", job: _Job, ratio: float, overwrite: bool) -> dict
     for path in targets:
         _refuse_existing(path, overwrite)
     picture = read(job.source)
+    if picture.pages > 1:
+        print(f"camixersr: {job.source}: only the first of {picture.pages} pages is read", file=sys.stderr)
     for path in targets:
         check_writable(path, height=s * picture.height, width=s * picture.width)
 

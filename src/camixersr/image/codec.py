@@ -31,11 +31,13 @@ class Picture:
         pixels: H x W x C, uint8 or uint16; C = 3 (RGB) or 1 (greyscale).
         alpha: H x W of the same dtype, straight (not premultiplied); None if there is none.
         metadata: what the file carries beside pixels: libvips' field names -> (type, value).
+        pages: pages or frames of the file, of which this is the first.
     """
 
     pixels: Pixels
     alpha: Pixels | None = None
     metadata: Mapping[str, tuple[int, Any]] = field(default_factory=dict[str, tuple[int, Any]])
+    pages: int = 1
 
     @property
     def height(self) -> int:
@@ -140,6 +142,7 @@ def _decode(image: Any) -> Picture:
             f"expected 8 or 16 bits a channel, got {image.format} pixels; convert it to 16 bits first"
         )
     metadata = _metadata(image)
+    pages = image.get("n-pages") if image.get_typeof("n-pages") else 1
     if image.get_typeof("orientation") and image.get("orientation") != 1:
         image = image.copy_memory().autorot()  # a turned picture cannot be read in order
     if image.interpretation in ("cmyk", "lab", "labs"):
@@ -155,7 +158,7 @@ def _decode(image: Any) -> Picture:
     alpha = None
     if array.shape[2] in (2, 4):
         array, alpha = array[:, :, :-1], np.ascontiguousarray(array[:, :, -1])
-    return Picture(np.ascontiguousarray(array), alpha, metadata)
+    return Picture(np.ascontiguousarray(array), alpha, metadata, pages)
 
 
 _DROPPED = {
@@ -164,7 +167,9 @@ _DROPPED = {
     "jpeg-chroma-subsample",
     "jpeg-multiscan",
     "jpeg-thumbnail-data",
+    "n-pages",
     "orientation",
+    "page-height",
     "palette",
     "vips-sequential",
 }

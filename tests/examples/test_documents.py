@@ -1,0 +1,56 @@
+"""What the documents show runs: their Python, and their command lines' options."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from camixersr.cli import main
+from tests.conftest import ROOT
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        found += [(page.name, code) for code in re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)]
+    return found
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the pictures that the documents name: a small part of the sample."""
+    (tmp_path / "samples").mkdir()
+    with Image.open(ROOT / "samples" / "summer-palace.jpg") as image:
+        part = image.crop((100, 100, 180, 170))
+    part.save(tmp_path / "samples" / "summer-palace.jpg")
+    part.save(tmp_path / "photo.jpg")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.usefixtures("workplace")
+@pytest.mark.parametrize(("page", "code"), blocks("python"))
+def test_python_runs(page: str, code: str) -> None:
+    given = {"x": torch.rand(1, 32, 32, 64), "condition": torch.zeros(1, 32, 32, 4)}
+    exec(compile(code, page, "exec"), given)
+
+
+def commands() -> list[str]:
+    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    found = re.findall(r"^\$ (?:\.venv/bin/)?camixersr (upscale .*)$", text, re.MULTILINE)
+    return sorted(set(found))
+
+
+@pytest.mark.parametrize("command", commands())
+def test_commands_run(command: str, workplace: Path) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(shlex.split(command, comments=True))
+    assert ended.value.code == 0
+    wanted = command.split("-o ")[1].split()[0] if "-o " in command else "photo_x4.jpg"
+    assert (workplace / wanted).exists()
