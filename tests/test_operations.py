@@ -4,7 +4,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from camixersr.nn import TopShare
-from camixersr.operations import count
+from camixersr.models import PRESETS
+from camixersr.operations import count, large_image_flops, macs_at_720p
 from tests.conftest import random_network
 
 
@@ -17,3 +18,22 @@ def test_macs_equal_torchs_own_counter(share: float, scale: int) -> None:
         _, routing = network.route(torch.rand(1, 3, 40, 50), TopShare(share))
     ours = count(network.config, windows=12, attended=int(routing.attended.sum())).total
     assert 2 * ours == counter.get_total_flops()
+
+
+@pytest.mark.parametrize(
+    ("preset", "ratio", "published"),
+    [
+        ("s-x4", 1.0, 894e6),
+        ("s-x4", 0.5, 652e6),
+        ("m-x4", 1.0, 1.37e9),
+        ("m-x4", 0.5, 1.03e9),
+        ("b-x4", 1.0, 1.957e9),
+        ("b-x4", 0.5, 1.495e9),
+    ],
+)
+def test_the_papers_large_image_table(preset: str, ratio: float, published: float) -> None:
+    assert large_image_flops(PRESETS[preset], ratio) == pytest.approx(published, rel=0.01)
+
+
+def test_the_papers_lightweight_table() -> None:
+    assert macs_at_720p(PRESETS["b-x4"]) == pytest.approx(53.8e9, rel=0.01)

@@ -1,7 +1,13 @@
-"""Multiply-adds (MACs) that a routing really cost.
+"""Multiply-adds (MACs) that a routing really cost, and the two conventions of the published tables.
 
 Counted: convolutions, linear layers and attention's two products, on the padded image. Not counted,
 as is usual: normalisation, activations, the bilinear warp and other element-wise work.
+
+- `count`: true MACs of one image with its routing.
+- `large_image_flops`: the paper's large-image table: attention's products as MACs, the rest as
+  2 x MAC, for a low patch of 32 x 32.
+- `macs_at_720p`: the paper's lightweight table: true MACs for an output of 1280 x 720, low image
+  padded to windows, at an attention ratio of 0.5.
 """
 
 from dataclasses import dataclass, fields
@@ -9,7 +15,7 @@ from dataclasses import dataclass, fields
 from camixersr.models import CAMixerSRConfig
 from camixersr.nn.predictor import CONDITIONS
 
-__all__ = ["Operations", "count"]
+__all__ = ["Operations", "count", "large_image_flops", "macs_at_720p"]
 
 
 @dataclass(frozen=True)
@@ -18,7 +24,8 @@ class Operations:
 
     Attributes:
         predictor: offsets, scores, spatial and channel attention.
-        attention: query and key projections and both products, of attended windows only.
+        attention: query and key projections, of attended windows only.
+        attention_products: queries with keys and weights with values, of attended windows only.
         convolution: value and output projections and the depthwise pair, of all windows.
         feed_forward: the gated feed-forward.
         head_tail: everything outside the blocks.
@@ -26,6 +33,7 @@ class Operations:
 
     predictor: int
     attention: int
+    attention_products: int
     convolution: int
     feed_forward: int
     head_tail: int
@@ -63,8 +71,40 @@ def count(config: CAMixerSRConfig, *, windows: int, attended: int) -> Operations
     per_window = tokens * M + M * 2
     return Operations(
         predictor=blocks * (pixels * per_pixel + windows * per_window + hidden * C),
-        attention=attended * (2 * tokens * C * C + 2 * tokens * tokens * C),
+        attention=attended * 2 * tokens * C * C,
+        attention_products=attended * 2 * tokens * tokens * C,
         convolution=blocks * pixels * (2 * C * C + 18 * C),
         feed_forward=blocks * pixels * (3 * C * C + 18 * C),
         head_tail=pixels * (27 * C + 8 * C + 144 + len(config.blocks) * C * C + 9 * C * C + 27 * C * s * s),
     )
+
+
+def large_image_flops(config: CAMixerSRConfig, attention_ratio: float) -> int:
+    """What the paper's large-image table calls FLOPs, for a low patch of 32 x 32 pixels.
+
+    Args:
+        config: of the network.
+        attention_ratio: gamma in [0, 1], the share of windows attended in every block.
+
+    Returns:
+        Attention's products counted once, everything else twice.
+    """
+    windows = (32 // config.window) ** 2
+    parts = count(config, windows=windows, attended=round(windows * attention_ratio) * sum(config.blocks))
+    return 2 * parts.total - parts.attention_products
+
+
+def macs_at_720p(config: CAMixerSRConfig, attention_ratio: float = 0.5) -> int:
+    """True MACs for an output of 1280 x 720 pixels, its low image padded to whole windows.
+
+    Args:
+        config: of the network.
+        attention_ratio: gamma in [0, 1]; the published figures are at 0.5.
+
+    Returns:
+        MACs.
+    """
+    side = config.scale * config.window
+    windows = -(-1280 // side) * -(-720 // side)
+    attended = round(windows * attention_ratio) * sum(config.blocks)
+    return count(config, windows=windows, attended=attended).total

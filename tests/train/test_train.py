@@ -17,7 +17,7 @@ from camixersr.nn import BlockRouting, Routing, Stochastic, Threshold, TopShare
 from camixersr.train.calibrate import RATIOS, calibrate
 from camixersr.train.initialise import initialise_linear
 from camixersr.train.objective import detail_loss, paper_loss, percentile, window_detail
-from camixersr.train.photos import MARGIN, PatchStream, load_photos, read_pairs, reduce
+from camixersr.train.photos import MARGIN, PatchStream, load_photos, reduce
 from camixersr.train.recipe import Recipe, load_recipe
 from tests.conftest import ROOT, random_network
 
@@ -305,8 +305,3 @@ def test_recipes_say_what_is_wrong(tmp_path: Path) -> None:
 @pytest.mark.parametrize("file", sorted((ROOT / "recipes").glob("*.toml")), ids=lambda file: file.name)
 def test_the_recipes_we_ship_are_recipes(file: Path) -> None:
     assert load_recipe(file).model in PRESETS
-
-
-def test_a_validation_folder_without_pairs_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="high/ and low/"):
-        read_pairs(tmp_path)

@@ -4,6 +4,7 @@ import math
 import os
 import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,29 +18,30 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from camixersr.errors import UnknownModelError
+from camixersr.data import SUFFIXES, BenchmarkSet, open_set
+from camixersr.errors import InputError, UnknownModelError
 from camixersr.metrics import luma, psnr
 from camixersr.models import PRESETS, CAMixerSR
 from camixersr.nn.routing import Policy, Stochastic, TopShare
 from camixersr.train.calibrate import calibrate
 from camixersr.train.initialise import initialise_linear
 from camixersr.train.objective import detail_loss, paper_loss, percentile, window_detail
-from camixersr.train.photos import SUFFIXES, PatchStream, Photos, load_photos, read_pairs, reduce
+from camixersr.train.photos import PatchStream, Photos, load_photos, reduce
 from camixersr.train.recipe import Recipe
 from camixersr.weights import Model, load_file, save
 
 __all__ = ["fit", "score"]
 
-Pair = tuple[str, NDArray[np.uint8], NDArray[np.uint8]]
+Images = Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8]]]
 
 
 @torch.no_grad()
-def score(network: CAMixerSR, pairs: list[Pair], policy: Policy) -> float:
+def score(network: CAMixerSR, images: Images, policy: Policy) -> float:
     """Mean luma PSNR over benchmark pairs, border of `scale` pixels cropped, 8-bit rounding first.
 
     Args:
         network: on any device.
-        pairs: name, low and high image (uint8 RGB) each.
+        images: low and high, uint8 RGB, each.
         policy: who chooses the windows.
 
     Returns:
@@ -48,12 +50,11 @@ def score(network: CAMixerSR, pairs: list[Pair], policy: Policy) -> float:
     device = next(network.parameters()).device
     scale = network.config.scale
     results: list[float] = []
-    for _, low, high in pairs:
+    for low, high in images:
         image = torch.from_numpy(low.copy()).permute(2, 0, 1)[None].to(device).float() / 255.0
         out = (network(image, policy)[0].float() * 255.0).round().clamp(0, 255)
         result = out.byte().permute(1, 2, 0).cpu().numpy()
-        reference = high[: result.shape[0], : result.shape[1]]
-        results.append(psnr(luma(result), luma(reference), border=scale))
+        results.append(psnr(luma(result), luma(high), border=scale))
     return float(np.mean(results))
 
 
@@ -62,12 +63,12 @@ class Training(lightning.LightningModule):
 
     quantiles: Tensor
 
-    def __init__(self, network: CAMixerSR, recipe: Recipe, photos: Photos, pairs: list[Pair]) -> None:
+    def __init__(self, network: CAMixerSR, recipe: Recipe, photos: Photos, images: Images) -> None:
         super().__init__()
         self.network = network
         self.recipe = recipe
         self.photos = photos
-        self.pairs = pairs
+        self.images = images
         sample = self.patches(256, seed=recipe.seed + 1)
         low, _ = reduce(sample, network.config.scale)
         detail = window_detail(low, network.config.window).flatten()
@@ -131,9 +132,9 @@ class Training(lightning.LightningModule):
 
     def validation_step(self, batch: list[Tensor], batch_idx: int) -> None:
         """Score the averaged weights at the recipe's ratio and at full attention."""
-        value = score(self.network, self.pairs, TopShare(self.recipe.ratio))
+        value = score(self.network, self.images, TopShare(self.recipe.ratio))
         self.log("psnr", value, prog_bar=True)
-        self.log("psnr_full", score(self.network, self.pairs, TopShare(1.0)))
+        self.log("psnr_full", score(self.network, self.images, TopShare(1.0)))
 
     def configure_optimizers(self) -> Any:
         """AdamW; linear warm-up, then a cosine to zero.
@@ -195,12 +196,13 @@ def fit(recipe: Recipe, *, resume: bool = False, name: str = "") -> Path:
     kept = [file for number, file in enumerate(files) if number % recipe.holdout]
     photos = load_photos(kept, output / "cache", smallest=smallest)
     held_out = load_photos(files[:: recipe.holdout], output / "cache", smallest=smallest)
-    pairs = read_pairs(Path(recipe.validation))
+    benchmark = open_set(recipe.validation)
+    images = _read(benchmark, config.scale)
 
     torch.manual_seed(recipe.seed)
     network = load_file(recipe.start).network if recipe.start else CAMixerSR(config)
     network.train().requires_grad_(True)
-    training = Training(network, recipe, photos, pairs)
+    training = Training(network, recipe, photos, images)
     if not recipe.start:
         low, high = reduce(training.patches(64, seed=recipe.seed + 2), config.scale)
         initialise_linear(network, low, high)
@@ -255,11 +257,16 @@ def fit(recipe: Recipe, *, resume: bool = False, name: str = "") -> Path:
         },
     )
     scores = {
-        f"{Path(recipe.validation).parent.name}/{ratio:g}": round(
-            score(network, pairs, model.policy(ratio)), 3
-        )
+        f"{benchmark.name}/{ratio:g}": round(score(network, images, model.policy(ratio)), 3)
         for ratio in (0.0, 0.25, 0.5, 1.0)
     }
     file = output / f"{model.name}.safetensors"
     save(file, Model(model.name, network, model.calibration, model.provenance, scores))
     return file
+
+
+def _read(benchmark: BenchmarkSet, scale: int) -> Images:
+    """The validation pictures; all of them, or none."""
+    if benchmark.problems:
+        raise InputError(benchmark.problems[0])
+    return [pair.read(scale) for pair in benchmark.pairs]

@@ -15,17 +15,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from camixersr.errors import InputError, OutputError
+from camixersr.data import SUFFIXES, read_rgb
+from camixersr.errors import ImageError, InputError, OutputError
 from camixersr.image.files import replacing
 from camixersr.image.resize import resize_matrix
 
-__all__ = ["MARGIN", "PatchStream", "Photos", "load_photos", "read_pairs", "reduce"]
-
-SUFFIXES = {".avif", ".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+__all__ = ["MARGIN", "PatchStream", "Photos", "load_photos", "reduce"]
 
 MARGIN = 2
 """Low pixels of context that a patch is cut with at each side: its reduction is then the photograph's."""
@@ -105,10 +103,9 @@ def _decode(files: Sequence[Path], data: Path, index: Path, smallest: int) -> No
     with replacing(data) as partial, partial.open("wb") as stream:
         for file in files:
             try:
-                with Image.open(file) as picture:
-                    pixels = np.asarray(picture.convert("RGB"))
-            except (OSError, ValueError, SyntaxError) as error:
-                skipped.append(f"{file.name} ({error})")
+                pixels = read_rgb(file)
+            except ImageError as error:
+                skipped.append(str(error))
                 continue
             if min(pixels.shape[:2]) < smallest:
                 skipped.append(f"{file.name} ({pixels.shape[1]} x {pixels.shape[0]} is too small)")
@@ -185,25 +182,3 @@ def reduce(high: Tensor, scale: int) -> tuple[Tensor, Tensor]:
     low = (low @ matrix.T + 0.5).floor().clamp(0, 255)
     edge = MARGIN * scale
     return low / 255.0, image[..., edge:-edge, edge:-edge] / 255.0
-
-
-def read_pairs(folder: Path) -> list[tuple[str, NDArray[np.uint8], NDArray[np.uint8]]]:
-    """Read a benchmark folder.
-
-    Args:
-        folder: holds `high/` and `low/` with pictures of the same names.
-
-    Returns:
-        Name, low image and high image (H x W x 3, uint8 RGB) of each pair, by name.
-
-    Raises:
-        InputError: the folder holds no pairs.
-    """
-    names = sorted(file.name for file in (folder / "high").glob("*") if file.suffix.lower() in SUFFIXES)
-    if not names or not all((folder / "low" / name).is_file() for name in names):
-        raise InputError(f"{folder}: expected high/ and low/ with pictures of the same names")
-    pairs: list[tuple[str, NDArray[np.uint8], NDArray[np.uint8]]] = []
-    for name in names:
-        with Image.open(folder / "low" / name) as low, Image.open(folder / "high" / name) as high:
-            pairs.append((name, np.asarray(low.convert("RGB")), np.asarray(high.convert("RGB"))))
-    return pairs

@@ -1,0 +1,164 @@
+"""`camixersr evaluate`: score models on benchmark sets."""
+
+import csv
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from camixersr.errors import UsageError
+
+if TYPE_CHECKING:
+    from camixersr.benchmark import Row
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    *,
+    model: Annotated[list[str], Parameter(negative=(), consume_multiple=True)],
+    data: Annotated[list[Path], Parameter(negative=(), consume_multiple=True)],
+    attention_ratio: Annotated[list[float] | None, Parameter(negative=(), consume_multiple=True)] = None,
+    protocol: Literal["classic", "large", "erp"] = "classic",
+    tile: int = 0,
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
+    json_: Annotated[Path | None, Parameter(name="--json")] = None,
+    csv_: Annotated[Path | None, Parameter(name="--csv")] = None,
+) -> int:
+    """Score models on benchmark sets, beside bicubic interpolation.
+
+    Parameters
+    ----------
+    model
+        Names or files; all of one scale.
+    data
+        Folders, each with high/ and low/, or with high pictures only (low ones are then made).
+    attention_ratio
+        One or several, each in [0, 1]. Default: 0.5.
+    protocol
+        classic: luma, border of the scale cropped. large: RGB, no border. erp: RGB, weighted by
+        the cosine of the latitude.
+    tile
+        Side of a tile in low pixels, a multiple of 16; 0 for whole pictures.
+    device
+        Where to compute.
+    precision
+        What to compute in; auto is fp32.
+    json_
+        Also write everything as JSON, each picture's scores included.
+    csv_
+        Also write one line a picture, model and ratio.
+    """
+    ratios = [0.5] if attention_ratio is None else attention_ratio
+    if not all(0.0 <= ratio <= 1.0 for ratio in ratios):
+        raise UsageError(f"--attention-ratio must lie in [0, 1], got {', '.join(map(str, ratios))}")
+    from camixersr import benchmark
+    from camixersr.catalogue import find
+    from camixersr.data import open_set
+    from camixersr.image.files import replacing, require_writable
+    from camixersr.inference.upscaler import Upscaler
+
+    for path in filter(None, (json_, csv_)):
+        require_writable(path)
+    sets = [open_set(folder) for folder in data]
+    upscalers = [Upscaler(find(name), device=device, precision=precision, tile=tile) for name in model]
+    rows: list[Row] = []
+    problems: list[str] = []
+    for each in sets:
+        scored, wrong = benchmark.evaluate(upscalers, each, attention_ratios=ratios, protocol=protocol)
+        rows += scored
+        problems += wrong
+    facts = benchmark.protocol_facts(protocol, upscalers[0].scale, sets) | {
+        "device": str(upscalers[0].device),
+        "precision": upscalers[0].precision,
+        "tile": tile,
+        "policy": {
+            upscaler.model.name: "calibrated thresholds" if upscaler.model.calibration else "top share"
+            for upscaler in upscalers
+        },
+        "sha256": {upscaler.model.name: upscaler.model.sha256 for upscaler in upscalers},
+    }
+    _print(rows, facts)
+    for problem in problems:
+        print(f"camixersr: {problem}", file=sys.stderr)
+    if json_ is not None:
+        result = {
+            "protocol": facts,
+            "rows": [benchmark.row_facts(row) for row in rows],
+            "problems": problems,
+        }
+        with replacing(json_) as partial:
+            partial.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    if csv_ is not None:
+        with replacing(csv_) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
+            _write_csv(stream, rows)
+    return 3 if problems else 0
+
+
+def _print(rows: "list[Row]", facts: dict[str, Any]) -> None:
+    from statistics import fmean
+
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("set", "model", "ratio", box=None, pad_edge=False)
+    for name in ("images", "PSNR dB", "SSIM", "attended", "GMACs", "seconds"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        ran = row.attention_ratio is not None
+        table.add_row(
+            row.set,
+            row.model,
+            f"{row.attention_ratio:g}" if ran else "",
+            str(len(row.images)),
+            f"{row.psnr:.3f}",
+            f"{row.ssim:.4f}",
+            f"{100 * fmean(score.attention_share for score in row.images):.0f} %" if ran else "",
+            f"{fmean(score.macs for score in row.images) / 1e9:.2f}" if ran else "",
+            f"{fmean(score.seconds for score in row.images):.2f}",
+        )
+    console = Console()
+    console.print(table, soft_wrap=not console.is_terminal)
+    shown = (
+        "protocol",
+        "colour",
+        "border",
+        "rounding",
+        "device",
+        "precision",
+        "tile",
+        "low_images",
+        "policy",
+    )
+    print("; ".join(f"{name}: {_plain(facts[name])}" for name in shown))
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {item}" for key, item in value.items())
+    return str(value)
+
+
+def _write_csv(stream: Any, rows: "list[Row]") -> None:
+    writer = csv.writer(stream)
+    writer.writerow(
+        ["set", "model", "attention_ratio", "image", "psnr", "ssim", "seconds", "macs", "attention_share"]
+    )
+    for row in rows:
+        for score in row.images:
+            writer.writerow(
+                [
+                    row.set,
+                    row.model,
+                    "" if row.attention_ratio is None else row.attention_ratio,
+                    score.name,
+                    f"{score.psnr:.6f}",
+                    f"{score.ssim:.6f}",
+                    f"{score.seconds:.4f}",
+                    score.macs,
+                    f"{score.attention_share:.4f}",
+                ]
+            )

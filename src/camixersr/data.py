@@ -1,0 +1,141 @@
+"""Benchmark sets: a folder of original pictures, with or without their reduced versions.
+
+A set is a folder with `high/` and `low/`, pictures of the same names in both; or a folder of high
+pictures alone, whose low ones are then made by MATLAB's bicubic reduction. Pillow decodes, so that a
+training machine needs no codec of ours.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from camixersr.errors import ImageError, InputError
+from camixersr.image.resize import resize
+
+__all__ = ["SUFFIXES", "BenchmarkSet", "Pair", "open_set", "read_rgb"]
+
+SUFFIXES = {".avif", ".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+"""Files that are taken for pictures, by their name."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One picture of a set.
+
+    Attributes:
+        name: of the files, without suffix.
+        high: the original.
+        low: the reduced one; None where it is to be made.
+    """
+
+    name: str
+    high: Path
+    low: Path | None
+
+    def read(self, scale: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Decode both pictures.
+
+        Args:
+            scale: high pixels a low pixel.
+
+        Returns:
+            low, H x W x 3, and high, sH x sW x 3, uint8 RGB; high is cropped at the right and bottom
+            to what low covers.
+
+        Raises:
+            ImageError: a file cannot be decoded.
+            InputError: the sizes do not match at this scale.
+        """
+        high = read_rgb(self.high)
+        height, width = high.shape[0] // scale, high.shape[1] // scale
+        if min(height, width) < 1:
+            raise InputError(f"{self.high}: smaller than one low pixel at x{scale}")
+        if self.low is None:
+            high = high[: scale * height, : scale * width]
+            return resize(high, height=height, width=width), high
+        low = read_rgb(self.low)
+        if low.shape[:2] != (height, width):
+            raise InputError(
+                f"{self.low}: expected {width} x {height} pixels, high / {scale}, got "
+                f"{low.shape[1]} x {low.shape[0]}"
+            )
+        return low, high[: scale * height, : scale * width]
+
+
+@dataclass(frozen=True)
+class BenchmarkSet:
+    """Pictures to score on.
+
+    Attributes:
+        name: of the folder; of its parent where the folder is named after the scale (Set5/x4).
+        pairs: the pictures, by name.
+        made: the low pictures do not exist and are made.
+        problems: what is wrong with the folder, a line each: pictures without their other half.
+    """
+
+    name: str
+    pairs: tuple[Pair, ...]
+    made: bool
+    problems: tuple[str, ...]
+
+
+def read_rgb(path: Path) -> NDArray[np.uint8]:
+    """Decode a picture as H x W x 3 uint8 RGB.
+
+    Raises:
+        ImageError: the file cannot be decoded.
+    """
+    try:
+        with Image.open(path) as picture:
+            return np.array(picture.convert("RGB"))
+    except (OSError, ValueError, SyntaxError) as error:
+        raise ImageError(f"{path}: cannot be decoded ({error})") from error
+
+
+def _pictures(folder: Path) -> dict[str, Path]:
+    return {
+        file.stem: file
+        for file in sorted(folder.iterdir())
+        if file.is_file() and file.suffix.lower() in SUFFIXES
+    }
+
+
+def open_set(folder: str | Path) -> BenchmarkSet:
+    """List the pictures of a set; nothing is decoded yet.
+
+    Args:
+        folder: holds `high/` and `low/`, or high pictures only.
+
+    Returns:
+        The set.
+
+    Raises:
+        InputError: no folder, or no pictures in it.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: expected a folder with high/ and low/, or with pictures")
+    paired = (folder / "high").is_dir()
+    high = _pictures(folder / "high" if paired else folder)
+    low = _pictures(folder / "low") if (folder / "low").is_dir() else {}
+    if not high:
+        raise InputError(
+            f"{folder}: expected pictures in high/ and low/, or in the folder itself; found none"
+        )
+    made = not low
+    lonely = [("high", "low", name) for name in sorted(high.keys() - low.keys())]
+    lonely += [("low", "high", name) for name in sorted(low.keys() - high.keys())]
+    problems = tuple(
+        f"{folder}: {name} is in {there}/ and not in {missing}/" for there, missing, name in lonely
+    )
+    resolved = folder.resolve()
+    named_after_scale = resolved.name[:1] == "x" and resolved.name[1:].isdecimal()
+    return BenchmarkSet(
+        name=resolved.parent.name if named_after_scale else resolved.name,
+        pairs=tuple(Pair(name, path, low.get(name)) for name, path in high.items() if made or name in low),
+        made=made,
+        problems=() if made else problems,
+    )
