@@ -3,8 +3,8 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from camixersr.nn import TopShare
 from camixersr.models import PRESETS
+from camixersr.nn import TopShare
 from camixersr.operations import count, large_image_flops, macs_at_720p
 from tests.conftest import random_network
 
