@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
-from camixersr.benchmark import evaluate
+from camixersr.benchmark import evaluate, paper_tiles
 from camixersr.cli import main
 from camixersr.data import open_set
 from camixersr.errors import ImageError, InputError, UsageError
@@ -78,6 +79,22 @@ def test_protocols_differ_as_they_say(pairs: Path) -> None:
     )
     assert values["erp"].images[0].psnr == pytest.approx(ws_psnr(result, high))
     assert len({row.psnr for row in values.values()}) == 3
+
+
+def test_large_also_cuts_tiles_as_the_paper_does(tmp_path: Path) -> None:
+    Image.fromarray(noise_picture(2 * 90, 2 * 150)).save(tmp_path / "a.png")
+    up = upscaler()
+    rows, _ = evaluate([up], open_set(tmp_path), attention_ratios=[0.5], protocol="large")
+    assert [row.model for row in rows] == ["bicubic", "tiny", "tiny tiles 64/4"]
+    image = torch.rand(3, 90, 150)
+    tiled, macs, share = paper_tiles(up, image, 1.0)
+    assert tiled.shape == (3, 180, 300)
+    assert share == 1.0
+    alone = up.run(image[:, :64, :64], attention_ratio=1.0)
+    assert torch.equal(tiled[:, :40, :112], alone.high[:, :40, :112]), "no overlap there: one tile's own"
+    assert macs == 6 * alone.macs  # 2 x 3 tiles
+    small, _, _ = paper_tiles(up, image[:, :20, :30], 1.0)
+    assert torch.equal(small, up.run(image[:, :20, :30], attention_ratio=1.0).high)
 
 
 def test_high_pictures_alone_are_reduced_here(pairs: Path) -> None:

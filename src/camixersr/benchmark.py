@@ -1,15 +1,18 @@
 """Score models on benchmark sets, by a named protocol, with everything that a number depends on."""
 
 import platform
+import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from camixersr import __version__
 from camixersr.data import BenchmarkSet
@@ -25,6 +28,7 @@ __all__ = [
     "Protocol",
     "Row",
     "evaluate",
+    "paper_tiles",
     "protocol_facts",
     "row_facts",
 ]
@@ -64,7 +68,8 @@ class Row:
 
     Attributes:
         set: name of the set.
-        model: name of the model, or "bicubic".
+        model: name of the model, or "bicubic"; " tiles 64/4" is added where it was cut as the
+            paper cuts large images.
         attention_ratio: asked for; None for bicubic.
         psnr: mean of the pictures', dB.
         ssim: mean of the pictures'.
@@ -88,6 +93,60 @@ def _score(
     if protocol == "large":
         return psnr(image, reference), ssim(image, reference)
     return ws_psnr(image, reference), ws_ssim(image, reference)
+
+
+def _commit() -> str:
+    """The commit of the checkout this package runs from, "+" if it was changed since; else nothing."""
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty=+", "--exclude=*"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return described.stdout.strip()
+
+
+@torch.inference_mode()
+def paper_tiles(upscaler: Upscaler, low: Tensor, attention_ratio: float) -> tuple[Tensor, int, float]:
+    """Enlarge in tiles as the paper's large-image table does: 64 pixels, overlap 4, flat average.
+
+    Every tile is routed by itself. For comparison only: the seams show.
+
+    Args:
+        upscaler: the model.
+        low: 3 x H x W in [0, 1].
+        attention_ratio: gamma in [0, 1].
+
+    Returns:
+        3 x sH x sW, the MACs, and the share of windows attended.
+    """
+    s, side = upscaler.scale, 64
+    _, height, width = low.shape
+    total = torch.zeros(3, s * height, s * width)
+    count = torch.zeros(1, s * height, s * width)
+    macs, shares = 0, list[float]()
+    for top in _starts(height, side, side - 4):
+        for left in _starts(width, side, side - 4):
+            part = low[:, top : top + side, left : left + side]
+            run = upscaler.run(part, attention_ratio=attention_ratio)
+            rows = slice(s * top, s * top + run.high.shape[1])
+            columns = slice(s * left, s * left + run.high.shape[2])
+            total[:, rows, columns] += run.high
+            count[:, rows, columns] += 1.0
+            macs += run.macs
+            shares.append(run.attention_share)
+    return total / count, macs, fmean(shares)
+
+
+def _starts(length: int, side: int, step: int) -> list[int]:
+    """Where tiles begin; the last one ends with the image."""
+    last = max(length - side, 0)
+    return [*range(0, last, step), last]
 
 
 def protocol_facts(protocol: Protocol, scale: int, sets: Sequence[BenchmarkSet]) -> dict[str, Any]:
@@ -118,6 +177,7 @@ def protocol_facts(protocol: Protocol, scale: int, sets: Sequence[BenchmarkSet])
         "bicubic": "MATLAB's imresize, antialiased when it reduces",
         "low_images": {each.name: "made here" if each.made else "as stored" for each in sets},
         "camixersr": __version__,
+        "commit": _commit(),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "machine": f"{platform.machine()}, {platform.system()}",
@@ -154,8 +214,11 @@ def evaluate(
         raise UsageError(f"expected models of one scale, got {sorted(scales) or 'none'}")
     scale = scales.pop()
     protocol_facts(protocol, scale, [])  # complains of an unknown protocol
+    runs = [(upscaler, ratio) for upscaler in upscalers for ratio in attention_ratios]
     names: list[tuple[str, float | None]] = [("bicubic", None)]
-    names += [(upscaler.model.name, ratio) for upscaler in upscalers for ratio in attention_ratios]
+    names += [(upscaler.model.name, ratio) for upscaler, ratio in runs]
+    if protocol == "large":
+        names += [(f"{upscaler.model.name} tiles 64/4", ratio) for upscaler, ratio in runs]
     results: list[list[ImageScore]] = [[] for _ in names]
     problems = list(benchmark.problems)
     for number, pair in enumerate(benchmark.pairs, start=1):
@@ -164,28 +227,9 @@ def evaluate(
         except InputError as error:
             problems.append(str(error))
             continue
-        began = time.perf_counter()
-        enlarged = resize(low, height=high.shape[0], width=high.shape[1])
-        seconds = time.perf_counter() - began
-        scores = _score(enlarged, high, protocol, scale)
-        results[0].append(ImageScore(pair.name, *scores, seconds, 0, 0.0, None))
-        image = from_array(low)
-        row = 1
-        for upscaler in upscalers:
-            for ratio in attention_ratios:
-                run = upscaler.run(image, attention_ratio=ratio)
-                scores = _score(to_array(run.high, np.dtype(np.uint8)), high, protocol, scale)
-                results[row].append(
-                    ImageScore(
-                        pair.name,
-                        *scores,
-                        run.seconds,
-                        run.macs,
-                        run.attention_share,
-                        run.peak_memory_bytes,
-                    )
-                )
-                row += 1
+        scored = _score_image(pair.name, low, high, runs, protocol, scale)
+        for row, result in zip(results, scored, strict=True):
+            row.append(result)
         if progress is not None:
             progress(number, len(benchmark.pairs))
     if not results[0]:
@@ -209,6 +253,34 @@ def evaluate(
             "the low images were made by another kernel, or the set is another"
         )
     return rows, problems
+
+
+def _score_image(
+    name: str,
+    low: NDArray[np.uint8],
+    high: NDArray[np.uint8],
+    runs: Sequence[tuple[Upscaler, float]],
+    protocol: Protocol,
+    scale: int,
+) -> list[ImageScore]:
+    """One picture's results: bicubic, every run, and for "large" every run in the paper's tiles."""
+    image = from_array(low)
+    began = time.perf_counter()
+    bicubic = resize(low, height=high.shape[0], width=high.shape[1])
+    seconds = time.perf_counter() - began
+    results = [ImageScore(name, *_score(bicubic, high, protocol, scale), seconds, 0, 0.0, None)]
+    for upscaler, ratio in runs:
+        run = upscaler.run(image, attention_ratio=ratio)
+        scores = _score(to_array(run.high, np.dtype(np.uint8)), high, protocol, scale)
+        cost = (run.seconds, run.macs, run.attention_share, run.peak_memory_bytes)
+        results.append(ImageScore(name, *scores, *cost))
+    for upscaler, ratio in runs if protocol == "large" else ():
+        began = time.perf_counter()
+        tiled, macs, share = paper_tiles(upscaler, image, ratio)
+        seconds = time.perf_counter() - began
+        scores = _score(to_array(tiled, np.dtype(np.uint8)), high, protocol, scale)
+        results.append(ImageScore(name, *scores, seconds, macs, share, None))
+    return results
 
 
 def row_facts(row: Row) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-__all__ = ["heat", "render"]
+__all__ = ["heat", "render", "render_blocks"]
 
 # Anchors of the colour scale, from 0 to 1: dark blue, violet, red, orange, pale yellow. Its
 # lightness rises steadily, so that it also reads in greyscale.
@@ -69,4 +69,31 @@ def render(
         font=font,
         fill="white",
     )
+    return canvas
+
+
+def render_blocks(scores: NDArray[np.float64]) -> Image.Image:
+    """Draw every block's scores as a small map, first to last, row by row, five to a row.
+
+    Args:
+        scores: blocks x rows x columns in [0, 1].
+
+    Returns:
+        An RGB picture, each map labelled with its block's number and the range of its scores.
+    """
+    blocks, rows, columns = scores.shape
+    side = max(4, 240 // columns)
+    width, height, label = max(columns * side, 120), rows * side, 22
+    across = min(5, blocks)
+    down = -(-blocks // across)
+    canvas = Image.new("RGB", (across * (width + 8) + 8, down * (height + label + 8) + 8), (24, 24, 28))
+    draw = ImageDraw.Draw(canvas)
+    font = ImageFont.load_default(13)
+    for number, each in enumerate(scores):
+        x = 8 + number % across * (width + 8)
+        y = 8 + number // across * (height + label + 8)
+        text = f"{number}: {each.min():.2f} - {each.max():.2f}"
+        draw.text((x, y), text, font=font, fill="white")
+        tiles = heat(each).repeat(side, axis=0).repeat(side, axis=1)
+        canvas.paste(Image.fromarray(tiles.round().astype(np.uint8)), (x, y + label))
     return canvas

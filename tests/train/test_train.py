@@ -14,9 +14,10 @@ from camixersr.errors import InputError, UnknownModelError, ValueRangeError
 from camixersr.image.resize import resize
 from camixersr.models import PRESETS, CAMixerSR, CAMixerSRConfig
 from camixersr.nn import BlockRouting, Routing, Stochastic, Threshold, TopShare
+from camixersr.nn.detail import window_detail
 from camixersr.train.calibrate import RATIOS, calibrate
 from camixersr.train.initialise import initialise_linear
-from camixersr.train.objective import detail_loss, paper_loss, percentile, window_detail
+from camixersr.train.objective import detail_loss, paper_loss, percentile
 from camixersr.train.photos import MARGIN, PatchStream, load_photos, reduce
 from camixersr.train.recipe import Recipe, load_recipe
 from tests.conftest import ROOT, random_network

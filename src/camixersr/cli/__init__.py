@@ -18,7 +18,7 @@ from cyclopts import App
 from cyclopts.exceptions import CycloptsError
 
 from camixersr import __version__
-from camixersr.cli import evaluate, models, train, upscale
+from camixersr.cli import evaluate, models, routes, train, upscale
 from camixersr.errors import CamixerError
 
 __all__ = ["app", "main"]
@@ -33,6 +33,7 @@ app = App(
 app.command(upscale.upscale)
 app.command(models.app)
 app.command(evaluate.evaluate)
+app.command(routes.routes)
 app.command(train.train)
 
 

@@ -22,10 +22,11 @@ from camixersr.data import SUFFIXES, BenchmarkSet, open_set
 from camixersr.errors import InputError, UnknownModelError
 from camixersr.metrics import luma, psnr
 from camixersr.models import PRESETS, CAMixerSR
+from camixersr.nn.detail import window_detail
 from camixersr.nn.routing import Policy, Stochastic, TopShare
 from camixersr.train.calibrate import calibrate
 from camixersr.train.initialise import initialise_linear
-from camixersr.train.objective import detail_loss, paper_loss, percentile, window_detail
+from camixersr.train.objective import detail_loss, paper_loss, percentile
 from camixersr.train.photos import PatchStream, Photos, load_photos, reduce
 from camixersr.train.recipe import Recipe
 from camixersr.weights import Model, load_file, save

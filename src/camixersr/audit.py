@@ -1,0 +1,276 @@
+"""Does routing follow content? An audit of what a checkpoint's predictor really does.
+
+Everything is computed from `Routing` records, so that any router can be audited. For each block:
+how much it attends, how far its scores spread inside an image, and how its scores rank windows
+compared with their local detail and, where the original is at hand, with the measured gain: how
+much a window's error grows when this block convolves instead of attending, all else attended.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import fmean, pstdev
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from camixersr.errors import ShapeError
+from camixersr.models import CAMixerSR
+from camixersr.models.camixersr import pad_to_windows
+from camixersr.nn.detail import window_detail
+from camixersr.nn.routing import FixedWindows, Routing, TopShare
+from camixersr.nn.windows import partition
+
+__all__ = [
+    "FOLLOWS",
+    "Audit",
+    "BlockAudit",
+    "Observation",
+    "audit",
+    "measure_gain",
+    "observe",
+    "rank_correlation",
+]
+
+FOLLOWS = 0.4
+"""Mean rank correlation from which routing is said to follow content."""
+
+NOTHING, ALL = 0.02, 0.98  # a block below or above this share in every image does not choose
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What one image showed.
+
+    Attributes:
+        name: of the image.
+        scores: blocks x N in [0, 1].
+        attended: blocks x N bool.
+        detail: N, logarithm of the gradient energy of each window.
+        gain: blocks x N, see `measure_gain`; None where there is no original.
+    """
+
+    name: str
+    scores: NDArray[np.float64]
+    attended: NDArray[np.bool_]
+    detail: NDArray[np.float64]
+    gain: NDArray[np.float64] | None = None
+
+    @property
+    def share(self) -> float:
+        """Share of windows attended, over all blocks."""
+        return float(self.attended.mean())
+
+
+@dataclass(frozen=True)
+class BlockAudit:
+    """One block over all images.
+
+    Attributes:
+        share: mean share attended.
+        share_spread: standard deviation of its share from image to image.
+        score_spread: standard deviation of its scores inside an image, mean over images.
+        detail: rank correlation of score and local detail, mean over images.
+        gain: rank correlation of score and measured gain; None where there are no originals.
+        all_or_nothing: it sends (nearly) all or no windows to attention, in every image alike.
+    """
+
+    share: float
+    share_spread: float
+    score_spread: float
+    detail: float
+    gain: float | None
+    all_or_nothing: bool
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The result.
+
+    Attributes:
+        blocks: first to last.
+        images: name and attended share of each image.
+        plain_share: mean attended share of the plainest tenth of the images (one at least).
+        busy_share: of the busiest tenth.
+        detail: mean over blocks of the rank correlation with detail.
+        gain: with measured gain, or None.
+        collapsed: number of all-or-nothing blocks.
+        follows: the verdict.
+    """
+
+    blocks: tuple[BlockAudit, ...]
+    images: tuple[tuple[str, float], ...]
+    plain_share: float
+    busy_share: float
+    detail: float
+    gain: float | None
+    collapsed: int
+    follows: bool
+
+    @property
+    def verdict(self) -> str:
+        """One line."""
+        gain = "" if self.gain is None else f", with gain {self.gain:+.2f}"
+        return (
+            f"routing {'follows' if self.follows else 'does not follow'} content: rank correlation of "
+            f"score with detail {self.detail:+.2f}{gain} (mean over {len(self.blocks)} blocks), "
+            f"{self.collapsed} all-or-nothing blocks, the plainest images attend "
+            f"{100 * self.plain_share:.0f} %, the busiest {100 * self.busy_share:.0f} %"
+        )
+
+
+def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Ranks from 0; equal values share their mean rank."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return (last - (counts + 1) / 2.0)[inverse]
+
+
+def rank_correlation(one: NDArray[np.float64], two: NDArray[np.float64]) -> float:
+    """Spearman's rank correlation; 0 where one side is constant and so ranks nothing.
+
+    Args:
+        one: N values.
+        two: N values.
+
+    Returns:
+        In [-1, 1].
+    """
+    a, b = _ranks(one), _ranks(two)
+    if a.std() == 0.0 or b.std() == 0.0:
+        return 0.0
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+def observe(
+    name: str, low: Tensor, routing: Routing, *, window: int, gain: Tensor | None = None
+) -> Observation:
+    """Turn the routing of one image into numbers.
+
+    Args:
+        name: of the image.
+        low: 1 x 3 x H x W in [0, 1].
+        routing: of that image.
+        window: side M of a window, in low pixels.
+        gain: blocks x N, if measured.
+
+    Returns:
+        The observation.
+
+    Raises:
+        ShapeError: a batch of more than one image.
+    """
+    if len(low) != 1:
+        raise ShapeError(f"expected one image, 1 x 3 x H x W, got {tuple(low.shape)}")
+    return Observation(
+        name,
+        torch.stack([block.scores[0] for block in routing.blocks]).double().cpu().numpy(),
+        routing.attended[:, 0].cpu().numpy(),
+        window_detail(pad_to_windows(low, window), window)[0].double().cpu().numpy(),
+        None if gain is None else gain.double().cpu().numpy(),
+    )
+
+
+@torch.inference_mode()
+def measure_gain(
+    network: CAMixerSR,
+    low: Tensor,
+    high: Tensor,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> Tensor:
+    """How much each window gains from attention in each block, measured.
+
+    One pass attends everything; then, for each block, a pass attends everything but that block. A
+    window's gain is by how much its mean absolute error is larger in the second.
+
+    Args:
+        network: on the device of the images.
+        low: 1 x 3 x H x W in [0, 1].
+        high: 1 x 3 x sH x sW, the original.
+        progress: told passes done and passes in all.
+
+    Returns:
+        blocks x N; positive where attention helps.
+    """
+    M = network.config.window
+    side = M * network.config.scale
+
+    def error(result: Tensor) -> Tensor:
+        difference = (result.clamp(0.0, 1.0) - high).abs().mean(dim=1, keepdim=True)
+        present = torch.ones_like(difference)
+        pad = (0, -difference.shape[-1] % side, 0, -difference.shape[-2] % side)
+        total, count = (
+            partition(torch.nn.functional.pad(each, pad).permute(0, 2, 3, 1), side).sum(dim=(2, 3))
+            for each in (difference, present)
+        )
+        return (total / count)[0]
+
+    full, routing = network.route(low, TopShare(1.0))
+    best = error(full)
+    everything = [block.attended for block in routing.blocks]
+    gains: list[Tensor] = []
+    for number in range(network.block_count):
+        masks = list(everything)
+        masks[number] = torch.zeros_like(masks[number])
+        gains.append(error(network(low, FixedWindows(tuple(masks)))) - best)
+        if progress is not None:
+            progress(number + 1, network.block_count)
+    return torch.stack(gains)
+
+
+def audit(observations: Sequence[Observation]) -> Audit:
+    """Judge a router by what it did to some images.
+
+    Routing follows content if its scores rank windows like their detail (or their measured gain)
+    with a correlation above `FOLLOWS` on average over blocks, and at most a tenth of the blocks send
+    everything one way.
+
+    Args:
+        observations: of one network at one attention ratio; the more images the better.
+
+    Returns:
+        The audit.
+
+    Raises:
+        ShapeError: no observations, or of networks with different numbers of blocks.
+    """
+    counts = {len(each.scores) for each in observations}
+    if len(counts) != 1:
+        raise ShapeError(f"expected observations of one network, got block counts {sorted(counts)}")
+    blocks: list[BlockAudit] = []
+    for number in range(counts.pop()):
+        shares = [float(each.attended[number].mean()) for each in observations]
+        gains = [
+            rank_correlation(each.scores[number], each.gain[number])
+            for each in observations
+            if each.gain is not None
+        ]
+        blocks.append(
+            BlockAudit(
+                share=fmean(shares),
+                share_spread=pstdev(shares),
+                score_spread=fmean(float(each.scores[number].std()) for each in observations),
+                detail=fmean(rank_correlation(each.scores[number], each.detail) for each in observations),
+                gain=fmean(gains) if gains else None,
+                all_or_nothing=max(shares) < NOTHING or min(shares) > ALL,
+            )
+        )
+    by_detail = sorted(observations, key=lambda each: float(each.detail.mean()))
+    tenth = max(1, len(by_detail) // 10)
+    detail = fmean(block.detail for block in blocks)
+    measured = [block.gain for block in blocks if block.gain is not None]
+    gain = fmean(measured) if measured else None
+    collapsed = sum(block.all_or_nothing for block in blocks)
+    best = detail if gain is None else max(detail, gain)
+    return Audit(
+        blocks=tuple(blocks),
+        images=tuple((each.name, each.share) for each in observations),
+        plain_share=fmean(each.share for each in by_detail[:tenth]),
+        busy_share=fmean(each.share for each in by_detail[-tenth:]),
+        detail=detail,
+        gain=gain,
+        collapsed=collapsed,
+        follows=best > FOLLOWS and collapsed <= len(blocks) / 10,
+    )

@@ -1,0 +1,142 @@
+"""`camixersr routes`: does this model's routing follow content?"""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from camixersr.errors import InputError, OutputError, UsageError
+
+if TYPE_CHECKING:
+    from camixersr.audit import Audit
+
+__all__ = ["routes"]
+
+
+def routes(
+    inputs: Annotated[list[Path], Parameter(name="IMAGE", negative=())],
+    /,
+    *,
+    model: str = "s-x4",
+    attention_ratio: float = 0.5,
+    high: Path | None = None,
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    json_: Annotated[Path | None, Parameter(name="--json")] = None,
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+) -> int:
+    """Audit a model's routing on some (low) images.
+
+    Prints, for each block: the share of windows it attends and how that varies from image to image;
+    how far its scores spread inside an image; how its scores rank windows compared with their local
+    detail and, with --high, with the gain of attending, measured. Then one line of verdict.
+
+    Parameters
+    ----------
+    inputs
+        Low-resolution images; the more, the better the verdict.
+    model
+        A name from `camixersr models list`, or a file of weights.
+    attention_ratio
+        As in `upscale`, 0 to 1.
+    high
+        Folder with the originals, of the same names: measures the gain (one pass a block).
+    output
+        Folder for pictures: each image's map over all blocks, and of the scores block by block.
+    json_
+        Also write everything as JSON.
+    device
+        Where to compute.
+    """
+    if not 0.0 <= attention_ratio <= 1.0:
+        raise UsageError(f"--attention-ratio must lie in [0, 1], got {attention_ratio:g}")
+    import numpy as np
+
+    from camixersr.audit import Observation, audit, measure_gain, observe
+    from camixersr.catalogue import find
+    from camixersr.data import Pair, read_rgb
+    from camixersr.image.codec import Picture, write
+    from camixersr.image.files import replacing, require_writable
+    from camixersr.inference.arrays import from_array
+    from camixersr.inference.upscaler import Upscaler
+    from camixersr.routemap import render, render_blocks
+
+    upscaler = Upscaler(find(model), device=device)
+    network, policy = upscaler.network, upscaler.model.policy(attention_ratio)
+    if json_ is not None:
+        require_writable(json_)
+    if output is not None:
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{output}: the folder cannot be made: {error.strerror or error}") from error
+
+    seen: list[Observation] = []
+    problems: list[str] = []
+    for path in inputs:
+        try:
+            if high is None:
+                pixels, original = read_rgb(path), None
+            else:
+                pixels, original = Pair(path.stem, high / path.name, path).read(upscaler.scale)
+        except InputError as error:
+            problems.append(str(error))
+            continue
+        low = from_array(pixels)[None].to(upscaler.device)
+        _, routing = network.route(low, policy)
+        gain = None
+        if original is not None:
+            gain = measure_gain(network, low, from_array(original)[None].to(upscaler.device))
+        observation = observe(path.stem, low, routing, window=network.config.window, gain=gain)
+        seen.append(observation)
+        if output is not None:
+            grid = (routing.rows, routing.columns)
+            overall = observation.attended.mean(axis=0).reshape(grid)
+            side = network.config.window
+            canvas = render(pixels, overall, side=side, attention_share=observation.share)
+            write(output / f"{path.stem}_routes.png", Picture(np.asarray(canvas)))
+            sheet = render_blocks(observation.scores.reshape(-1, *grid))
+            write(output / f"{path.stem}_scores.png", Picture(np.asarray(sheet)))
+    for problem in problems:
+        print(f"camixersr: {' '.join(problem.split())}", file=sys.stderr)
+    if not seen:
+        raise InputError("no image could be audited")
+    result = audit(seen)
+    _print(result)
+    if json_ is not None:
+        from dataclasses import asdict
+
+        facts = {
+            "model": upscaler.model.name,
+            "sha256": upscaler.model.sha256,
+            "attention_ratio": attention_ratio,
+            "verdict": result.verdict,
+            "audit": asdict(result),
+        }
+        with replacing(json_) as partial:
+            partial.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    return 3 if problems else 0
+
+
+def _print(result: "Audit") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for name in ("block", "attended", "+- images", "score spread", "~ detail", "~ gain", ""):
+        table.add_column(name, justify="right")
+    for number, block in enumerate(result.blocks):
+        row: list[Any] = [
+            number,
+            f"{100 * block.share:.0f} %",
+            f"{100 * block.share_spread:.0f} %",
+            f"{block.score_spread:.3f}",
+            f"{block.detail:+.2f}",
+            "" if block.gain is None else f"{block.gain:+.2f}",
+            "all or nothing" if block.all_or_nothing else "",
+        ]
+        table.add_row(*map(str, row))
+    console = Console()
+    console.print(table, soft_wrap=not console.is_terminal)
+    print(result.verdict)

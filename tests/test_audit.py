@@ -1,0 +1,183 @@
+"""The audit tells a router that follows content from one that has collapsed and one that guesses."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy.stats import spearmanr
+from torch import Tensor
+
+from camixersr.audit import audit, measure_gain, observe, rank_correlation
+from camixersr.cli import main
+from camixersr.errors import ShapeError
+from camixersr.image.resize import resize
+from camixersr.nn import BlockRouting, FixedWindows, Routing, TopShare
+from camixersr.nn.detail import window_detail
+from camixersr.weights import Model, save
+from tests.conftest import noise_picture, random_network, shared
+
+BLOCKS = 10
+
+
+def images(count: int = 12) -> list[Tensor]:
+    """From plain to busy, 96 x 128 each: noise of growing strength in a growing part."""
+    result: list[Tensor] = []
+    for number in range(count):
+        rng = np.random.default_rng(number)
+        picture = np.full((96, 128, 3), 0.5) + np.linspace(0, 0.2, 128)[:, None]
+        strength = rng.random((6, 8, 1, 1, 1)) * 0.4 * (number + 1) / count
+        noise = rng.normal(0, 1, (6, 8, 16, 16, 3)) * strength
+        picture += noise.transpose(0, 2, 1, 3, 4).reshape(96, 128, 3)
+        result.append(torch.from_numpy(picture.clip(0, 1)).float().permute(2, 0, 1)[None])
+    return result
+
+
+def route(low: Tensor, router: str, number: int) -> Routing:
+    """A routing made by hand."""
+    detail = window_detail(low, 16)
+    generator = torch.Generator().manual_seed(number)
+    blocks: list[BlockRouting] = []
+    for block in range(BLOCKS):
+        noise = torch.randn(detail.shape, generator=generator)
+        if router == "gradient":
+            logits = 0.7 * (detail + 4.0) + 0.3 * noise
+        elif router == "constant":  # half the layers on, half off; scores hardly vary
+            logits = (3.0 if block % 2 else -3.0) + 0.01 * noise
+        else:
+            logits = noise
+        blocks.append(BlockRouting(logits, logits > 0))
+    return Routing(6, 8, tuple(blocks))
+
+
+def judge(router: str):
+    return audit(
+        [
+            observe(str(number), low, route(low, router, number), window=16)
+            for number, low in enumerate(images())
+        ]
+    )
+
+
+def test_a_router_that_follows_gradients_is_recognised() -> None:
+    result = judge("gradient")
+    assert result.follows
+    assert result.detail > 0.6
+    assert result.collapsed == 0
+    assert result.plain_share < 0.5 * result.busy_share
+    assert "follows content" in result.verdict
+    assert "does not" not in result.verdict
+
+
+def test_a_collapsed_router_is_recognised() -> None:
+    result = judge("constant")
+    assert not result.follows
+    assert result.collapsed == BLOCKS
+    assert all(block.score_spread < 0.01 for block in result.blocks)
+    assert result.plain_share == result.busy_share == 0.5
+    assert "does not follow" in result.verdict
+
+
+def test_a_guessing_router_is_recognised() -> None:
+    result = judge("random")
+    assert not result.follows
+    assert abs(result.detail) < 0.1
+    assert result.collapsed == 0
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_rank_correlation_is_scipys(ties: bool) -> None:
+    rng = np.random.default_rng(0)
+    one, two = rng.normal(size=50), rng.normal(size=50)
+    two += one
+    if ties:
+        one, two = one.round(), two.round()
+    assert rank_correlation(one, two) == pytest.approx(spearmanr(one, two).statistic)
+    assert rank_correlation(one, np.zeros(50)) == 0.0
+
+
+def test_gain_is_what_toggling_a_block_costs_a_window() -> None:
+    network = random_network(channels=12, scale=2, blocks=(1, 1))
+    low = torch.rand(1, 3, 40, 32)
+    high = torch.rand(1, 3, 80, 64)
+    gain = measure_gain(network, low, high)
+    assert gain.shape == (2, 6)
+    full = network(low, TopShare(1.0)).clamp(0, 1)
+    for block in range(2):
+        masks = [torch.ones(1, 6, dtype=torch.bool) for _ in range(2)]
+        masks[block][:] = False
+        without = network(low, FixedWindows(tuple(masks))).clamp(0, 1)
+        for window in range(6):
+            rows = slice(window // 2 * 32, window // 2 * 32 + 32)
+            columns = slice(window % 2 * 32, window % 2 * 32 + 32)
+            there = (0, slice(None), rows, columns)
+            expected = (without - high).abs()[there].mean() - (full - high).abs()[there].mean()
+            assert float(gain[block, window]) == pytest.approx(float(expected), abs=1e-6)
+
+
+def test_gain_is_part_of_the_verdict_where_it_was_measured() -> None:
+    low = images(1)[0]
+    routing = route(low, "gradient", 0)
+    gain = torch.stack([block.logits[0] for block in routing.blocks])
+    result = audit([observe("a", low, routing, window=16, gain=gain)])
+    assert result.gain == pytest.approx(1.0)
+    assert "with gain +1.00" in result.verdict
+
+
+def test_bad_observations_are_refused() -> None:
+    with pytest.raises(ShapeError, match="one network"):
+        audit([])
+    with pytest.raises(ShapeError, match="one image"):
+        observe("a", torch.rand(2, 3, 16, 16), route(images(1)[0], "random", 0), window=16)
+
+
+def test_the_authors_checkpoint_does_not_follow_content() -> None:
+    """REFERENCE: in its S, 19 of 20 layers send every window of every photo the same way."""
+    from camixersr.nn import ExpectedCount
+    from camixersr.weights import load_file
+
+    network = load_file(shared("official/CAMixerSR_S.pth")).network
+    seen = []
+    for number in (1, 5, 13, 20):
+        photo = np.asarray(Image.open(shared(f"data/photo/{number}.png")))[:256, :384]
+        low = torch.from_numpy(resize(photo, height=64, width=96)).permute(2, 0, 1)[None].float() / 255
+        seen.append(observe(str(number), low, network.route(low, ExpectedCount(0.5))[1], window=16))
+    result = audit(seen)
+    assert not result.follows
+    assert np.median([block.score_spread for block in result.blocks]) < 0.04
+
+
+def run(*arguments: object) -> object:
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    return ended.value.code
+
+
+def test_the_command_audits_prints_and_draws(tmp_path: Path, capsys) -> None:
+    model = tmp_path / "m.safetensors"
+    save(model, Model("tiny", random_network(channels=8, scale=2, blocks=(1, 2))))
+    (tmp_path / "high").mkdir()
+    for name in ("a", "b"):
+        picture = noise_picture(64, 96, seed=ord(name))
+        Image.fromarray(picture).save(tmp_path / "high" / f"{name}.png")
+        Image.fromarray(resize(picture, height=32, width=48)).save(tmp_path / f"{name}.png")
+    out, facts = tmp_path / "maps", tmp_path / "f.json"
+    files = [tmp_path / "a.png", tmp_path / "b.png"]
+    code = run("routes", *files, "--model", model, "--high", tmp_path / "high", "-o", out, "--json", facts)
+    assert code == 0
+    text = capsys.readouterr().out
+    assert "content: rank correlation" in text.splitlines()[-1]
+    assert {path.name for path in out.iterdir()} == {
+        "a_routes.png", "a_scores.png", "b_routes.png", "b_scores.png",
+    }  # fmt: skip
+    result = json.loads(facts.read_text())
+    assert len(result["audit"]["blocks"]) == 3
+    assert result["audit"]["blocks"][0]["gain"] is not None
+
+    (tmp_path / "c.png").write_text("no picture")
+    assert run("routes", *files, tmp_path / "c.png", "--model", model) == 3
+    assert "c.png" in capsys.readouterr().err
+    assert run("routes", tmp_path / "c.png", "--model", model) == 3
+    assert run("routes", *files, "--model", model, "--attention-ratio", 3) == 2
