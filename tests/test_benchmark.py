@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -178,6 +179,18 @@ def test_the_command_prints_a_table_and_writes_json_and_csv(pairs: Path, tmp_pat
     assert len(result["rows"][1]["images"]) == 2
     with table.open() as stream:
         assert len(list(csv.DictReader(stream))) == 8
+
+    report = tmp_path / "report"
+    code = run("evaluate", "--model", model, "--data", pairs, "--attention-ratio", 0, 1, "--report", report)
+    assert code == 0
+    page = (report / "index.html").read_text()
+    linked = set(re.findall(r'src="([^"]+)"', page))
+    assert linked == {path.name for path in report.iterdir()} - {"index.html"}
+    assert len(linked) == 5  # three plots, the best and the worst picture
+    assert "http" not in page
+    for name in ("bicubic", "tiny", "MATLAB", "best picture", "worst picture"):
+        assert name in page
+    capsys.readouterr()
 
     (pairs / "low" / "a.png").unlink()
     assert run("evaluate", "--model", model, "--data", pairs) == 3

@@ -27,6 +27,7 @@ def evaluate(
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
     json_: Annotated[Path | None, Parameter(name="--json")] = None,
     csv_: Annotated[Path | None, Parameter(name="--csv")] = None,
+    report: Path | None = None,
 ) -> int:
     """Score models on benchmark sets, beside bicubic interpolation.
 
@@ -39,8 +40,8 @@ def evaluate(
     attention_ratio
         One or several, each in [0, 1]. Default: 0.5.
     protocol
-        classic: luma, border of the scale cropped. large: RGB, no border. erp: RGB, weighted by
-        the cosine of the latitude.
+        classic: luma, border of the scale cropped. large: RGB, no border; also cut into tiles as
+        the paper does. erp: RGB, weighted by the cosine of the latitude.
     tile
         Side of a tile in low pixels, a multiple of 16; 0 for whole pictures.
     device
@@ -51,6 +52,8 @@ def evaluate(
         Also write everything as JSON, each picture's scores included.
     csv_
         Also write one line a picture, model and ratio.
+    report
+        Also write a page with plots and pictures into this folder (needs the extra `report`).
     """
     ratios = [0.5] if attention_ratio is None else attention_ratio
     if not all(0.0 <= ratio <= 1.0 for ratio in ratios):
@@ -64,7 +67,10 @@ def evaluate(
     for path in filter(None, (json_, csv_)):
         require_writable(path)
     sets = [open_set(folder) for folder in data]
-    upscalers = [Upscaler(find(name), device=device, precision=precision, tile=tile) for name in model]
+    models = [find(name) for name in model]
+    if len({each.name for each in models}) != len(models):
+        raise UsageError("expected models of different names; rename one of the files")
+    upscalers = [Upscaler(each, device=device, precision=precision, tile=tile) for each in models]
     rows: list[Row] = []
     problems: list[str] = []
     for each in sets:
@@ -95,6 +101,10 @@ def evaluate(
     if csv_ is not None:
         with replacing(csv_) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
             _write_csv(stream, rows)
+    if report is not None:
+        from camixersr.report import write_report
+
+        print(f"look at {write_report(report, rows, sets, upscalers, facts, problems)}")
     return 3 if problems else 0
 
 
