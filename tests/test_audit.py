@@ -165,7 +165,8 @@ def test_the_command_audits_prints_and_draws(tmp_path: Path, capsys) -> None:
         Image.fromarray(resize(picture, height=32, width=48)).save(tmp_path / f"{name}.png")
     out, facts = tmp_path / "maps", tmp_path / "f.json"
     files = [tmp_path / "a.png", tmp_path / "b.png"]
-    code = run("routes", *files, "--model", model, "--high", tmp_path / "high", "-o", out, "--json", facts)
+    originals = ["--high", tmp_path / "high", "--gain"]
+    code = run("routes", *files, "--model", model, *originals, "-o", out, "--json", facts)
     assert code == 0
     text = capsys.readouterr().out
     assert "content: rank correlation" in text.splitlines()[-1]
@@ -174,7 +175,14 @@ def test_the_command_audits_prints_and_draws(tmp_path: Path, capsys) -> None:
     }  # fmt: skip
     result = json.loads(facts.read_text())
     assert len(result["audit"]["blocks"]) == 3
-    assert result["audit"]["blocks"][0]["gain"] is not None
+    gain = result["audit"]["blocks"][0]["gain"]
+    assert gain is not None
+    same = [tmp_path / "high" / path.name for path in files]
+    assert run("routes", *same, "--model", model, "--reduce", "--gain", "--json", facts) == 0
+    assert json.loads(facts.read_text())["audit"]["blocks"][0]["gain"] == pytest.approx(gain)
+    assert run("routes", *files, "--model", model, "--gain") == 2
+    assert run("routes", *files, "--model", model, "--reduce", "--high", tmp_path / "high") == 2
+    capsys.readouterr()
 
     (tmp_path / "c.png").write_text("no picture")
     assert run("routes", *files, tmp_path / "c.png", "--model", model) == 3

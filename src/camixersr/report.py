@@ -197,6 +197,7 @@ def _plot_images(rows: Sequence[Row], file: Path) -> None:
 def _plot_shares(rows: Sequence[Row], file: Path) -> None:
     """How much of each picture was attended, pictures in order of that share."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(10, 3.2), layout="constrained")
     axes = figure.subplots()
@@ -204,6 +205,7 @@ def _plot_shares(rows: Sequence[Row], file: Path) -> None:
         shares = sorted(100.0 * score.attention_share for score in row.images)
         axes.plot(shares, "o-", markersize=3, label=f"{row.model} at {row.attention_ratio:g}")
     axes.set_ylim(-2, 102)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("pictures, by share")
     axes.set_ylabel("windows attended, %")
     axes.grid(alpha=0.3)

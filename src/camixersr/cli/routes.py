@@ -22,26 +22,32 @@ def routes(
     model: str = "s-x4",
     attention_ratio: float = 0.5,
     high: Path | None = None,
+    reduce: Annotated[bool, Parameter(negative=())] = False,
+    gain: Annotated[bool, Parameter(negative=())] = False,
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
     json_: Annotated[Path | None, Parameter(name="--json")] = None,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
 ) -> int:
-    """Audit a model's routing on some (low) images.
+    """Audit a model's routing on some images.
 
     Prints, for each block: the share of windows it attends and how that varies from image to image;
     how far its scores spread inside an image; how its scores rank windows compared with their local
-    detail and, with --high, with the gain of attending, measured. Then one line of verdict.
+    detail and, with --gain, with the gain of attending, measured. Then one line of verdict.
 
     Parameters
     ----------
     inputs
-        Low-resolution images; the more, the better the verdict.
+        Low-resolution images (or originals, with --reduce); the more, the better the verdict.
     model
         A name from `camixersr models list`, or a file of weights.
     attention_ratio
         As in `upscale`, 0 to 1.
     high
-        Folder with the originals, of the same names: measures the gain (one pass a block).
+        Folder with the originals of the images, of the same names.
+    reduce
+        The images are originals; their low-resolution versions are made here.
+    gain
+        Also measure the gain of attending, against the originals: one pass a block and image.
     output
         Folder for pictures: each image's map over all blocks, and of the scores block by block.
     json_
@@ -51,6 +57,10 @@ def routes(
     """
     if not 0.0 <= attention_ratio <= 1.0:
         raise UsageError(f"--attention-ratio must lie in [0, 1], got {attention_ratio:g}")
+    if reduce and high is not None:
+        raise UsageError("--reduce and --high exclude each other: with --reduce the images are originals")
+    if gain and not reduce and high is None:
+        raise UsageError("--gain needs the originals: give --high FOLDER, or --reduce")
     import numpy as np
 
     from camixersr.audit import Observation, audit, measure_gain, observe
@@ -76,19 +86,21 @@ def routes(
     problems: list[str] = []
     for path in inputs:
         try:
-            if high is None:
-                pixels, original = read_rgb(path), None
-            else:
+            if reduce:
+                pixels, original = Pair(path.stem, path, None).read(upscaler.scale)
+            elif high is not None:
                 pixels, original = Pair(path.stem, high / path.name, path).read(upscaler.scale)
+            else:
+                pixels, original = read_rgb(path), None
         except InputError as error:
             problems.append(str(error))
             continue
         low = from_array(pixels)[None].to(upscaler.device)
         _, routing = network.route(low, policy)
-        gain = None
-        if original is not None:
-            gain = measure_gain(network, low, from_array(original)[None].to(upscaler.device))
-        observation = observe(path.stem, low, routing, window=network.config.window, gain=gain)
+        gains = None
+        if gain and original is not None:
+            gains = measure_gain(network, low, from_array(original)[None].to(upscaler.device))
+        observation = observe(path.stem, low, routing, window=network.config.window, gain=gains)
         seen.append(observation)
         if output is not None:
             grid = (routing.rows, routing.columns)
