@@ -49,7 +49,7 @@ def render(
     height, width = image.shape[:2]
     grey = image.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
     colours = heat(shares).repeat(side, axis=0).repeat(side, axis=1)[:height, :width]
-    mixed = 0.45 * grey[:, :, None] + 0.55 * colours
+    mixed = 0.3 * grey[:, :, None] + 0.7 * colours
     lines = np.zeros((height, width), dtype=bool)
     lines[::side] = True
     lines[:, ::side] = True
