@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
-from camixersr.benchmark import evaluate, paper_tiles
+from camixersr.benchmark import PUBLISHED_BICUBIC, evaluate, paper_tiles
 from camixersr.cli import main
 from camixersr.data import open_set
 from camixersr.errors import ImageError, InputError, UsageError
@@ -152,6 +152,15 @@ def test_a_wrong_kernel_is_noticed(tmp_path: Path) -> None:
     _, problems = evaluate([upscaler(4)], open_set(folder), attention_ratios=[])
     assert len(problems) == 1
     assert "another kernel" in problems[0]
+
+
+@pytest.mark.parametrize("folder", ["Set5/x2", "Set5/x3", "Set5/x4", "Set14/x2", "Set14/x3", "Set14/x4"])
+def test_bicubic_scores_what_is_published(folder: str) -> None:
+    benchmark = open_set(shared(f"data/bench/{folder}"))
+    rows, problems = evaluate([upscaler(int(folder[-1]))], benchmark, attention_ratios=[])
+    assert problems == []
+    known = PUBLISHED_BICUBIC[benchmark.name, int(folder[-1])]
+    assert rows[0].psnr == pytest.approx(known, abs=0.1)
 
 
 def run(*arguments: object) -> object:

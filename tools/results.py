@@ -94,7 +94,10 @@ def routing(names: list[str]) -> list[str]:
         *INTRODUCTION.splitlines(),
         "",
     ]
-    lines += [f"- **{NAMES.get(each['model'], each['model'])}**: {each['verdict']}" for each in audits]
+    for name, each in zip(names, audits, strict=True):
+        where = "Kodak" if name.startswith("routes") else "Set5, with measured gain"
+        each["title"] = f"{NAMES.get(each['model'], each['model'])} on {where}"
+        lines.append(f"- **{each['title']}**: {each['verdict']}")
     for each in audits:
         blocks = each["audit"]["blocks"]
         lines += [
@@ -128,7 +131,7 @@ def main() -> None:
     """Write both pages."""
     for page, lines in (
         ("results.md", results("classic-x4")),
-        ("routing.md", routing(["routes-s-x4", "routes-official-s-x4"])),
+        ("routing.md", routing(["routes-s-x4", "routes-official-s-x4", "gain-s-x4", "gain-official-s-x4"])),
     ):
         (ROOT / "docs" / page).write_text("\n".join(lines) + "\n", encoding="utf-8")
         print(f"docs/{page}")

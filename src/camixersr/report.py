@@ -16,9 +16,9 @@ from PIL import Image
 
 from camixersr.benchmark import Row
 from camixersr.data import BenchmarkSet
-from camixersr.errors import MissingExtraError, OutputError
+from camixersr.errors import MissingExtraError
 from camixersr.image.codec import Picture, write
-from camixersr.image.files import replacing
+from camixersr.image.files import make_folder, replacing
 from camixersr.image.resize import resize
 from camixersr.inference.upscaler import Upscaler
 
@@ -69,10 +69,7 @@ def write_report(
             f"a report needs the extra `report` ({error}); pip install 'camixersr[report]'"
         ) from error
     matplotlib.use("Agg")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: the folder cannot be made: {error.strerror or error}") from error
+    make_folder(folder)
 
     parts = ["<h1>camixersr evaluation</h1>", _facts(facts)]
     if problems:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from camixersr.errors import InputError, OutputError, UsageError
+from camixersr.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from camixersr.audit import Audit
@@ -67,7 +67,7 @@ def routes(
     from camixersr.catalogue import find
     from camixersr.data import Pair, read_rgb
     from camixersr.image.codec import Picture, write
-    from camixersr.image.files import replacing, require_writable
+    from camixersr.image.files import make_folder, replacing, require_writable
     from camixersr.inference.arrays import from_array
     from camixersr.inference.upscaler import Upscaler
     from camixersr.routemap import render, render_blocks
@@ -77,10 +77,7 @@ def routes(
     if json_ is not None:
         require_writable(json_)
     if output is not None:
-        try:
-            output.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"{output}: the folder cannot be made: {error.strerror or error}") from error
+        make_folder(output)
 
     seen: list[Observation] = []
     problems: list[str] = []

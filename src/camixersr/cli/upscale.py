@@ -117,6 +117,7 @@ def _tile(text: str) -> int | Literal["auto"]:
 def _plan(inputs: list[Path], output: Path | None, route_map: Path | None, scale: int) -> list[_Job]:
     """Decide every target before anything is computed."""
     from camixersr.image.codec import WRITABLE
+    from camixersr.image.files import make_folder
 
     many = len(inputs) > 1
     if many:
@@ -124,7 +125,7 @@ def _plan(inputs: list[Path], output: Path | None, route_map: Path | None, scale
             if folder is not None and not folder.is_dir() and folder.suffix:
                 raise UsageError(f"{name} must be a folder for several inputs, got {folder}")
             if folder is not None:
-                _make_folder(folder)
+                make_folder(folder)
     jobs: list[_Job] = []
     for source in inputs:
         suffix = source.suffix.lower() if source.suffix.lower() in WRITABLE else ".png"
@@ -144,13 +145,6 @@ def _plan(inputs: list[Path], output: Path | None, route_map: Path | None, scale
                 )
             seen[path] = job.source
     return jobs
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: the folder cannot be made: {error.strerror or error}") from error
 
 
 def _refuse_existing(path: Path, overwrite: bool) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from camixersr.errors import OutputError
 
-__all__ = ["replacing", "require_writable"]
+__all__ = ["make_folder", "replacing", "require_writable"]
 
 
 def _temporary(target: Path) -> Path:
@@ -73,3 +73,18 @@ def replacing(path: str | Path) -> Generator[Path, None, None]:
             raise OutputError(f"{target}: cannot write there: {error.strerror or error}") from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it; one that exists is left as it is.
+
+    Args:
+        path: the folder.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path}: the folder cannot be made: {error.strerror or error}") from error
