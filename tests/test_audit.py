@@ -147,6 +147,7 @@ def test_the_authors_checkpoint_does_not_follow_content() -> None:
     result = audit(seen)
     assert not result.follows
     assert np.median([block.score_spread for block in result.blocks]) < 0.04
+    assert result.collapsed >= 15
 
 
 def run(*arguments: object) -> object:

@@ -27,10 +27,11 @@ PUBLISHED = {
 INTRODUCTION = """\
 The paper's promise is that a predictor sends details to attention and leaves plain windows to
 convolution. `camixersr routes` measures whether a checkpoint does: per block the share of windows
-attended and its standard deviation from image to image, the spread of scores inside an image, and
-Spearman's rank correlation of a window's score with its local detail (gradient energy) and with the
-gain of attending, measured (how much the window's error grows when this block convolves, all else
-attended). Where scores are constant the correlation counts as 0."""
+attended and its standard deviation from image to image, the share its predictor by itself calls for
+attention (score above 1/2; a block that does so for all or no windows of all images is marked), the
+spread of scores inside an image, and Spearman's rank correlation of a window's score with its local
+detail (gradient energy) and with the gain of attending, measured (how much the window's error grows
+when this block convolves, all else attended). Where scores are constant the correlation counts as 0."""
 
 
 def table(head: list[str], rows: list[list[str]]) -> list[str]:
@@ -106,12 +107,13 @@ def routing(names: list[str]) -> list[str]:
             "",
         ]
         lines += table(
-            ["block", "attended %", "+- images", "score spread", "~ detail", "~ gain", ""],
+            ["block", "attended %", "+- images", "score > 1/2 %", "score spread", "~ detail", "~ gain", ""],
             [
                 [
                     str(number),
                     f"{100 * block['share']:.0f}",
                     f"{100 * block['share_spread']:.0f}",
+                    f"{100 * block['own']:.0f}",
                     f"{block['score_spread']:.3f}",
                     f"{block['detail']:+.2f}",
                     "" if block["gain"] is None else f"{block['gain']:+.2f}",

@@ -36,7 +36,7 @@ __all__ = [
 FOLLOWS = 0.4
 """Mean rank correlation from which routing is said to follow content."""
 
-NOTHING, ALL = 0.02, 0.98  # a block below or above this share in every image does not choose
+NOTHING, ALL = 0.02, 0.98  # a block below or above this in every image does not choose
 
 
 @dataclass(frozen=True)
@@ -68,16 +68,18 @@ class BlockAudit:
     """One block over all images.
 
     Attributes:
-        share: mean share attended.
+        share: mean share attended under the policy.
         share_spread: standard deviation of its share from image to image.
+        own: mean share of windows that its predictor by itself calls for attention: score above 1/2.
         score_spread: standard deviation of its scores inside an image, mean over images.
         detail: rank correlation of score and local detail, mean over images.
         gain: rank correlation of score and measured gain; None where there are no originals.
-        all_or_nothing: it sends (nearly) all or no windows to attention, in every image alike.
+        all_or_nothing: by that own choice, (nearly) all or no windows, in every image alike.
     """
 
     share: float
     share_spread: float
+    own: float
     score_spread: float
     detail: float
     gain: float | None
@@ -242,6 +244,7 @@ def audit(observations: Sequence[Observation]) -> Audit:
     blocks: list[BlockAudit] = []
     for number in range(counts.pop()):
         shares = [float(each.attended[number].mean()) for each in observations]
+        own = [float((each.scores[number] > 0.5).mean()) for each in observations]
         gains = [
             rank_correlation(each.scores[number], each.gain[number])
             for each in observations
@@ -251,10 +254,11 @@ def audit(observations: Sequence[Observation]) -> Audit:
             BlockAudit(
                 share=fmean(shares),
                 share_spread=pstdev(shares),
+                own=fmean(own),
                 score_spread=fmean(float(each.scores[number].std()) for each in observations),
                 detail=fmean(rank_correlation(each.scores[number], each.detail) for each in observations),
                 gain=fmean(gains) if gains else None,
-                all_or_nothing=max(shares) < NOTHING or min(shares) > ALL,
+                all_or_nothing=max(own) < NOTHING or min(own) > ALL,
             )
         )
     by_detail = sorted(observations, key=lambda each: float(each.detail.mean()))

@@ -31,8 +31,9 @@ def routes(
     """Audit a model's routing on some images.
 
     Prints, for each block: the share of windows it attends and how that varies from image to image;
-    how far its scores spread inside an image; how its scores rank windows compared with their local
-    detail and, with --gain, with the gain of attending, measured. Then one line of verdict.
+    the share that its predictor by itself calls for attention (score above 1/2); how far its scores
+    spread inside an image; how its scores rank windows compared with their local detail and, with
+    --gain, with the gain of attending, measured. Then one line of verdict.
 
     Parameters
     ----------
@@ -133,13 +134,14 @@ def _print(result: "Audit") -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    for name in ("block", "attended", "+- images", "score spread", "~ detail", "~ gain", ""):
+    for name in ("block", "attended", "+- images", "score > 1/2", "score spread", "~ detail", "~ gain", ""):
         table.add_column(name, justify="right")
     for number, block in enumerate(result.blocks):
         row: list[Any] = [
             number,
             f"{100 * block.share:.0f} %",
             f"{100 * block.share_spread:.0f} %",
+            f"{100 * block.own:.0f} %",
             f"{block.score_spread:.3f}",
             f"{block.detail:+.2f}",
             "" if block.gain is None else f"{block.gain:+.2f}",
