@@ -4,6 +4,7 @@ Writes `demo/summer-palace_x4.png`, `demo/route-map.png` and `demo/before-after.
 route map, and details enlarged by bicubic interpolation and by the model, side by side.
 """
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,8 @@ from camixersr.image.codec import Picture, read, write
 from camixersr.image.resize import resize
 
 ROOT = Path(__file__).resolve().parent.parent
-SAMPLE = ROOT / "samples" / "summer-palace.jpg"
-OUTPUT = ROOT / "demo"
+SAMPLE = Path("samples", "summer-palace.jpg")
+OUTPUT = Path("demo")
 DETAILS = ((170, 225), (95, 130))  # left and top in low pixels
 SIZE = (160, 90)  # width and height of a detail, low pixels
 GAP = 8
@@ -63,6 +64,7 @@ def compose(low: NDArray[np.uint8], high: NDArray[np.uint8], routes: Image.Image
 
 def main() -> None:
     """Run the command a user would run, then draw."""
+    os.chdir(ROOT)
     OUTPUT.mkdir(exist_ok=True)
     result, routes = OUTPUT / "summer-palace_x4.png", OUTPUT / "route-map.png"
     arguments = ["upscale", SAMPLE, "-o", result, "--route-map", routes, "--overwrite"]
