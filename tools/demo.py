@@ -40,6 +40,10 @@ def compose(low: NDArray[np.uint8], high: NDArray[np.uint8], routes: Image.Image
         "RGB", (2 * width + GAP, max(top_row, below) + len(DETAILS) * (height + GAP)), "white"
     )
     canvas.paste(photo.resize((width, top_row), Image.Resampling.LANCZOS), (0, 0))
+    caption = (
+        f"{photo.width} x {photo.height} -> {high.shape[1]} x {high.shape[0]}; yellow: the details below"
+    )
+    ImageDraw.Draw(canvas).text((10, top_row + 12), caption, font=font, fill="black")
     canvas.paste(routes.resize((width, below), Image.Resampling.LANCZOS), (width + GAP, 0))
     y = max(top_row, below) + GAP
     for left, top in DETAILS:
@@ -68,9 +72,7 @@ def main() -> None:
     OUTPUT.mkdir(exist_ok=True)
     result, routes = OUTPUT / "summer-palace_x4.png", OUTPUT / "route-map.png"
     arguments = ["upscale", SAMPLE, "-o", result, "--route-map", routes, "--overwrite"]
-    print(
-        "$ camixersr " + " ".join(str(a.relative_to(ROOT)) if isinstance(a, Path) else a for a in arguments)
-    )
+    print("$ camixersr " + " ".join(str(argument) for argument in arguments))
     try:
         camixersr([str(argument) for argument in arguments])
     except SystemExit as ended:
@@ -79,7 +81,7 @@ def main() -> None:
     canvas = compose(read(SAMPLE).pixels, read(result).pixels, Image.open(routes))
     write(OUTPUT / "before-after.png", Picture(np.asarray(canvas)))
     for path in (result, OUTPUT / "before-after.png", routes):
-        print(f"look at {path.relative_to(ROOT)}")
+        print(f"look at {path}")
 
 
 if __name__ == "__main__":
