@@ -43,6 +43,16 @@ def test_the_embedded_model_is_deterministic(ratio: float) -> None:
         assert torch.equal(alone[0], batch[number])
 
 
+@pytest.mark.parametrize("ratio", [0.25, 0.5, 1.0])
+def test_the_authors_checkpoint_is_deterministic_in_our_hands(ratio: float) -> None:
+    """The public code gives another picture each time, and another one beside a neighbour."""
+    network = load_file(shared("official/CAMixerSR_S.pth")).network
+    one, other = _picture(64, 80, 1), _picture(64, 80, 2)
+    batch = network(torch.cat((one, other)), ExpectedCount(ratio))
+    assert torch.equal(network(one, ExpectedCount(ratio))[0], batch[0])
+    assert torch.equal(network(other, ExpectedCount(ratio))[0], batch[1])
+
+
 @pytest.mark.parametrize("ratio", [0.0, 0.25, 0.5, 1.0])
 def test_another_thread_count_changes_nothing_visible(ratio: float) -> None:
     model = find("s-x4")
