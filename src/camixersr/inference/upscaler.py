@@ -263,29 +263,23 @@ class Upscaler:
 
         _reset_peak_memory(self.device)
         began = time.perf_counter()
-        high: Tensor | None = None
+        high = torch.zeros(3, s * height, s * width)
         attended = np.zeros((-(-height // M), -(-width // M)))
         computed = np.zeros_like(attended)
         precisions: set[str] = set()
-        for piece in tiles:
-            top, left = piece.rows, piece.columns
-            part = low[None, :, top.start : top.stop, left.start : left.stop]
+        for each in tiles:
+            y, x = each.rows, each.columns
+            part = low[None, :, y.start : y.stop, x.start : x.stop]
             result, shares, precision = self._compute(part, _Reporting(policy, step))
+            weight = torch.from_numpy(down[y])[:, None] * torch.from_numpy(across[x])
+            high[:, s * y.start : s * y.stop, s * x.start : s * x.stop] += result * weight
             precisions.add(precision)
-            window = (
-                slice(top.start // M, top.start // M + shares.shape[0]),
-                slice(left.start // M, left.start // M + shares.shape[1]),
-            )
+            first_row, first_column = y.start // M, x.start // M
+            window = np.s_[
+                first_row : first_row + shares.shape[0], first_column : first_column + shares.shape[1]
+            ]
             attended[window] += shares
             computed[window] += 1.0
-            if len(tiles) == 1:
-                high = result
-                break
-            if high is None:
-                high = torch.zeros(3, s * height, s * width)
-            weight = torch.from_numpy(down[top])[:, None] * torch.from_numpy(across[left])
-            high[:, s * top.start : s * top.stop, s * left.start : s * left.stop] += result * weight
-        assert high is not None
         seconds = time.perf_counter() - began
         windows = int(computed.sum())
         total = round(float(attended.sum()) * blocks)
