@@ -7,11 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from numpy.typing import NDArray
 
 from camixersr.models import CAMixerSR, CAMixerSRConfig
 
 ROOT = Path(__file__).resolve().parent.parent
+# the same examples everywhere, and no time limit of their own: machines differ
+settings.register_profile("camixersr", deadline=None, derandomize=True)
+settings.load_profile("camixersr")
+
 SHARED = Path(os.environ.get("CAMIXERSR_SHARED", ROOT.parent / "shared"))
 
 

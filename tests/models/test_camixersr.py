@@ -48,7 +48,7 @@ def test_the_network_equals_its_equations(scale: int, share: float) -> None:
     assert (routing.rows, routing.columns) == (3, 2)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(height=st.integers(1, 50), width=st.integers(1, 50), share=st.sampled_from([0.0, 0.5, 1.0]))
 def test_every_size_works(height: int, width: int, share: float) -> None:
     network = random_network(channels=12, blocks=(1,), scale=3)
