@@ -246,7 +246,8 @@ def test_models_list_names_all_even_into_a_pipe(capsys) -> None:
     out = capsys.readouterr().out
     from camixersr.catalogue import names
 
-    assert all(any(line.startswith(name) for line in out.splitlines()) for name in names())
+    assert len(out.splitlines()) == 1 + len(names()), "no line is wrapped"
+    assert all(any(line.startswith(name + " ") for line in out.splitlines()) for name in names())
 
 
 def test_models_show_as_text_and_as_json(model: Path, capsys) -> None:

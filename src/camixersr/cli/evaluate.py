@@ -111,8 +111,9 @@ def evaluate(
 def _print(rows: "list[Row]", facts: dict[str, Any]) -> None:
     from statistics import fmean
 
-    from rich.console import Console
     from rich.table import Table
+
+    from camixersr.cli.tables import print_table
 
     table = Table("set", "model", "ratio", box=None, pad_edge=False)
     for name in ("images", "PSNR dB", "SSIM", "attended", "GMACs", "seconds"):
@@ -130,8 +131,7 @@ def _print(rows: "list[Row]", facts: dict[str, Any]) -> None:
             f"{fmean(score.macs for score in row.images) / 1e9:.2f}" if ran else "",
             f"{fmean(score.seconds for score in row.images):.2f}",
         )
-    console = Console()
-    console.print(table, soft_wrap=not console.is_terminal)
+    print_table(table)
     shown = (
         "protocol",
         "colour",

@@ -17,10 +17,10 @@ app = App(name="models", help="List, show, fetch and convert models.")
 @app.command(name="list")
 def list_models() -> None:
     """List the models that are embedded and those that can be fetched."""
-    from rich.console import Console
     from rich.table import Table
 
     from camixersr.catalogue import OFFICIAL, cached_path, embedded
+    from camixersr.cli.tables import print_table
 
     table = Table("name", "where", "what", box=None, pad_edge=False)
     for name, file in embedded().items():
@@ -28,9 +28,7 @@ def list_models() -> None:
     for name, official in OFFICIAL.items():
         there = "fetched" if cached_path(name).is_file() else "models pull"
         table.add_row(name, there, official.about)
-    console = Console()
-    # a pipe has no width to fit into, and must not lose text
-    console.print(table, soft_wrap=not console.is_terminal)
+    print_table(table)
 
 
 @app.command

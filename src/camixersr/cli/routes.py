@@ -130,8 +130,9 @@ def routes(
 
 
 def _print(result: "Audit") -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from camixersr.cli.tables import print_table
 
     table = Table(box=None, pad_edge=False)
     for name in ("block", "attended", "+- images", "score > 1/2", "score spread", "~ detail", "~ gain", ""):
@@ -148,6 +149,5 @@ def _print(result: "Audit") -> None:
             "all or nothing" if block.all_or_nothing else "",
         ]
         table.add_row(*map(str, row))
-    console = Console()
-    console.print(table, soft_wrap=not console.is_terminal)
+    print_table(table)
     print(result.verdict)
