@@ -103,11 +103,7 @@ def routing(names: list[str]) -> list[str]:
         lines.append(f"- **{each['title']}**: {each['verdict']}")
     for each in audits:
         blocks = each["audit"]["blocks"]
-        lines += [
-            "",
-            f"## {NAMES.get(each['model'], each['model'])}, ratio {each['attention_ratio']:g}",
-            "",
-        ]
+        lines += ["", f"## {each['title']}, ratio {each['attention_ratio']:g}", ""]
         lines += table(
             ["block", "attended %", "+- images", "score > 1/2 %", "score spread", "~ detail", "~ gain", ""],
             [
