@@ -2,6 +2,7 @@
 
 import math
 import os
+import sys
 import time
 import warnings
 from collections.abc import Sequence
@@ -216,6 +217,7 @@ def fit(recipe: Recipe, *, resume: bool = False, name: str = "") -> Path:
         save_last=True,
         save_top_k=1,
     )
+    terminal = sys.stderr.isatty()  # a log file has no use for a bar; TensorBoard has the curves
     trainer = lightning.Trainer(
         accelerator="auto",
         devices=1,
@@ -228,8 +230,9 @@ def fit(recipe: Recipe, *, resume: bool = False, name: str = "") -> Path:
         callbacks=[
             EMAWeightAveraging(decay=recipe.ema),
             checkpoints,
-            TQDMProgressBar(refresh_rate=20),
+            *([TQDMProgressBar(refresh_rate=20)] if terminal else []),
         ],
+        enable_progress_bar=terminal,
         enable_model_summary=False,
         log_every_n_steps=20,
     )
