@@ -38,11 +38,11 @@ Protocol = Literal["classic", "large", "erp"]
 PUBLISHED_BICUBIC = {
     ("Set5", 2): 33.66, ("Set5", 3): 30.39, ("Set5", 4): 28.42,
     ("Set14", 2): 30.24, ("Set14", 3): 27.55, ("Set14", 4): 26.00,
-    ("BSD100", 2): 29.56, ("BSD100", 3): 27.21, ("BSD100", 4): 25.96,
+    ("BSD100", 4): 25.96,
     ("Urban100", 4): 23.14, ("Manga109", 4): 24.89,
 }  # fmt: skip
-"""Luma PSNR of MATLAB's bicubic, dB, by set and scale, as the field's tables give it (for example
-Zhang et al., "Image super-resolution using very deep residual channel attention networks", 2018)."""
+"""Luma PSNR of MATLAB's bicubic, dB, by set and scale. Those at x4 are the paper's table; Set5 and
+Set14 at x2 and x3 are the figures in common use, confirmed here to 0.1 dB (tests/test_benchmark.py)."""
 
 
 @dataclass(frozen=True)
