@@ -11,8 +11,9 @@ from tests.oracle import reference
 class _FloatMask:
     """A mask with gradients in its dtype, so that the masked path runs."""
 
-    def __init__(self, mask: Tensor) -> None:
+    def __init__(self, mask: Tensor, *, everywhere: bool = True) -> None:
         self.mask = mask
+        self.everywhere = everywhere
 
     def choose(self, logits: Tensor, block: int) -> Tensor:
         return self.mask.to(logits.dtype)

@@ -18,7 +18,7 @@ from camixersr.nn.detail import window_detail
 from camixersr.train.calibrate import RATIOS, calibrate
 from camixersr.train.initialise import initialise_linear
 from camixersr.train.objective import detail_loss, paper_loss, percentile
-from camixersr.train.photos import MARGIN, PatchStream, load_photos, reduce
+from camixersr.train.photos import MARGIN, Batches, PatchStream, load_photos, reduce
 from camixersr.train.recipe import Recipe, load_recipe
 from tests.conftest import ROOT, random_network
 
@@ -81,7 +81,7 @@ def run(plan: Recipe, **options) -> Path:
 
 
 @pytest.mark.usefixtures("tiny")
-@pytest.mark.parametrize("routing", ["detail", "paper"])
+@pytest.mark.parametrize("routing", ["gain", "detail", "paper"])
 def test_a_run_leaves_weights_checkpoints_and_a_log(folder: Path, tmp_path: Path, routing) -> None:
     from camixersr.weights import load_file
 
@@ -132,7 +132,15 @@ def test_a_resumed_run_ends_with_the_same_weights(folder: Path, tmp_path: Path) 
 @pytest.mark.usefixtures("tiny")
 def test_a_run_can_start_from_weights(folder: Path, tmp_path: Path) -> None:
     first = run(recipe(folder, tmp_path / "one", model="tiny"))
-    plan = recipe(folder, tmp_path / "two", model="tiny", start=str(first), steps=1, learning_rate=1e-9)
+    plan = recipe(
+        folder,
+        tmp_path / "two",
+        model="tiny",
+        start=str(first),
+        steps=1,
+        learning_rate=1e-9,
+        matrix_rate=1e-9,
+    )
     second = run(plan)
     one, two = load_tensors(first), load_tensors(second)
     assert all(torch.allclose(one[name], two[name], atol=1e-5) for name in one)
@@ -149,9 +157,12 @@ def test_patches_are_a_function_of_seed_and_number(folder: Path, tmp_path: Path)
     stream = PatchStream(photos, scale=4, patch=16, seed=5)
     first = [stream.patch(number) for number in range(6)]
     assert all(patch.shape == (3, 80, 80) and patch.dtype == torch.uint8 for patch in first)
-    later = iter(PatchStream(photos, scale=4, patch=16, seed=5, start=3))
-    assert torch.equal(next(later), first[3])
-    assert torch.equal(next(later), first[4])
+    whole = next(iter(Batches(stream, size=2, start=1)))
+    assert torch.equal(whole, torch.stack(first[2:4]))
+    for process in range(2):  # of two processes, each has its half of every batch
+        part = iter(Batches(stream, size=2, start=1, process=process, processes=2))
+        assert torch.equal(next(part), first[2 + process][None])
+        assert torch.equal(next(part), first[4 + process][None])
     other = PatchStream(photos, scale=4, patch=16, seed=6)
     assert not torch.equal(other.patch(0), first[0])
     assert not torch.equal(first[0], first[1])

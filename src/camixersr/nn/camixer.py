@@ -66,18 +66,17 @@ class CAMixer(nn.Module):
         mask = policy.choose(guidance.logits, block)
 
         plain = partition(v * guidance.spatial, self.window)  # the convolution branch, B N M*M C
-        if mask.dtype == torch.bool:  # final: attention runs where it is wanted and nowhere else
-            index = mask.flatten().nonzero().squeeze(1)
-        else:  # a mask with gradients: both branches everywhere
+        if getattr(policy, "everywhere", False):
             index = torch.arange(mask.numel(), device=x.device)
+        else:  # attention runs where it is wanted and nowhere else
+            index = (mask.detach() > 0.5).flatten().nonzero().squeeze(1)
         if index.shape[0]:
             values = gather(partition(v, self.window), index)
             attended = self.attention(x, values, guidance.offsets, index)
-            if mask.dtype == torch.bool:
-                mixed = scatter(plain, index, attended)
-            else:
-                share = mask[..., None, None]
-                mixed = share * attended.reshape(plain.shape) + (1.0 - share) * plain
+            if mask.dtype != torch.bool:  # the same values, with gradients to the mask
+                instead = gather(plain, index)
+                attended = instead + mask.flatten()[index, None, None] * (attended - instead)
+            mixed = scatter(plain, index, attended)
         else:
             mixed = plain
 

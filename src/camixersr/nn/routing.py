@@ -4,20 +4,24 @@ A block's predictor gives every window a log-odds of being worth attention. A *p
 numbers into a mask. Policies are values: they are handed into the network and carry all they need
 (a share, thresholds, a generator), so the network itself has no mode and draws nothing at random.
 
-A policy's mask is one of two kinds, and the mixer acts on the kind alone:
+A policy's mask is one of two kinds:
 
 - bool: final. Attention runs on the True windows only (gather, attend, scatter).
-- floating point: 0/1 in value but carrying gradients (`Stochastic`). Both branches run everywhere
-  and the mask multiplies them, which is how the paper trains (section 3.2).
+- floating point: 0/1 in value but carrying gradients, for training: the mask multiplies the branches.
+  Its gradient at a window is <dL/dy, attention - convolution>, minus the *gain* of attending there:
+  by how much attention lowers the loss. The backward pass computes it for free. `Explore` learns
+  its scores from it on the attended windows; `Stochastic` wants it everywhere, so that both
+  branches run everywhere, which is how the paper trains (section 3.2).
 
 Differs from the paper's code: inference there takes its count from a fresh random mask averaged
 over the batch, so that a picture's result changes from run to run and with its neighbours. Here
-every image is routed by itself and only `Stochastic` draws anything (decision 0002).
+every image is routed by itself; only the training policies, `Stochastic` and `Explore`, draw
+anything or look at the whole batch (decision 0002).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -28,6 +32,7 @@ __all__ = [
     "BlockRouting",
     "Calibration",
     "ExpectedCount",
+    "Explore",
     "FixedWindows",
     "Policy",
     "Routing",
@@ -98,7 +103,11 @@ class Routing:
 
 
 class Policy(Protocol):
-    """Anything with this method can route."""
+    """Anything with this method can route.
+
+    A policy that also has a true attribute `everywhere` gets attention run on every window,
+    attended or not, for the sake of gradients.
+    """
 
     def choose(self, logits: Tensor, block: int) -> Tensor:
         """Choose windows.
@@ -241,6 +250,13 @@ class ExpectedCount:
         return _top(logits, (N * 2.0 * self.share * expected).floor().clamp(max=N))
 
 
+def _logistic(like: Tensor, generator: torch.Generator) -> Tensor:
+    """The difference of two Gumbel draws, for every element."""
+    tiny = 1e-6
+    uniform = torch.empty_like(like).uniform_(tiny, 1.0 - tiny, generator=generator)
+    return uniform.log() - (-uniform).log1p()
+
+
 @dataclass(frozen=True)
 class Stochastic:
     """Draw each window's branch at random, with gradients to its score (training only).
@@ -263,6 +279,7 @@ class Stochastic:
     generator: torch.Generator
     temperature: float = 1.0
     noise_on: Literal["logits", "probabilities"] = "logits"
+    everywhere: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not self.temperature > 0.0:
@@ -270,13 +287,105 @@ class Stochastic:
 
     def choose(self, logits: Tensor, block: int) -> Tensor:
         """See `Policy.choose`."""
-        tiny = 1e-6
-        uniform = torch.empty_like(logits).uniform_(tiny, 1.0 - tiny, generator=self.generator)
-        noise = uniform.log() - (-uniform).log1p()
+        noise = _logistic(logits, self.generator)
         odds = logits if self.noise_on == "logits" else 2.0 * logits.sigmoid() - 1.0
         soft = ((odds + noise) / self.temperature).sigmoid()
         hard = (soft > 0.5).to(soft.dtype)
         return hard + (soft - soft.detach())
+
+
+@dataclass(frozen=True)
+class Explore:
+    """Attend a share of the *batch's* windows by noisy scores, and rank scores by gain (training only).
+
+    A block attends the best share of all windows of the batch together, so that a plain picture
+    gets less than a busy one. Logits are brought to one scale (zero mean, unit deviation) before
+    noise is added, or the noise would drown them; Gumbel noise before a top-K is sampling without
+    replacement (Kool et al., ICML 2019).
+
+    In the backward pass the gains of the attended windows are known (see the module's text), and
+    the logits get the gradient of a pairwise logistic ranking loss (RankNet, Burges et al., ICML
+    2005): of two windows the one with more gain should have the higher score, and a pair counts as
+    much as its gains differ. What the loss itself would tell the logits, a straight-through estimate,
+    is that gain times a slope: noisier and without a scale.
+
+    Attributes:
+        share: gamma in [0, 1].
+        generator: where the noise comes from, on the logits' device.
+        temperature: scale of the noise in deviations of the logits; 0 is none.
+        weight: of the ranking loss, a mean over pairs in each block.
+        gains: for each block the gains measured in the backward pass and the logits they belong
+            to, K each; filled in by it.
+
+    Raises:
+        ValueRangeError: `share` lies outside [0, 1], or a number is negative.
+    """
+
+    share: float
+    generator: torch.Generator
+    temperature: float = 1.0
+    weight: float = 1.0
+    gains: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_share(self.share)
+        if self.temperature < 0.0 or self.weight < 0.0:
+            raise ValueRangeError(
+                f"temperature and weight must not be negative, got {self.temperature} and {self.weight}"
+            )
+
+    def choose(self, logits: Tensor, block: int) -> Tensor:
+        """See `Policy.choose`."""
+        odds = logits.detach().float()
+        odds = (odds - odds.mean()) / odds.std(correction=0).clamp(min=1e-6)
+        odds = odds + self.temperature * _logistic(odds, self.generator)
+        count = int(self.share * odds.numel() + 0.5)
+        mask = _top(odds.reshape(1, -1), torch.tensor([count], device=odds.device)).view_as(logits)
+        if not logits.requires_grad:
+            return mask
+        gate: Tensor = _RankByGain.apply(logits, mask, self, block)  # type: ignore[assignment]
+        return gate
+
+
+def ranking_gradient(logits: Tensor, gains: Tensor) -> Tensor:
+    """Gradient of the pairwise logistic ranking loss, pairs weighted by how much their gains differ.
+
+    The loss is the weighted mean over pairs i, j of softplus(-sign(g_i - g_j) * (l_i - l_j)), with
+    weights |g_i - g_j|.
+
+    Args:
+        logits: K.
+        gains: K, of any scale.
+
+    Returns:
+        K; zeros where fewer than two windows can be compared, or all gains are equal.
+    """
+    ahead = gains[:, None] - gains
+    total = ahead.abs().sum()
+    if not total > 0.0:
+        return torch.zeros_like(logits)
+    # d softplus(-t)/dt = -sigmoid(-t); every pair stands in the table twice, once with each sign
+    behind = ((logits - logits[:, None]) * ahead.sign()).sigmoid()
+    return -2.0 * (ahead * behind).sum(dim=1) / total
+
+
+class _RankByGain(torch.autograd.Function):
+    """The mask going forward; going backward, gradients that rank the logits by gain."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, mask: Tensor, policy: Explore, block: int) -> Tensor:
+        ctx.save_for_backward(logits, mask)
+        ctx.policy, ctx.block = policy, block
+        return mask.to(logits.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        logits, mask = ctx.saved_tensors
+        known, gains = logits[mask].float(), -gradients[0][mask].float()
+        ctx.policy.gains[ctx.block] = (gains, known)
+        result = torch.zeros_like(logits)
+        result[mask] = (ctx.policy.weight * ranking_gradient(known, gains)).to(logits.dtype)
+        return result, None, None, None
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """The training loop: a Lightning module, and `fit`, which runs a recipe from start to weights."""
 
+import logging
 import math
 import os
-import sys
 import time
 import warnings
 from collections.abc import Sequence
@@ -13,28 +13,36 @@ import lightning
 import numpy as np
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
+from filelock import FileLock
+from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from camixersr.data import SUFFIXES, BenchmarkSet, open_set
-from camixersr.errors import InputError, UnknownModelError
+from camixersr.errors import InputError, OutputError, UnknownModelError
+from camixersr.image.files import make_folder
 from camixersr.metrics import luma, psnr
 from camixersr.models import PRESETS, CAMixerSR
 from camixersr.nn.detail import window_detail
-from camixersr.nn.routing import Policy, Stochastic, TopShare
+from camixersr.nn.routing import Explore, Policy, Routing, Stochastic, TopShare
 from camixersr.train.calibrate import calibrate
-from camixersr.train.initialise import initialise_linear
+from camixersr.train.callbacks import Pictures, Progress, SaturationAlarm, Stopper, WholeCheckpoints
+from camixersr.train.initialise import initialise_linear, transfer
 from camixersr.train.objective import detail_loss, paper_loss, percentile
-from camixersr.train.photos import PatchStream, Photos, load_photos, reduce
+from camixersr.train.optimizer import MuonAdamW
+from camixersr.train.photos import Batches, PatchStream, Photos, load_photos, reduce
 from camixersr.train.recipe import Recipe
 from camixersr.weights import Model, load_file, save
 
-__all__ = ["fit", "score"]
+__all__ = ["Training", "find_photos", "fit", "score", "start_network"]
 
 Images = Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8]]]
+
+FLAT = 0.01
+"""Standard deviation of a block's scores over a batch below which it no longer chooses."""
 
 
 @torch.no_grad()
@@ -61,7 +69,12 @@ def score(network: CAMixerSR, images: Images, policy: Policy) -> float:
 
 
 class Training(lightning.LightningModule):
-    """One network under one recipe."""
+    """One network under one recipe.
+
+    Attributes:
+        flat_blocks: blocks whose scores hardly varied over the last batch.
+        seconds: time trained, over all resumptions.
+    """
 
     quantiles: Tensor
 
@@ -71,29 +84,39 @@ class Training(lightning.LightningModule):
         self.recipe = recipe
         self.photos = photos
         self.images = images
-        sample = self.patches(256, seed=recipe.seed + 1)
-        low, _ = reduce(sample, network.config.scale)
+        self.flat_blocks: list[int] = []
+        self.seconds = 0.0
+        self._began = time.perf_counter()
+        low, _ = reduce(self.patches(256, seed=recipe.seed + 1), network.config.scale)
         detail = window_detail(low, network.config.window).flatten()
         probability = torch.linspace(0.0, 1.0, 256, dtype=detail.dtype)
         self.register_buffer("quantiles", detail.quantile(probability))
 
+    def _stream(self, seed: int) -> PatchStream:
+        recipe = self.recipe
+        return PatchStream(
+            self.photos,
+            scale=self.network.config.scale,
+            patch=recipe.patch,
+            seed=seed,
+            shrink=recipe.shrink,
+        )
+
     def patches(self, count: int, *, seed: int) -> Tensor:
         """The first `count` patches of another stream than the one trained on."""
-        stream = PatchStream(
-            self.photos, scale=self.network.config.scale, patch=self.recipe.patch, seed=seed
-        )
+        stream = self._stream(seed)
         return torch.stack([stream.patch(number) for number in range(count)])
 
     def train_dataloader(self) -> DataLoader[Tensor]:
-        """Patches from where the run stands: step n sees the same ones, resumed or not."""
-        stream = PatchStream(
-            self.photos,
-            scale=self.network.config.scale,
-            patch=self.recipe.patch,
-            seed=self.recipe.seed,
-            start=self.trainer.global_step * self.recipe.batch,
+        """Batches from where the run stands: step n sees the same ones, resumed or not."""
+        batches = Batches(
+            self._stream(self.recipe.seed),
+            size=self.recipe.batch,
+            start=self.trainer.global_step,
+            process=self.trainer.global_rank,
+            processes=self.trainer.world_size,
         )
-        return DataLoader(stream, batch_size=self.recipe.batch)
+        return DataLoader(batches, batch_size=None)
 
     def val_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
         """One item: the whole validation set is scored at once."""
@@ -101,45 +124,71 @@ class Training(lightning.LightningModule):
 
     def _policy(self) -> Policy:
         """This step's policy, a function of the seed and the step alone."""
-        recipe = self.recipe
-        random = np.random.default_rng((recipe.seed, 1, self.global_step))
+        recipe, step = self.recipe, self.global_step
+        random = np.random.default_rng((recipe.seed, 1, step))
+        share = 1.0 if step < recipe.attention_first * recipe.steps else float(random.random())
+        if recipe.routing == "detail":
+            return TopShare(share)
+        generator = torch.Generator(self.device).manual_seed(int(random.integers(2**62)))
         if recipe.routing == "paper":
-            generator = torch.Generator(self.device).manual_seed(int(random.integers(2**62)))
             return Stochastic(generator, noise_on="probabilities")
-        if self.global_step < recipe.attention_first * recipe.steps:
-            return TopShare(1.0)
-        return TopShare(float(random.random()))
+        progress = step / recipe.steps
+        return Explore(
+            share,
+            generator,
+            temperature=recipe.temperature * 0.1**progress,
+            weight=recipe.routing_weight * min(1.0, 2.0 * progress) / self.network.block_count,
+        )
+
+    def _guide(self, routing: Routing, low: Tensor) -> Tensor:
+        """The routing loss beside what the policy itself teaches."""
+        recipe = self.recipe
+        if recipe.routing == "paper":
+            return recipe.routing_weight * paper_loss(routing, recipe.ratio)
+        detail = window_detail(low, self.network.config.window)
+        guide = recipe.routing_weight * detail_loss(routing, percentile(detail, self.quantiles))
+        if recipe.routing == "gain":  # detail first; later a tenth of it, which keeps the scores' scale
+            guide = guide * max(0.1, 1.0 - 2.0 * self.global_step / recipe.steps)
+        return guide
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         """L1 in [0, 1] units plus the weighted routing loss."""
         low, high = reduce(batch, self.network.config.scale)
-        result, routing = self.network.route(low, self._policy())
-        pixels = F.l1_loss(result, high)
-        if self.recipe.routing == "paper":
-            guide = paper_loss(routing, self.recipe.ratio)
-        else:
-            detail = window_detail(low, self.network.config.window)
-            guide = detail_loss(routing, percentile(detail, self.quantiles))
-        loss = pixels + self.recipe.routing_weight * guide
-        scores = torch.stack([block.scores.detach() for block in routing.blocks])
+        policy = self._policy()
+        result, routing = self.network.route(low, policy)
+        pixels = F.l1_loss(result.float(), high)
+        guide = self._guide(routing, low)
+        scores = torch.stack([block.scores.detach().float().flatten() for block in routing.blocks])
+        spread = scores.std(dim=1)
+        self.flat_blocks = (spread < FLAT).nonzero().flatten().tolist()
         self.log_dict(
             {
                 "train/l1": pixels.detach(),
                 "train/routing": guide.detach(),
-                "train/score_spread": scores.std(dim=(1, 2)).mean(),
+                "train/score_spread": spread.mean(),
+                "train/flat_blocks": float(len(self.flat_blocks)),
                 "train/attention_share": routing.attention_share.mean().float(),
-            }
+            },
+            sync_dist=True,
         )
-        return loss
+        self._gains = policy.gains if isinstance(policy, Explore) else {}
+        return pixels + guide
+
+    def on_after_backward(self) -> None:
+        """Log what attention is worth: its mean gain over the typical size of one."""
+        if self._gains:
+            gains = torch.cat([gains for gains, _ in self._gains.values()])
+            self.log("train/gain", gains.mean() / gains.abs().mean().clamp(min=1e-12), sync_dist=True)
 
     def validation_step(self, batch: list[Tensor], batch_idx: int) -> None:
         """Score the averaged weights at the recipe's ratio and at full attention."""
         value = score(self.network, self.images, TopShare(self.recipe.ratio))
-        self.log("psnr", value, prog_bar=True)
-        self.log("psnr_full", score(self.network, self.images, TopShare(1.0)))
+        self.log("psnr", value, sync_dist=True)
+        full = score(self.network, self.images, TopShare(1.0))
+        self.log("psnr_full", full, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
-        """AdamW; linear warm-up, then a cosine to zero.
+        """Muon and AdamW, or AdamW alone; linear warm-up, then a cosine to zero.
 
         The layers between features and pixels learn at a tenth of the rate: they start at a
         least-squares solution, which full steps would shatter before the body has learnt anything.
@@ -151,14 +200,19 @@ class Training(lightning.LightningModule):
             for layer in (network.head, network.body_tail, network.tail)
             for parameter in layer.parameters()
         ]
-        known = {id(parameter) for parameter in near_pixels}
+        matrices = [
+            layer.weight
+            for layer in network.modules()
+            if recipe.optimizer == "muon" and isinstance(layer, nn.Linear) and min(layer.weight.shape) >= 8
+        ]
+        known = {id(parameter) for parameter in (*near_pixels, *matrices)}
         others = [parameter for parameter in network.parameters() if id(parameter) not in known]
-        optimizer = torch.optim.AdamW(
+        optimizer = MuonAdamW(
             [
                 {"params": others, "lr": recipe.learning_rate},
                 {"params": near_pixels, "lr": 0.1 * recipe.learning_rate},
+                *([{"params": matrices, "lr": recipe.matrix_rate, "muon": True}] if matrices else []),
             ],
-            betas=(0.9, 0.999),
             weight_decay=recipe.weight_decay,
         )
 
@@ -171,9 +225,61 @@ class Training(lightning.LightningModule):
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the clock along."""
+        checkpoint["seconds"] = self.seconds + time.perf_counter() - self._began
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Put the clock forward."""
+        self.seconds = checkpoint["seconds"]
+
+
+def find_photos(recipe: Recipe) -> tuple[list[Path], list[Path], int]:
+    """Find a recipe's photographs.
+
+    Returns:
+        Those to train on, those held out for calibration, and the shortest side in pixels that a
+        photograph must have.
+
+    Raises:
+        UnknownModelError: the recipe's preset does not exist.
+        InputError: there is no such folder.
+    """
+    if recipe.model not in PRESETS:
+        raise UnknownModelError(f"no preset {recipe.model!r}; there are {', '.join(PRESETS)}")
+    folder = Path(recipe.photos)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: expected a folder of photographs; set `photos` in the recipe")
+    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
+    kept = [file for number, file in enumerate(files) if number % recipe.holdout]
+    smallest = PatchStream.side_of(scale=PRESETS[recipe.model].scale, patch=recipe.patch)
+    return kept, files[:: recipe.holdout], smallest
+
+
+def start_network(recipe: Recipe) -> tuple[CAMixerSR, Model | None]:
+    """Make the network a recipe starts from.
+
+    Returns:
+        The network, in training mode, and the model it comes from, if any. From another scale
+        everything but the last layer comes over; `fit` then solves that one by least squares.
+
+    Raises:
+        CheckpointError: the weights to start from do not load.
+        InputError: they are of another shape.
+    """
+    torch.manual_seed(recipe.seed)
+    network = CAMixerSR(PRESETS[recipe.model])
+    before = load_file(recipe.start) if recipe.start else None
+    if before is not None:
+        transfer(before.network, network)
+    return network.train().requires_grad_(True), before
+
 
 def fit(recipe: Recipe, *, resume: bool = False, name: str = "") -> Path:
     """Run a recipe: train, calibrate on the held-out photographs, score, and write the weights.
+
+    Runs alone, on `recipe.devices` processes of this machine, or as one process of many under
+    `torchrun`.
 
     Args:
         recipe: the run.
@@ -186,87 +292,130 @@ def fit(recipe: Recipe, *, resume: bool = False, name: str = "") -> Path:
     Raises:
         UnknownModelError: the recipe's preset does not exist.
         InputError: no usable photographs or no validation pairs.
-        OutputError: the output folder cannot be written.
+        OutputError: the output folder cannot be written, or its disk is full; the last checkpoint
+            stays.
         CheckpointError: the weights to start from do not load.
+        KeyboardInterrupt: stopped by a signal, after writing a checkpoint.
     """
-    if recipe.model not in PRESETS:
-        raise UnknownModelError(f"no preset {recipe.model!r}; there are {', '.join(PRESETS)}")
-    config = PRESETS[recipe.model]
     output = Path(recipe.output)
-    files = sorted(file for file in Path(recipe.photos).rglob("*") if file.suffix.lower() in SUFFIXES)
-    smallest = PatchStream.side_of(scale=config.scale, patch=recipe.patch)
-    kept = [file for number, file in enumerate(files) if number % recipe.holdout]
-    photos = load_photos(kept, output / "cache", smallest=smallest)
-    held_out = load_photos(files[:: recipe.holdout], output / "cache", smallest=smallest)
+    kept, aside, smallest = find_photos(recipe)
+    make_folder(output / "cache")
+    with FileLock(output / "cache" / ".lock"):  # the first process decodes, the others wait
+        photos = load_photos(kept, output / "cache", smallest=smallest)
+        held_out = load_photos(aside, output / "cache", smallest=smallest)
     benchmark = open_set(recipe.validation)
-    images = _read(benchmark, config.scale)
+    network, before = start_network(recipe)
+    scale = network.config.scale
+    images = _read(benchmark, scale)
+    torch.set_flush_denormal(True)  # momenta of idle layers fade into denormals, 3x slower on a CPU
 
-    torch.manual_seed(recipe.seed)
-    network = load_file(recipe.start).network if recipe.start else CAMixerSR(config)
-    network.train().requires_grad_(True)
     training = Training(network, recipe, photos, images)
-    if not recipe.start:
-        low, high = reduce(training.patches(64, seed=recipe.seed + 2), config.scale)
-        initialise_linear(network, low, high)
+    if before is None or before.network.config.scale != scale:
+        low, high = reduce(training.patches(64, seed=recipe.seed + 2), scale)
+        initialise_linear(network, low, high, tail_only=before is not None)
 
-    checkpoints = ModelCheckpoint(
-        output / "checkpoints",
-        filename="{step}-{psnr:.3f}",
-        monitor="psnr",
-        mode="max",
-        save_last=True,
-        save_top_k=1,
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its hardware report and tips
+    trainer, stopper = _trainer(recipe, network)
+    last = output / "checkpoints" / "last.ckpt"
+    try:
+        with warnings.catch_warnings():
+            # Lightning advises workers and a logger of its own; the stream is cheaper than a worker.
+            warnings.filterwarnings("ignore", module=r"lightning(\.|$)")
+            checkpoint = str(last) if resume and last.exists() else None
+            trainer.fit(training, ckpt_path=checkpoint, weights_only=False)
+    except OSError as error:
+        raise OutputError(
+            f"{output}: cannot write ({error.strerror or error}); the last checkpoint is whole: make "
+            "room and run again with --resume"
+        ) from error
+    file = output / f"{name or recipe.model}.safetensors"
+    if stopper.stopped or trainer.interrupted:
+        raise KeyboardInterrupt
+    if not trainer.is_global_zero:
+        return file
+
+    network.eval().requires_grad_(False)
+    hours = (training.seconds + time.perf_counter() - training._began) / 3600
+    model = Model(
+        file.stem,
+        network,
+        calibration=calibrate(network, [held_out.photo(i) for i in range(len(held_out))]),
+        provenance=_provenance(recipe, before, hours, str(trainer.strategy.root_device)),
     )
-    terminal = sys.stderr.isatty()  # a log file has no use for a bar; TensorBoard has the curves
+    scores = {
+        f"{benchmark.name}/{ratio:g}": round(score(network, images, model.policy(ratio)), 3)
+        for ratio in (0.0, 0.25, 0.5, 1.0)
+    }
+    save(file, Model(model.name, network, model.calibration, model.provenance, scores))
+    return file
+
+
+def _trainer(recipe: Recipe, network: CAMixerSR) -> tuple[lightning.Trainer, Stopper]:
+    """Lightning's trainer for a recipe, and the callback that knows whether it was stopped."""
+    output = Path(recipe.output)
+    if recipe.compile:
+        for group in network.body:
+            for block in group.blocks:
+                block.compile()
+    # torchrun has started the processes already, and says so in the environment
+    devices = int(os.environ.get("LOCAL_WORLD_SIZE", recipe.devices))
+    nodes = int(os.environ.get("GROUP_WORLD_SIZE", 1))
+    many = devices * nodes > 1
+    stopper = Stopper(str(output / "checkpoints" / "last.ckpt"))
     trainer = lightning.Trainer(
         accelerator="auto",
-        devices=1,
+        devices=devices,
+        num_nodes=nodes,
+        # a block that attends nothing leaves its queries, keys and offsets without gradients
+        strategy=DDPStrategy(find_unused_parameters=True) if many else "auto",
+        precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
         max_steps=recipe.steps,
         val_check_interval=recipe.validate_every,
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
         gradient_clip_val=recipe.clip,
         logger=TensorBoardLogger(output, name="log", version=0),
+        plugins=[WholeCheckpoints()],
         callbacks=[
+            Pictures(),  # before the average goes back to its place
             EMAWeightAveraging(decay=recipe.ema),
-            checkpoints,
-            *([TQDMProgressBar(refresh_rate=20)] if terminal else []),
+            stopper,
+            SaturationAlarm(),
+            Progress(),
+            ModelCheckpoint(
+                output / "checkpoints",
+                filename="{step}-{psnr:.3f}",
+                monitor="psnr",
+                mode="max",
+                save_last=True,
+                save_top_k=recipe.keep,
+            ),
         ],
-        enable_progress_bar=terminal,
+        enable_progress_bar=False,
         enable_model_summary=False,
-        log_every_n_steps=20,
+        log_every_n_steps=max(1, min(20, recipe.steps // 50)),
     )
-    last = output / "checkpoints" / "last.ckpt"
-    began = time.perf_counter()
-    with warnings.catch_warnings():
-        # Lightning advises workers and a logger of its own; the stream is cheaper than a worker.
-        warnings.filterwarnings("ignore", module=r"lightning(\.|$)")
-        trainer.fit(training, ckpt_path=str(last) if resume and last.exists() else None, weights_only=False)
-    hours = (time.perf_counter() - began) / 3600
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    return trainer, stopper
 
-    network.eval().requires_grad_(False)
-    model = Model(
-        name or recipe.model,
-        network,
-        calibration=calibrate(network, [held_out.photo(i) for i in range(len(held_out))]),
-        provenance={
-            "data": recipe.data,
-            "licences": recipe.licences,
-            "steps": str(recipe.steps),
-            "hours": f"{hours:.2f}",
-            "device": f"{trainer.strategy.root_device}, {os.cpu_count()} CPU cores",
-            "torch": torch.__version__,
-        },
-    )
-    scores = {
-        f"{benchmark.name}/{ratio:g}": round(score(network, images, model.policy(ratio)), 3)
-        for ratio in (0.0, 0.25, 0.5, 1.0)
+
+def _provenance(recipe: Recipe, before: Model | None, hours: float, device: str) -> dict[str, str]:
+    """Where weights come from; steps and hours add up over legs at one scale."""
+    facts = {
+        "data": recipe.data,
+        "licences": recipe.licences,
+        "device": f"{device}, {os.cpu_count()} CPU cores",
+        "torch": torch.__version__,
     }
-    file = output / f"{model.name}.safetensors"
-    save(file, Model(model.name, network, model.calibration, model.provenance, scores))
-    return file
+    steps, legs = recipe.steps, 1
+    if before is not None:
+        known = before.provenance
+        if before.network.config == PRESETS[recipe.model]:
+            steps += int(known.get("steps", 0))
+            hours += float(known.get("hours", 0))
+            legs += int(known.get("legs", 1))
+        else:
+            facts["start"] = f"{before.name} ({known.get('steps', '?')} steps)"
+    return {**facts, "steps": str(steps), "hours": f"{hours:.2f}", "legs": str(legs)}
 
 
 def _read(benchmark: BenchmarkSet, scale: int) -> Images:

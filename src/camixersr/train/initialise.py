@@ -8,32 +8,57 @@ solved by least squares, and the untrained network already is the best linear up
 pixels: 29.2 dB on Set5 x4, where bicubic has 28.4.
 """
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
+from camixersr.errors import InputError
 from camixersr.models import CAMixerSR
+from camixersr.nn.routing import TopShare
 
-__all__ = ["initialise_linear"]
+__all__ = ["initialise_linear", "transfer"]
 
 RIDGE = 1e-3  # relative to the mean square of the features; keeps the weights small, costs < 0.01 dB
 FLOOR = 1e-3  # added to the variances before whitening, so that noise is not blown up
 
 
 @torch.no_grad()
-def initialise_linear(network: CAMixerSR, low: Tensor, high: Tensor) -> None:
-    """Set `head`, `body_tail` and `tail` of a fresh network.
+def initialise_linear(network: CAMixerSR, low: Tensor, high: Tensor, *, tail_only: bool = False) -> None:
+    """Set `head`, `body_tail` and `tail` of a fresh network; or solve the tail for a body that is not.
 
     Args:
         network: changed in place; on the CPU.
         low: B x 3 x H x W in [0, 1].
         high: B x 3 x sH x sW in [0, 1].
+        tail_only: leave all but `tail` as it is.
     """
-    assert network.head.bias is not None
-    assert network.body_tail.bias is not None
     assert network.tail.bias is not None
-    channels = network.config.channels
+    if not tail_only:
+        _whiten_head(network, low)
+        _zero(network.body_tail)
+    _zero(network.tail)
 
+    features = F.unfold(_before_tail(network, low), 3, padding=1).transpose(1, 2).flatten(0, 1).double()
+    features = torch.cat((features, torch.ones_like(features[:, :1])), dim=1)
+    wanted = F.pixel_unshuffle(high, network.config.scale).flatten(2).transpose(1, 2)
+    wanted = wanted.flatten(0, 1).double()
+    gram = features.T @ features
+    gram += torch.eye(len(gram), dtype=gram.dtype) * RIDGE * gram.diagonal().mean()
+    solution = torch.linalg.solve(gram, features.T @ wanted)  # (C*9 + 1) x 3s^2
+    network.tail.weight.copy_(solution[:-1].T.reshape(network.tail.weight.shape))
+    network.tail.bias.copy_(solution[-1])
+
+
+def _zero(layer: nn.Conv2d) -> None:
+    for parameter in layer.parameters():
+        parameter.zero_()
+
+
+def _whiten_head(network: CAMixerSR, low: Tensor) -> None:
+    assert network.head.bias is not None
+    channels = network.config.channels
     patches = F.unfold(low, 3).transpose(1, 2).flatten(0, 1).double()
     mean = patches.mean(dim=0)
     variance, component = torch.linalg.eigh((patches - mean).T.cov())
@@ -44,15 +69,35 @@ def initialise_linear(network: CAMixerSR, low: Tensor, high: Tensor) -> None:
     network.head.weight.copy_(head.reshape(network.head.weight.shape))
     network.head.bias.copy_(-head @ mean.float())
 
-    network.body_tail.weight.zero_()
-    network.body_tail.bias.zero_()
 
-    features = F.unfold(network.head(low), 3, padding=1).transpose(1, 2).flatten(0, 1).double()
-    features = torch.cat((features, torch.ones_like(features[:, :1])), dim=1)
-    wanted = F.pixel_unshuffle(high, network.config.scale).flatten(2).transpose(1, 2)
-    wanted = wanted.flatten(0, 1).double()
-    gram = features.T @ features
-    gram += torch.eye(len(gram), dtype=gram.dtype) * RIDGE * gram.diagonal().mean()
-    solution = torch.linalg.solve(gram, features.T @ wanted)  # (C*9 + 1) x 3s^2
-    network.tail.weight.copy_(solution[:-1].T.reshape(network.tail.weight.shape))
-    network.tail.bias.copy_(solution[-1])
+def _before_tail(network: CAMixerSR, low: Tensor) -> Tensor:
+    """What the last layer sees, B x C x H x W, half the windows attended."""
+    seen: list[Tensor] = []
+    handle = network.tail.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    try:
+        network.route(low, TopShare(0.5))
+    finally:
+        handle.remove()
+    return torch.cat(seen)[..., : low.shape[2], : low.shape[3]]
+
+
+@torch.no_grad()
+def transfer(source: CAMixerSR, target: CAMixerSR) -> None:
+    """Copy weights into a network of the same shape; at another scale, all but the last layer.
+
+    Args:
+        source: where they come from.
+        target: changed in place.
+
+    Raises:
+        InputError: the shapes differ in more than the scale.
+    """
+    if replace(source.config, scale=target.config.scale) != target.config:
+        raise InputError(
+            f"cannot start {target.config} from weights of {source.config}; they may differ in scale alone"
+        )
+    weights = source.state_dict()
+    if source.config.scale != target.config.scale:
+        own = target.state_dict()
+        weights |= {name: own[name] for name in own if name.startswith("tail.")}
+    target.load_state_dict(weights)

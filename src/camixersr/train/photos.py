@@ -10,6 +10,7 @@ import json
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +22,9 @@ from torch.utils.data import IterableDataset
 from camixersr.data import SUFFIXES, read_rgb
 from camixersr.errors import ImageError, InputError, OutputError
 from camixersr.image.files import replacing
-from camixersr.image.resize import resize_matrix
+from camixersr.image.resize import resize, resize_matrix
 
-__all__ = ["MARGIN", "PatchStream", "Photos", "load_photos", "reduce"]
+__all__ = ["MARGIN", "Batches", "PatchStream", "Photos", "load_photos", "reduce"]
 
 MARGIN = 2
 """Low pixels of context that a patch is cut with at each side: its reduction is then the photograph's."""
@@ -118,7 +119,7 @@ def _decode(files: Sequence[Path], data: Path, index: Path, smallest: int) -> No
         partial.write_text(json.dumps({"offsets": offsets, "sizes": sizes, "skipped": skipped}))
 
 
-class PatchStream(IterableDataset[Tensor]):
+class PatchStream:
     """Patches without end, each with `MARGIN` low pixels of context on every side.
 
     Args:
@@ -126,15 +127,15 @@ class PatchStream(IterableDataset[Tensor]):
         scale: high pixels a low pixel, a side.
         patch: side of the low patch, in low pixels, without the margin.
         seed: of the whole stream.
-        start: number of the first patch to yield.
+        shrink: a photograph is reduced by a random factor from 1 to this before the cut, less
+            where it is too small for that.
     """
 
-    def __init__(self, photos: Photos, *, scale: int, patch: int, seed: int, start: int = 0) -> None:
-        super().__init__()
+    def __init__(self, photos: Photos, *, scale: int, patch: int, seed: int, shrink: float = 1.0) -> None:
         self.photos = photos
         self.side = self.side_of(scale=scale, patch=patch)
         self.seed = seed
-        self.start = start
+        self.shrink = shrink
         area = np.array([height * width for height, width in photos.sizes], dtype=np.float64)
         self.cumulative = np.cumsum(area / area.sum())
 
@@ -143,24 +144,50 @@ class PatchStream(IterableDataset[Tensor]):
         """Side of a patch with its margin, in high pixels; no photograph may be smaller."""
         return (patch + 2 * MARGIN) * scale
 
-    def __iter__(self) -> Iterator[Tensor]:
-        number = self.start
-        while True:
-            yield self.patch(number)
-            number += 1
-
     def patch(self, number: int) -> Tensor:
         """Patch `number`: 3 x S x S uint8, S = `side`, flipped and turned at random."""
         rng = np.random.default_rng((self.seed, number))
         which = min(int(np.searchsorted(self.cumulative, rng.random())), len(self.photos) - 1)
         photo = self.photos.photo(which)
-        row = rng.integers(photo.shape[0] - self.side + 1)
-        column = rng.integers(photo.shape[1] - self.side + 1)
-        high = photo[row : row + self.side, column : column + self.side]
+        cut = self.side
+        if self.shrink > 1.0:
+            cut = min(round(cut * rng.uniform(1.0, self.shrink)), *photo.shape[:2])
+        row = rng.integers(photo.shape[0] - cut + 1)
+        column = rng.integers(photo.shape[1] - cut + 1)
+        high = photo[row : row + cut, column : column + cut]
+        if cut > self.side:
+            high = resize(high, height=self.side, width=self.side)
         high = np.rot90(high, int(rng.integers(4)))
         if rng.random() < 0.5:
             high = high[:, ::-1]
         return torch.from_numpy(np.ascontiguousarray(high.transpose(2, 0, 1)))
+
+
+class Batches(IterableDataset[Tensor]):
+    """The batches of a run, one a step; of several processes, each gets its own part of every batch.
+
+    Args:
+        stream: where the patches come from.
+        size: patches a step, over all processes.
+        start: the first step.
+        process: number of this process, from 0.
+        processes: how many there are; `size` is a multiple of it.
+    """
+
+    def __init__(
+        self, stream: PatchStream, *, size: int, start: int = 0, process: int = 0, processes: int = 1
+    ) -> None:
+        super().__init__()
+        self.stream = stream
+        self.size = size
+        self.start = start
+        self.part = size // processes
+        self.offset = process * self.part
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for step in count(self.start):
+            first = step * self.size + self.offset
+            yield torch.stack([self.stream.patch(first + number) for number in range(self.part)])
 
 
 def reduce(high: Tensor, scale: int) -> tuple[Tensor, Tensor]:

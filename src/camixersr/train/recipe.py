@@ -21,23 +21,34 @@ class Recipe:
         data: what the photographs are, for the model's provenance.
         licences: theirs, likewise.
         model: preset name, "s-x4" and so on.
-        start: a file of weights to start from; empty for the linear upsampler.
+        start: a file of weights to start from, of this scale or, for all but the last layer, of
+            another; empty for the linear upsampler.
         steps: optimiser steps.
-        batch: patches a step.
+        batch: patches a step, over all processes together.
         patch: side of a low patch, in pixels; a multiple of 16.
-        learning_rate: at its highest, after the warm-up; it falls to zero as a cosine.
-        warmup: steps over which the learning rate rises.
-        weight_decay: of AdamW.
+        shrink: before a patch is cut, its photograph is reduced by a random factor from 1 to this.
+        optimizer: "muon" for the matrices of the body, with AdamW for the rest; "adamw" for all.
+        learning_rate: of AdamW at its highest, after the warm-up; it falls to zero as a cosine.
+        matrix_rate: of Muon, likewise.
+        warmup: steps over which the learning rates rise.
+        weight_decay: decoupled, of both.
         clip: largest norm of the gradient.
         ema: decay of the moving average of the weights, which is what is kept.
-        routing: "detail" ranks windows by local detail and attends a share drawn anew each step;
-            "paper" draws a Gumbel mask and holds its mean at one half.
+        routing: "gain" attends a share drawn anew each step, with noise on the scores, and ranks windows
+            by local detail first, then by how much attention lowers the loss; "detail" ranks by
+            detail alone, without noise; "paper" draws a Gumbel mask and holds its mean at one half.
         routing_weight: of the routing loss beside L1 (in [0, 1] units).
+        temperature: of the noise on scores ("gain") at the start, in deviations of a block's scores; it
+            falls to a tenth.
         attention_first: share of the steps, from the start, in which every window is attended.
         ratio: gamma of the paper's routing loss, and of validation.
         validate_every: steps between validations (and checkpoints).
+        keep: how many of the best checkpoints stay, beside the last.
         seed: of everything random.
         holdout: every so-many-th photograph is kept from training, for calibration.
+        precision: "bf16" runs matrix products and convolutions in bfloat16 (autocast).
+        compile: compile the blocks with `torch.compile`.
+        devices: processes on this machine, one an accelerator (or, on a CPU, one a share of it).
     """
 
     photos: str
@@ -50,28 +61,46 @@ class Recipe:
     steps: int = 10_000
     batch: int = 4
     patch: int = 48
+    shrink: float = 1.0
+    optimizer: Literal["muon", "adamw"] = "muon"
     learning_rate: float = 2e-3
+    matrix_rate: float = 0.02
     warmup: int = 200
     weight_decay: float = 1e-4
     clip: float = 1.0
     ema: float = 0.999
-    routing: Literal["detail", "paper"] = "detail"
+    routing: Literal["gain", "detail", "paper"] = "gain"
     routing_weight: float = 0.02
+    temperature: float = 1.0
     attention_first: float = 0.2
     ratio: float = 0.5
     validate_every: int = 500
+    keep: int = 1
     seed: int = 0
     holdout: int = 25
+    precision: Literal["fp32", "bf16"] = "fp32"
+    compile: bool = False
+    devices: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "validate_every"):
+        for name in ("steps", "batch", "validate_every", "keep", "devices", "shrink"):
             if getattr(self, name) < 1:
                 raise ValueRangeError(f"recipe: {name} must be at least 1, got {getattr(self, name)}")
+        for name in ("learning_rate", "matrix_rate", "clip"):
+            if not getattr(self, name) > 0:
+                raise ValueRangeError(f"recipe: {name} must be positive, got {getattr(self, name)}")
+        for name in ("warmup", "weight_decay", "routing_weight", "temperature"):
+            if getattr(self, name) < 0:
+                raise ValueRangeError(f"recipe: {name} must not be negative, got {getattr(self, name)}")
         for name in ("attention_first", "ratio", "ema"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueRangeError(f"recipe: {name} must lie in [0, 1], got {getattr(self, name)}")
         if self.patch < 16 or self.patch % 16:
             raise ValueRangeError(f"recipe: patch must be a multiple of 16, got {self.patch}")
+        if self.batch % self.devices:
+            raise ValueRangeError(
+                f"recipe: batch must be a multiple of devices, got {self.batch} and {self.devices}"
+            )
         if self.holdout < 2:
             raise ValueRangeError(f"recipe: holdout must be at least 2, got {self.holdout}")
 
