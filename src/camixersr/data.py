@@ -82,14 +82,26 @@ class BenchmarkSet:
     problems: tuple[str, ...]
 
 
-def read_rgb(path: Path) -> NDArray[np.uint8]:
-    """Decode a picture as H x W x 3 uint8 RGB.
+def read_rgb(path: Path, *, faithful: bool = False) -> NDArray[np.uint8]:
+    """Decode a picture as H x W x 3 uint8 RGB; grey is repeated, 16 bits are rounded to 8.
+
+    Args:
+        path: the file.
+        faithful: refuse what has no exact place in 8-bit RGB: transparency, CMYK, LAB, floating point.
 
     Raises:
-        ImageError: the file cannot be decoded.
+        ImageError: the file cannot be decoded, or is refused.
     """
     try:
         with Image.open(path) as picture:
+            if picture.mode.startswith("I;16"):  # Pillow's own conversion clips instead of scaling
+                grey = (np.asarray(picture).astype(np.uint32) * 255 + 32767) // 65535
+                return grey.astype(np.uint8)[..., None].repeat(3, axis=2)
+            if faithful and picture.mode in ("CMYK", "LAB", "F", "I"):
+                raise ImageError(f"{path}: is {picture.mode}, no RGB; convert it first")
+            veiled = faithful and picture.has_transparency_data
+            if veiled and np.asarray(picture.convert("RGBA"))[..., 3].min() < 255:
+                raise ImageError(f"{path}: has transparent parts; flatten it first")
             return np.array(picture.convert("RGB"))
     except (OSError, ValueError, SyntaxError) as error:
         raise ImageError(f"{path}: cannot be decoded ({error})") from error

@@ -3,6 +3,7 @@
 import csv
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -21,6 +22,7 @@ def evaluate(
     model: Annotated[list[str], Parameter(negative=(), consume_multiple=True)],
     data: Annotated[list[Path], Parameter(negative=(), consume_multiple=True)],
     attention_ratio: Annotated[list[float] | None, Parameter(negative=(), consume_multiple=True)] = None,
+    routing: Literal["auto", "top-share"] = "auto",
     protocol: Literal["classic", "large", "erp"] = "classic",
     tile: int = 0,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
@@ -39,6 +41,9 @@ def evaluate(
         Folders, each with high/ and low/, or with high pictures only (low ones are then made).
     attention_ratio
         One or several, each in [0, 1]. Default: 0.5.
+    routing
+        auto: calibrated thresholds where the model has them, so that the ratio is an average over
+        photographs; top-share: exactly that share of every picture's windows.
     protocol
         classic: luma, border of the scale cropped. large: RGB, no border; also cut into tiles as
         the paper does. erp: RGB, weighted by the cosine of the latitude.
@@ -68,6 +73,8 @@ def evaluate(
         require_writable(path)
     sets = [open_set(folder) for folder in data]
     models = [find(name) for name in model]
+    if routing == "top-share":
+        models = [replace(each, calibration=None) for each in models]
     if len({each.name for each in models}) != len(models):
         raise UsageError("expected models of different names; rename one of the files")
     upscalers = [Upscaler(each, device=device, precision=precision, tile=tile) for each in models]

@@ -10,8 +10,16 @@ from camixersr.errors import MissingExtraError
 __all__ = ["train"]
 
 
-def train(recipe: Path, /, *, resume: Annotated[bool, Parameter(negative=())] = False) -> None:
+def train(
+    recipe: Path,
+    /,
+    *,
+    resume: Annotated[bool, Parameter(negative=())] = False,
+    dry_run: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
     """Train a model by a recipe (TOML); see docs/training.md.
+
+    Ctrl-C ends the run after the step under way and leaves a checkpoint to resume from.
 
     Parameters
     ----------
@@ -19,14 +27,17 @@ def train(recipe: Path, /, *, resume: Annotated[bool, Parameter(negative=())] = 
         The recipe file.
     resume
         Continue from the last checkpoint in the recipe's output folder.
+    dry_run
+        Print the plan, with sizes, time and memory measured on two steps; train and write nothing.
     """
     from camixersr.train.recipe import load_recipe
 
-    plan = load_recipe(recipe)
+    run = load_recipe(recipe)
     try:
         from camixersr.train.fit import fit
+        from camixersr.train.plan import plan
     except ImportError as error:
         raise MissingExtraError(
             f"training needs the extra `train` ({error}); pip install 'camixersr[train]'"
         ) from error
-    print(fit(plan, resume=resume))
+    print(plan(run) if dry_run else fit(run, resume=resume))

@@ -39,6 +39,7 @@ __all__ = [
     "Stochastic",
     "Threshold",
     "TopShare",
+    "ranking_gradient",
 ]
 
 

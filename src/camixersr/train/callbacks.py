@@ -1,24 +1,30 @@
 """What happens around a run: checkpoints written whole, stopping politely, telling how it goes."""
 
+import io
 import os
 import signal
 import sys
 import time
 import warnings
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import lightning
 import numpy as np
 import torch
+from lightning import Callback, LightningModule, Trainer
 from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from camixersr.image.files import replacing
+from camixersr.image.files import make_folder, replacing
 from camixersr.nn.routing import TopShare
 from camixersr.routemap import render
 
 __all__ = ["Pictures", "Progress", "SaturationAlarm", "Stopper", "WholeCheckpoints"]
+
+
+SETTLED = 200
+"""Steps before the scores of a fresh network say anything."""
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -28,14 +34,17 @@ class WholeCheckpoints(TorchCheckpointIO):
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any | None = None
     ) -> None:
         """Write beside `path`, flush to the disk, rename."""
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with replacing(os.fspath(path)) as partial, partial.open("wb") as stream:
-            torch.save(checkpoint, stream)
+        target = Path(path)
+        make_folder(target.parent)
+        data = io.BytesIO()  # torch.save straight to a full disk hides the OSError behind one of its own
+        torch.save(checkpoint, data)
+        with replacing(target) as partial, partial.open("wb") as stream:
+            stream.write(data.getbuffer())
             stream.flush()
             os.fsync(stream.fileno())
 
 
-class Stopper(lightning.Callback):
+class Stopper(Callback):
     """Ctrl-C or SIGTERM ends the run after the step under way, with a checkpoint to resume from.
 
     Must come after the callback that averages the weights, so that the step is whole. A second
@@ -56,7 +65,7 @@ class Stopper(lightning.Callback):
         self.stopped = True
         print("stopping after this step", file=sys.stderr)
 
-    def on_train_start(self, *_: object) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Listen."""
         for number in (signal.SIGINT, signal.SIGTERM):
             try:
@@ -64,7 +73,9 @@ class Stopper(lightning.Callback):
             except ValueError:  # only the main thread may listen; elsewhere the caller stops us
                 return
 
-    def on_train_batch_end(self, trainer: lightning.Trainer, *_: object) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """Write the checkpoint and stop, if asked to."""
         # all processes stop at the same step, whichever got the signal
         if trainer.world_size > 1:
@@ -75,14 +86,14 @@ class Stopper(lightning.Callback):
         else:
             self.stopped = False
 
-    def teardown(self, *_: object, **__: object) -> None:
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Listen no more."""
         for number, before in self._before.items():
             signal.signal(number, before)
         self._before.clear()
 
 
-class Progress(lightning.Callback):
+class Progress(Callback):
     """Step, speed, score and remaining time: a line that renews itself, or one a validation in a file."""
 
     def __init__(self) -> None:
@@ -91,24 +102,26 @@ class Progress(lightning.Callback):
         self._first = 0
         self._told = 0.0
 
-    def on_train_start(self, trainer: lightning.Trainer, *_: object) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
         self._began, self._first = time.perf_counter(), trainer.global_step
 
-    def on_train_batch_end(self, trainer: lightning.Trainer, *_: object) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """Renew the line, five times a second at most."""
         now = time.perf_counter()
         if self._terminal and trainer.is_global_zero and now - self._told > 0.2:
             self._told = now
             print(f"\r{self._line(trainer)}\x1b[K", end="", file=sys.stderr, flush=True)
 
-    def on_validation_end(self, trainer: lightning.Trainer, *_: object) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """A line that stays."""
         if trainer.is_global_zero:
             start = "\r" if self._terminal else ""
             print(f"{start}{self._line(trainer)}", file=sys.stderr, flush=True)
 
-    def _line(self, trainer: lightning.Trainer) -> str:
+    def _line(self, trainer: Trainer) -> str:
         done = trainer.global_step - self._first
         each = (time.perf_counter() - self._began) / max(1, done)
         minutes, seconds = divmod(round(each * (trainer.max_steps - trainer.global_step)), 60)
@@ -120,35 +133,35 @@ class Progress(lightning.Callback):
         )
 
 
-class SaturationAlarm(lightning.Callback):
+class SaturationAlarm(Callback):
     """Warn when blocks stop choosing: their scores are nearly equal for every window of a batch.
 
     That is how the paper's own routing ends: half the blocks always on, half always off.
     """
 
-    def on_validation_end(self, trainer: lightning.Trainer, module: Any) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Look at the last batch's scores."""
-        if module.flat_blocks and trainer.is_global_zero:
-            blocks = ", ".join(map(str, module.flat_blocks))
+        if pl_module.flat_blocks and trainer.global_step > SETTLED and trainer.is_global_zero:
+            blocks = ", ".join(map(str, pl_module.flat_blocks))
             warnings.warn(
                 f"step {trainer.global_step}: routing is saturated in block {blocks}: its scores tell "
                 "no window from another; raise routing_weight, or lower learning_rate",
-                stacklevel=2,
+                stacklevel=1,
             )
 
 
-class Pictures(lightning.Callback):
+class Pictures(Callback):
     """The first validation picture in TensorBoard: as enlarged now, and where attention goes."""
 
     @torch.no_grad()
-    def on_validation_epoch_end(self, trainer: lightning.Trainer, module: Any) -> None:
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Draw. Comes before the averaged weights are put back, so it shows what is scored."""
         if not isinstance(trainer.logger, TensorBoardLogger) or not trainer.is_global_zero:
             return
-        low, _ = module.images[0]
-        network, scale = module.network, module.network.config.scale
-        image = torch.from_numpy(low.copy()).permute(2, 0, 1)[None].to(module.device).float() / 255.0
-        result, routing = network.route(image, TopShare(module.recipe.ratio))
+        low, _ = pl_module.images[0]
+        network, scale = pl_module.network, pl_module.network.config.scale
+        image = torch.from_numpy(low.copy()).permute(2, 0, 1)[None].to(pl_module.device).float() / 255.0
+        result, routing = network.route(image, TopShare(pl_module.recipe.ratio))
         shares = routing.attended[:, 0].double().mean(dim=0).reshape(routing.rows, routing.columns)
         picture = (result[0].float() * 255.0).round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
         share = float(routing.attention_share.mean())

@@ -26,6 +26,7 @@ from camixersr.errors import InputError, OutputError, UnknownModelError
 from camixersr.image.files import make_folder
 from camixersr.metrics import luma, psnr
 from camixersr.models import PRESETS, CAMixerSR
+from camixersr.models.camixersr import Block
 from camixersr.nn.detail import window_detail
 from camixersr.nn.routing import Explore, Policy, Routing, Stochastic, TopShare
 from camixersr.train.calibrate import calibrate
@@ -73,7 +74,6 @@ class Training(lightning.LightningModule):
 
     Attributes:
         flat_blocks: blocks whose scores hardly varied over the last batch.
-        seconds: time trained, over all resumptions.
     """
 
     quantiles: Tensor
@@ -85,12 +85,16 @@ class Training(lightning.LightningModule):
         self.photos = photos
         self.images = images
         self.flat_blocks: list[int] = []
-        self.seconds = 0.0
         self._began = time.perf_counter()
         low, _ = reduce(self.patches(256, seed=recipe.seed + 1), network.config.scale)
         detail = window_detail(low, network.config.window).flatten()
         probability = torch.linspace(0.0, 1.0, 256, dtype=detail.dtype)
         self.register_buffer("quantiles", detail.quantile(probability))
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds trained, over all resumptions."""
+        return time.perf_counter() - self._began
 
     def _stream(self, seed: int) -> PatchStream:
         recipe = self.recipe
@@ -188,7 +192,7 @@ class Training(lightning.LightningModule):
         self.log("psnr_full", full, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
-        """Muon and AdamW, or AdamW alone; linear warm-up, then a cosine to zero.
+        """Muon and AdamW, or AdamW alone; linear warm-up, then a cosine to zero or halvings.
 
         The layers between features and pixels learn at a tenth of the rate: they start at a
         least-squares solution, which full steps would shatter before the body has learnt anything.
@@ -213,12 +217,15 @@ class Training(lightning.LightningModule):
                 {"params": near_pixels, "lr": 0.1 * recipe.learning_rate},
                 *([{"params": matrices, "lr": recipe.matrix_rate, "muon": True}] if matrices else []),
             ],
+            betas=(0.9, recipe.beta2),
             weight_decay=recipe.weight_decay,
         )
 
         def factor(step: int) -> float:
             if step < recipe.warmup:
                 return (step + 1) / recipe.warmup
+            if recipe.halve_at:
+                return 0.5 ** sum(step >= milestone for milestone in recipe.halve_at)
             part = (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
             return 0.5 * (1.0 + math.cos(math.pi * min(1.0, part)))
 
@@ -227,11 +234,11 @@ class Training(lightning.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take the clock along."""
-        checkpoint["seconds"] = self.seconds + time.perf_counter() - self._began
+        checkpoint["seconds"] = self.elapsed
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put the clock forward."""
-        self.seconds = checkpoint["seconds"]
+        self._began = time.perf_counter() - checkpoint["seconds"]
 
 
 def find_photos(recipe: Recipe) -> tuple[list[Path], list[Path], int]:
@@ -251,6 +258,8 @@ def find_photos(recipe: Recipe) -> tuple[list[Path], list[Path], int]:
     if not folder.is_dir():
         raise InputError(f"{folder}: expected a folder of photographs; set `photos` in the recipe")
     files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
+    if 0 < recipe.limit < len(files):
+        files = [files[number * len(files) // recipe.limit] for number in range(recipe.limit)]
     kept = [file for number, file in enumerate(files) if number % recipe.holdout]
     smallest = PatchStream.side_of(scale=PRESETS[recipe.model].scale, patch=recipe.patch)
     return kept, files[:: recipe.holdout], smallest
@@ -335,7 +344,7 @@ def fit(recipe: Recipe, *, resume: bool = False, name: str = "") -> Path:
         return file
 
     network.eval().requires_grad_(False)
-    hours = (training.seconds + time.perf_counter() - training._began) / 3600
+    hours = training.elapsed / 3600
     model = Model(
         file.stem,
         network,
@@ -354,8 +363,8 @@ def _trainer(recipe: Recipe, network: CAMixerSR) -> tuple[lightning.Trainer, Sto
     """Lightning's trainer for a recipe, and the callback that knows whether it was stopped."""
     output = Path(recipe.output)
     if recipe.compile:
-        for group in network.body:
-            for block in group.blocks:
+        for block in network.modules():
+            if isinstance(block, Block):
                 block.compile()
     # torchrun has started the processes already, and says so in the environment
     devices = int(os.environ.get("LOCAL_WORLD_SIZE", recipe.devices))
@@ -382,13 +391,15 @@ def _trainer(recipe: Recipe, network: CAMixerSR) -> tuple[lightning.Trainer, Sto
             stopper,
             SaturationAlarm(),
             Progress(),
-            ModelCheckpoint(
+            ModelCheckpoint(  # the best; Lightning's own `save_last` only follows when one is better
                 output / "checkpoints",
                 filename="{step}-{psnr:.3f}",
                 monitor="psnr",
                 mode="max",
-                save_last=True,
                 save_top_k=recipe.keep,
+            ),
+            ModelCheckpoint(  # the last
+                output / "checkpoints", filename="last", enable_version_counter=False
             ),
         ],
         enable_progress_bar=False,

@@ -104,7 +104,7 @@ def _decode(files: Sequence[Path], data: Path, index: Path, smallest: int) -> No
     with replacing(data) as partial, partial.open("wb") as stream:
         for file in files:
             try:
-                pixels = read_rgb(file)
+                pixels = read_rgb(file, faithful=True)
             except ImageError as error:
                 skipped.append(str(error))
                 continue

@@ -31,6 +31,9 @@ class Recipe:
         learning_rate: of AdamW at its highest, after the warm-up; it falls to zero as a cosine.
         matrix_rate: of Muon, likewise.
         warmup: steps over which the learning rates rise.
+        halve_at: steps at which the learning rates are halved, instead of the cosine; empty for the
+            cosine.
+        beta2: of AdamW.
         weight_decay: decoupled, of both.
         clip: largest norm of the gradient.
         ema: decay of the moving average of the weights, which is what is kept.
@@ -45,6 +48,7 @@ class Recipe:
         validate_every: steps between validations (and checkpoints).
         keep: how many of the best checkpoints stay, beside the last.
         seed: of everything random.
+        limit: use only so many of the photographs, spread over the folder; 0 for all.
         holdout: every so-many-th photograph is kept from training, for calibration.
         precision: "bf16" runs matrix products and convolutions in bfloat16 (autocast).
         compile: compile the blocks with `torch.compile`.
@@ -66,6 +70,8 @@ class Recipe:
     learning_rate: float = 2e-3
     matrix_rate: float = 0.02
     warmup: int = 200
+    halve_at: tuple[int, ...] = ()
+    beta2: float = 0.999
     weight_decay: float = 1e-4
     clip: float = 1.0
     ema: float = 0.999
@@ -77,6 +83,7 @@ class Recipe:
     validate_every: int = 500
     keep: int = 1
     seed: int = 0
+    limit: int = 0
     holdout: int = 25
     precision: Literal["fp32", "bf16"] = "fp32"
     compile: bool = False
@@ -89,10 +96,10 @@ class Recipe:
         for name in ("learning_rate", "matrix_rate", "clip"):
             if not getattr(self, name) > 0:
                 raise ValueRangeError(f"recipe: {name} must be positive, got {getattr(self, name)}")
-        for name in ("warmup", "weight_decay", "routing_weight", "temperature"):
+        for name in ("warmup", "weight_decay", "routing_weight", "temperature", "limit"):
             if getattr(self, name) < 0:
                 raise ValueRangeError(f"recipe: {name} must not be negative, got {getattr(self, name)}")
-        for name in ("attention_first", "ratio", "ema"):
+        for name in ("attention_first", "ratio", "ema", "beta2"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueRangeError(f"recipe: {name} must lie in [0, 1], got {getattr(self, name)}")
         if self.patch < 16 or self.patch % 16:
@@ -108,6 +115,8 @@ class Recipe:
 def _fits(value: Any, kind: Any) -> bool:
     if get_origin(kind) is Literal:
         return value in get_args(kind)
+    if get_origin(kind) is tuple:
+        return isinstance(value, list) and all(_fits(each, get_args(kind)[0]) for each in value)
     if kind is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
     return isinstance(value, kind) and not isinstance(value, bool)
@@ -140,4 +149,6 @@ def load_recipe(path: str | Path) -> Recipe:
     for name, value in given.items():
         if not _fits(value, known[name].type):
             raise InputError(f"{path}: {name} should be {known[name].type}, got {value!r}")
-    return Recipe(**given)
+    values: dict[str, Any] = dict(given)
+    values["halve_at"] = tuple(values.get("halve_at", ()))
+    return Recipe(**values)

@@ -1,0 +1,148 @@
+"""Training steps per second: the trainer's step against a plain loop of the same model, in one run.
+
+    python benchmarks/training.py [--device cuda] [--batch 4] [--patch 48] [--json FILE]
+
+The plain loop is what one writes first, and what the paper's code does: fp32 eager, a Gumbel mask with
+both branches computed for every window, low patches reduced one by one on the CPU, AdamW. The trainer's
+step attends a share drawn anew each step on gathered windows only, reduces whole batches on the device,
+and steps Muon and AdamW; on an accelerator it runs in bfloat16. Both are timed in turns; the figure
+is the ratio of the medians.
+"""
+
+import argparse
+import json
+import os
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from camixersr.image.resize import resize
+from camixersr.models import PRESETS, CAMixerSR
+from camixersr.nn.detail import window_detail
+from camixersr.nn.routing import Explore, Stochastic
+from camixersr.train.objective import detail_loss, paper_loss, percentile
+from camixersr.train.optimizer import MuonAdamW
+from camixersr.train.photos import MARGIN, PatchStream, Photos, reduce
+
+
+def photographs() -> Photos:
+    """Noise of the size of photographs: the arithmetic does not care."""
+    rng = np.random.default_rng(0)
+    sizes = tuple((700, 700) for _ in range(8))
+    pixels = rng.integers(0, 256, 8 * 700 * 700 * 3, dtype=np.uint8)
+    return Photos(pixels, tuple(700 * 700 * 3 * number for number in range(8)), sizes, ())
+
+
+def plain_loop(network: CAMixerSR, stream: PatchStream, batch: int) -> Callable[[int], None]:
+    """One step of the plain loop, as a function of its number."""
+    device = next(network.parameters()).device
+    scale = network.config.scale
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-9)
+    generator = torch.Generator(device).manual_seed(0)
+    edge = MARGIN * scale
+
+    def step(number: int) -> None:
+        pairs = []
+        for patch in range(batch):
+            high = stream.patch(number * batch + patch).permute(1, 2, 0).contiguous().numpy()
+            side = high.shape[0] // scale
+            low = resize(high, height=side, width=side)[MARGIN:-MARGIN, MARGIN:-MARGIN]
+            pairs.append((low, high[edge:-edge, edge:-edge]))
+        low, high = (
+            torch.from_numpy(np.stack(each)).permute(0, 3, 1, 2).to(device).float() / 255.0
+            for each in zip(*pairs, strict=True)
+        )
+        result, routing = network.route(low, Stochastic(generator, noise_on="probabilities"))
+        (F.l1_loss(result, high) + paper_loss(routing, 0.5)).backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def trainer_step(network: CAMixerSR, stream: PatchStream, batch: int) -> Callable[[int], None]:
+    """One step as the trainer does it, as a function of its number."""
+    device = next(network.parameters()).device
+    matrices = [
+        layer.weight
+        for layer in network.modules()
+        if isinstance(layer, torch.nn.Linear) and min(layer.weight.shape) >= 8
+    ]
+    known = {id(parameter) for parameter in matrices}
+    others = [parameter for parameter in network.parameters() if id(parameter) not in known]
+    optimizer = MuonAdamW([{"params": others, "lr": 1e-9}, {"params": matrices, "lr": 1e-9, "muon": True}])
+    quantiles = torch.linspace(-12.0, -3.0, 256, device=device)
+    generator = torch.Generator(device).manual_seed(0)
+    shares = np.random.default_rng(0)
+
+    def step(number: int) -> None:
+        patches = torch.stack([stream.patch(number * batch + patch) for patch in range(batch)])
+        low, high = reduce(patches.to(device, non_blocking=True), network.config.scale)
+        policy = Explore(float(shares.random()), generator, weight=1e-3)
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type != "cpu"):
+            result, routing = network.route(low, policy)
+        detail = window_detail(low, network.config.window)
+        guide = detail_loss(routing, percentile(detail, quantiles))
+        (F.l1_loss(result.float(), high) + 0.02 * guide).backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="s-x4", choices=sorted(PRESETS))
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--patch", type=int, default=48)
+    parser.add_argument("--steps", type=int, default=12, help="of each kind, after two to warm up")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+
+    torch.set_flush_denormal(True)
+    photos = photographs()
+    kinds: dict[str, Callable[[int], None]] = {}
+    for name, make in (("plain", plain_loop), ("trainer", trainer_step)):
+        torch.manual_seed(0)
+        network = CAMixerSR(PRESETS[options.model]).to(options.device).train()
+        stream = PatchStream(photos, scale=network.config.scale, patch=options.patch, seed=0)
+        kinds[name] = make(network, stream, options.batch)
+    times: dict[str, list[float]] = {name: [] for name in kinds}
+    for number in range(options.steps + 2):
+        for name, step in kinds.items():
+            began = time.perf_counter()
+            step(number)
+            if options.device == "cuda":
+                torch.cuda.synchronize()
+            times[name].append(time.perf_counter() - began)
+    typical = {name: median(values[2:]) for name, values in times.items()}
+    facts = {
+        "model": options.model,
+        "device": torch.cuda.get_device_name()
+        if options.device == "cuda"
+        else f"{platform.machine()}, {os.cpu_count()} CPU cores",
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "batch": options.batch,
+        "patch": options.patch,
+        "steps": options.steps,
+        "steps_per_second": {name: round(1.0 / value, 3) for name, value in typical.items()},
+        "ratio": round(typical["plain"] / typical["trainer"], 3),
+    }
+    print(json.dumps(facts, indent=1))
+    if options.json:
+        options.json.write_text(json.dumps(facts, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""What a run would do, without doing it: photographs, sizes, and two steps measured."""
+
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from camixersr.data import open_set
+from camixersr.nn.routing import TopShare
+from camixersr.train.fit import find_photos, start_network
+from camixersr.train.photos import MARGIN, reduce
+from camixersr.train.recipe import Recipe
+
+__all__ = ["plan"]
+
+
+def plan(recipe: Recipe) -> str:
+    """Describe a run: what it reads, what it writes, how long it takes and how much memory.
+
+    Time and memory are those of two real steps on random patches at half attention, on this machine;
+    photographs are counted by their headers and nothing is written.
+
+    Args:
+        recipe: the run.
+
+    Returns:
+        Lines of text.
+
+    Raises:
+        UnknownModelError: the recipe's preset does not exist.
+        InputError: there is no such folder of photographs, or no validation pairs.
+        CheckpointError: the weights to start from do not load.
+    """
+    kept, aside, smallest = find_photos(recipe)
+    pixels = sum(_pixels(file, smallest) for file in kept)
+    benchmark = open_set(recipe.validation)
+    network, before = start_network(recipe)
+    config = network.config
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network.to(device)
+    seconds, memory = _measure(network, recipe, device)
+    hours = recipe.steps * seconds / 3600
+    output = Path(recipe.output)
+    there = next(parent for parent in (output, *output.resolve().parents) if parent.exists())
+    free = shutil.disk_usage(there).free
+    own = recipe.batch // recipe.devices
+    lines = [
+        f"model        {recipe.model}: {sum(p.numel() for p in network.parameters()):,} weights, "
+        f"{config.channels} channels, {network.block_count} blocks, x{config.scale}",
+        f"starts from  {before.name if before else 'the best linear upsampler'}",
+        f"photographs  {len(kept)} to train on ({pixels / 1e6:.0f} Mpx), {len(aside)} held out; "
+        f"sides of {smallest} pixels or more",
+        f"validation   {benchmark.name}, {len(benchmark.pairs)} pictures, every "
+        f"{recipe.validate_every} steps",
+        f"steps        {recipe.steps} of {recipe.batch} patches, {recipe.patch} x {recipe.patch} low "
+        f"pixels, {recipe.patch * config.scale} x {recipe.patch * config.scale} high",
+        f"optimizer    {recipe.optimizer}, routing by {recipe.routing}, {recipe.precision}"
+        + (", compiled" if recipe.compile else ""),
+        f"time         {hours:.2f} h without validation: {seconds:.2f} s a step of {own} patches on "
+        f"{device}, uncompiled" + (f", {recipe.devices} processes" if recipe.devices > 1 else ""),
+        f"memory       {memory / 2**20:.0f} MiB a process",
+        f"writes       {output}: {pixels * 3 / 1e9:.2f} GB of decoded photographs, checkpoints of about "
+        f"{recipe.keep + 1} x {_checkpoint(network) / 1e6:.0f} MB; {free / 1e9:.0f} GB "
+        "are free",
+    ]
+    return "\n".join(lines)
+
+
+def _pixels(file: Path, smallest: int) -> int:
+    """Pixels of a photograph by its header; 0 if it cannot be used."""
+    try:
+        with Image.open(file) as picture:
+            return picture.width * picture.height if min(picture.size) >= smallest else 0
+    except OSError:
+        return 0
+
+
+def _checkpoint(network: torch.nn.Module) -> int:
+    """Bytes of a checkpoint: weights, their average, and two moments of each (Muon: one)."""
+    return 4 * sum(parameter.numel() * parameter.element_size() for parameter in network.parameters())
+
+
+def _measure(network: torch.nn.Module, recipe: Recipe, device: torch.device) -> tuple[float, int]:
+    """Seconds of a step, and the process's (or accelerator's) peak memory in bytes."""
+    from camixersr.models import CAMixerSR
+
+    assert isinstance(network, CAMixerSR)
+    scale = network.config.scale
+    side = (recipe.patch + 2 * MARGIN) * scale
+    generator = torch.Generator().manual_seed(0)
+    patches = torch.randint(
+        0, 256, (recipe.batch // recipe.devices, 3, side, side), generator=generator, dtype=torch.uint8
+    )
+    low, high = reduce(patches.to(device), scale)
+    took = 0.0
+    for _ in range(2):  # the first one warms up
+        began = time.perf_counter()
+        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
+            result, _ = network.route(low, TopShare(0.5))
+        F.l1_loss(result.float(), high).backward()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        took = time.perf_counter() - began
+        network.zero_grad()
+    if device.type == "cuda":
+        return took, torch.cuda.max_memory_allocated()
+    return took, _peak()
+
+
+def _peak() -> int:
+    """Peak resident memory of this process in bytes; 0 where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
