@@ -69,7 +69,7 @@ class CAMixer(nn.Module):
         if getattr(policy, "everywhere", False):
             index = torch.arange(mask.numel(), device=x.device)
         else:  # attention runs where it is wanted and nowhere else
-            index = (mask.detach() > 0.5).flatten().nonzero().squeeze(1)
+            index = (mask.detach() > 0.0).flatten().nonzero().squeeze(1)
         if index.shape[0]:
             values = gather(partition(v, self.window), index)
             attended = self.attention(x, values, guidance.offsets, index)

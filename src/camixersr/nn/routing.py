@@ -7,11 +7,11 @@ numbers into a mask. Policies are values: they are handed into the network and c
 A policy's mask is one of two kinds:
 
 - bool: final. Attention runs on the True windows only (gather, attend, scatter).
-- floating point: 0/1 in value but carrying gradients, for training: the mask multiplies the branches.
-  Its gradient at a window is <dL/dy, attention - convolution>, minus the *gain* of attending there:
-  by how much attention lowers the loss. The backward pass computes it for free. `Explore` learns
-  its scores from it on the attended windows; `Stochastic` wants it everywhere, so that both
-  branches run everywhere, which is how the paper trains (section 3.2).
+- floating point: between 0 and 1 and carrying gradients, for training: the mask blends the branches,
+  and attention runs where it is above 0. Its gradient at a window is <dL/dy, attention -
+  convolution>, minus the *gain* of attending there: by how much attention lowers the loss. The
+  backward pass computes it for free. `Explore` learns its scores from it; `Stochastic` wants it at
+  every window, so that both branches run everywhere, which is how the paper trains (section 3.2).
 
 Differs from the paper's code: inference there takes its count from a fresh random mask averaged
 over the batch, so that a picture's result changes from run to run and with its neighbours. Here
@@ -63,7 +63,7 @@ class BlockRouting:
     @property
     def attended(self) -> Tensor:
         """Which windows went through attention, B x N bool."""
-        return self.mask.detach() > 0.5
+        return self.mask.detach() > 0.0
 
 
 @dataclass(frozen=True)
@@ -304,19 +304,23 @@ class Explore:
     noise is added, or the noise would drown them; Gumbel noise before a top-K is sampling without
     replacement (Kool et al., ICML 2019).
 
-    In the backward pass the gains of the attended windows are known (see the module's text), and
-    the logits get the gradient of a pairwise logistic ranking loss (RankNet, Burges et al., ICML
-    2005): of two windows the one with more gain should have the higher score, and a pair counts as
-    much as its gains differ. What the loss itself would tell the logits, a straight-through estimate,
-    is that gain times a slope: noisier and without a scale.
+    Some of the attended windows, drawn anew each time, are *probes*: they take half of each branch.
+    In the backward pass their gains are known (see the module's text), and their logits get the
+    gradient of a pairwise logistic ranking loss (RankNet, Burges et al., ICML 2005): of two windows
+    the one with more gain should have the higher score, and a pair counts as much as its gains differ.
+    Half-way, because the loss curves: the slope there is the difference between the branches, while
+    the slope at full attention is too low, most of all where there is detail (docs/training.md).
+    What the loss itself would tell the logits, a straight-through estimate, is that gain times a
+    slope: noisier and without a scale.
 
     Attributes:
         share: gamma in [0, 1].
         generator: where the noise comes from, on the logits' device.
         temperature: scale of the noise in deviations of the logits; 0 is none.
         weight: of the ranking loss, a mean over pairs in each block.
+        probes: chance of an attended window to be a probe.
         gains: for each block the gains measured in the backward pass and the logits they belong
-            to, K each; filled in by it.
+            to, one for each probe; filled in by it.
 
     Raises:
         ValueRangeError: `share` lies outside [0, 1], or a number is negative.
@@ -326,13 +330,15 @@ class Explore:
     generator: torch.Generator
     temperature: float = 1.0
     weight: float = 1.0
+    probes: float = 0.25
     gains: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check_share(self.share)
-        if self.temperature < 0.0 or self.weight < 0.0:
+        if self.temperature < 0.0 or self.weight < 0.0 or not 0.0 <= self.probes <= 1.0:
             raise ValueRangeError(
-                f"temperature and weight must not be negative, got {self.temperature} and {self.weight}"
+                "expected temperature and weight not below 0 and probes in [0, 1], got "
+                f"{self.temperature}, {self.weight} and {self.probes}"
             )
 
     def choose(self, logits: Tensor, block: int) -> Tensor:
@@ -344,7 +350,9 @@ class Explore:
         mask = _top(odds.reshape(1, -1), torch.tensor([count], device=odds.device)).view_as(logits)
         if not logits.requires_grad:
             return mask
-        gate: Tensor = _RankByGain.apply(logits, mask, self, block)  # type: ignore[assignment]
+        drawn = torch.empty_like(odds).uniform_(generator=self.generator)
+        probes = mask & (drawn < self.probes)
+        gate: Tensor = _RankByGain.apply(logits, mask, probes, self, block)  # type: ignore[assignment]
         return gate
 
 
@@ -371,22 +379,24 @@ def ranking_gradient(logits: Tensor, gains: Tensor) -> Tensor:
 
 
 class _RankByGain(torch.autograd.Function):
-    """The mask going forward; going backward, gradients that rank the logits by gain."""
+    """The mask going forward, half at probes; going backward, gradients that rank their logits by gain."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, mask: Tensor, policy: Explore, block: int) -> Tensor:
-        ctx.save_for_backward(logits, mask)
+    def forward(
+        ctx: Any, logits: Tensor, mask: Tensor, probes: Tensor, policy: Explore, block: int
+    ) -> Tensor:
+        ctx.save_for_backward(logits, probes)
         ctx.policy, ctx.block = policy, block
-        return mask.to(logits.dtype)
+        return mask.to(logits.dtype) - 0.5 * probes.to(logits.dtype)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
-        logits, mask = ctx.saved_tensors
-        known, gains = logits[mask].float(), -gradients[0][mask].float()
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
+        logits, probes = ctx.saved_tensors
+        known, gains = logits[probes].float(), -gradients[0][probes].float()
         ctx.policy.gains[ctx.block] = (gains, known)
         result = torch.zeros_like(logits)
-        result[mask] = (ctx.policy.weight * ranking_gradient(known, gains)).to(logits.dtype)
-        return result, None, None, None
+        result[probes] = (ctx.policy.weight * ranking_gradient(known, gains)).to(logits.dtype)
+        return result, None, None, None, None
 
 
 @dataclass(frozen=True)

@@ -37,9 +37,9 @@ class Recipe:
         weight_decay: decoupled, of both.
         clip: largest norm of the gradient.
         ema: decay of the moving average of the weights, which is what is kept.
-        routing: "gain" attends a share drawn anew each step, with noise on the scores, and ranks windows
-            by local detail first, then by how much attention lowers the loss; "detail" ranks by
-            detail alone, without noise; "paper" draws a Gumbel mask and holds its mean at one half.
+        routing: "detail" attends a share drawn anew each step and ranks windows by local detail; "gain"
+            adds noise to the scores, and ranks by detail first, then by detail and by how much
+            attention lowers the loss; "paper" draws a Gumbel mask and holds its mean at one half.
         routing_weight: of the routing loss beside L1 (in [0, 1] units).
         temperature: of the noise on scores ("gain") at the start, in deviations of a block's scores; it
             falls to a tenth.
@@ -75,7 +75,7 @@ class Recipe:
     weight_decay: float = 1e-4
     clip: float = 1.0
     ema: float = 0.999
-    routing: Literal["gain", "detail", "paper"] = "gain"
+    routing: Literal["gain", "detail", "paper"] = "detail"
     routing_weight: float = 0.02
     temperature: float = 1.0
     attention_first: float = 0.2
