@@ -305,6 +305,10 @@ def test_recipes_say_what_is_wrong(tmp_path: Path) -> None:
         (good + "patch = 50\n", ValueRangeError, "multiple of 16"),
         (good + "ratio = 2.0\n", ValueRangeError, r"ratio must lie in \[0, 1\]"),
         (good + "holdout = 1\n", ValueRangeError, "holdout"),
+        (good + "devices = 3\n", ValueRangeError, "multiple of devices"),
+        (good + "halve_at = [1.5]\n", InputError, "halve_at should be"),
+        (good + "matrix_rate = 0\n", ValueRangeError, "matrix_rate must be positive"),
+        (good + "warmup = -1\n", ValueRangeError, "warmup must not be negative"),
         ("photos = ", InputError, "TOML"),
     ]:
         path.write_text(text)
@@ -317,3 +321,43 @@ def test_recipes_say_what_is_wrong(tmp_path: Path) -> None:
 @pytest.mark.parametrize("file", sorted((ROOT / "recipes").glob("*.toml")), ids=lambda file: file.name)
 def test_the_recipes_we_ship_are_recipes(file: Path) -> None:
     assert load_recipe(file).model in PRESETS
+
+
+@pytest.mark.usefixtures("tiny")
+def test_bfloat16_trains_to_much_the_same(folder: Path, tmp_path: Path) -> None:
+    full, half = (
+        load_tensors(run(recipe(folder, tmp_path / name, model="tiny", precision=name)))
+        for name in ("fp32", "bf16")
+    )
+    assert all(torch.isfinite(half[name]).all() for name in half)
+    assert all(torch.allclose(full[name], half[name], atol=0.1) for name in full)
+    assert not all(torch.equal(full[name], half[name]) for name in full)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("tiny")
+def test_compiled_parts_train_as_eager_ones_do(folder: Path, tmp_path: Path) -> None:
+    eager, compiled = (
+        load_tensors(run(recipe(folder, tmp_path / str(way), model="tiny", compile=way)))
+        for way in (False, True)
+    )
+    assert all(torch.allclose(eager[name], compiled[name], atol=1e-3) for name in eager)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_rates_are_halved_where_the_recipe_says(folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("lightning", reason="needs the extra `train`: lightning is not installed")
+    from camixersr.train.fit import Training
+
+    files = sorted((folder / "photos").glob("*.png"))
+    photos = load_photos(files, tmp_path, smallest=80)
+    plan = recipe(folder, tmp_path, model="tiny", warmup=2, steps=100, halve_at=(10, 20))
+    training = Training(CAMixerSR(PRESETS["tiny"]), plan, photos, [])
+    schedule = training.configure_optimizers()["lr_scheduler"]["scheduler"]
+    rates = []
+    for _ in range(30):
+        rates.append(schedule.get_last_lr()[0] / plan.learning_rate)
+        schedule.optimizer.step()
+        schedule.step()
+    assert rates[:3] == [0.5, 1.0, 1.0]
+    assert [rates[n] for n in (9, 10, 19, 20, 29)] == [1.0, 0.5, 0.5, 0.25, 0.25]

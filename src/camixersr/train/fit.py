@@ -26,8 +26,9 @@ from camixersr.errors import InputError, OutputError, UnknownModelError
 from camixersr.image.files import make_folder
 from camixersr.metrics import luma, psnr
 from camixersr.models import PRESETS, CAMixerSR
-from camixersr.models.camixersr import Block
 from camixersr.nn.detail import window_detail
+from camixersr.nn.layers import FeedForward
+from camixersr.nn.predictor import Predictor
 from camixersr.nn.routing import Explore, Policy, Routing, Stochastic, TopShare
 from camixersr.train.calibrate import calibrate
 from camixersr.train.callbacks import Pictures, Progress, SaturationAlarm, Stopper, WholeCheckpoints
@@ -363,9 +364,9 @@ def _trainer(recipe: Recipe, network: CAMixerSR) -> tuple[lightning.Trainer, Sto
     """Lightning's trainer for a recipe, and the callback that knows whether it was stopped."""
     output = Path(recipe.output)
     if recipe.compile:
-        for block in network.modules():
-            if isinstance(block, Block):
-                block.compile()
+        for part in network.modules():
+            if isinstance(part, FeedForward | Predictor):  # of one shape at every step; routing is not
+                part.compile()
     # torchrun has started the processes already, and says so in the environment
     devices = int(os.environ.get("LOCAL_WORLD_SIZE", recipe.devices))
     nodes = int(os.environ.get("GROUP_WORLD_SIZE", 1))
