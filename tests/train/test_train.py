@@ -94,7 +94,24 @@ def test_a_run_leaves_weights_checkpoints_and_a_log(folder: Path, tmp_path: Path
     assert model.calibration.ratios == RATIOS
     assert model.provenance["steps"] == "4"
     assert (tmp_path / "checkpoints" / "last.ckpt").is_file()
-    assert list((tmp_path / "log").rglob("events.out.tfevents.*"))
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(tmp_path / "log" / "version_0"))
+    events.Reload()
+    assert set(events.Tags()["images"]) == {"picture", "attention"}
+    assert {"train/l1", "train/score_spread", "train/attention_share", "psnr"} <= set(
+        events.Tags()["scalars"]
+    )
+    assert ("train/gain" in events.Tags()["scalars"]) == (routing == "gain")
+
+
+@pytest.mark.usefixtures("tiny")
+def test_the_best_checkpoints_stay(folder: Path, tmp_path: Path) -> None:
+    run(recipe(folder, tmp_path, model="tiny", steps=8, keep=2))
+    best = sorted((tmp_path / "checkpoints").glob("step=*.ckpt"))
+    assert len(best) == 2, "of four validations"
+    last = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=False)
+    assert last["global_step"] == 8
 
 
 @pytest.mark.usefixtures("tiny")
