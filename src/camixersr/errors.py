@@ -10,6 +10,7 @@
     |  `- CheckpointError    weights that cannot be loaded
     |- OutputError           a file that cannot be written also OSError         exit 3
     |- DownloadError         a transfer failed or its content is wrong, also OSError   exit 1
+    |- MemoryLimitError      the memory does not suffice   also MemoryError     exit 1
     |- DeviceError           the device is not there       also RuntimeError    exit 2
     `- MissingExtraError     an optional dependency is not installed, also ImportError  exit 2
 
@@ -24,6 +25,7 @@ __all__ = [
     "DownloadError",
     "ImageError",
     "InputError",
+    "MemoryLimitError",
     "MissingExtraError",
     "OutputError",
     "ShapeError",
@@ -79,6 +81,12 @@ class OutputError(CamixerError, OSError):
 
 class DownloadError(CamixerError, OSError):
     """A download failed, or what came is not what was expected."""
+
+    exit_code = 1
+
+
+class MemoryLimitError(CamixerError, MemoryError):
+    """The work does not fit into the memory that there is, or that was granted."""
 
     exit_code = 1
 

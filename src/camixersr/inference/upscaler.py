@@ -1,11 +1,6 @@
 """One object that enlarges pictures: whole or in tiles, on any device, always the same way."""
 
-import contextlib
-import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -13,16 +8,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from camixersr.errors import DeviceError, ShapeError, UsageError
+from camixersr.errors import DeviceError, MemoryLimitError, ShapeError, UsageError, ValueRangeError
 from camixersr.image.codec import Picture
 from camixersr.image.resize import resize
 from camixersr.inference.arrays import planes_of, restore
-from camixersr.inference.tiles import Tile, blend_weights, plan
-from camixersr.nn.routing import Policy
-from camixersr.operations import count
+from camixersr.inference.cost import Bill, Cost, Progress
+from camixersr.inference.survey import Plan, Source, allow_best, patches, rounds, survey
+from camixersr.inference.tiles import Tile, cut, halve, of_owned
+from camixersr.nn.predictor import Pool, pool_image
+from camixersr.nn.routing import Policy, Routing
 from camixersr.weights import Model
 
-__all__ = ["AUTO_TILE", "Device", "Enlarged", "Precision", "Upscaler"]
+__all__ = ["AUTO_TILE", "AUTO_WHOLE", "Device", "Enlarged", "Piece", "Precision", "Upscaler"]
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -30,49 +27,65 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 AUTO_WHOLE = 512 * 512
 """Largest picture, in low pixels, that `tile="auto"` computes in one piece."""
 
-AUTO_TILE = 256
-"""Side of a tile, in low pixels, that `tile="auto"` cuts larger pictures into."""
+AUTO_TILE = 384
+"""Largest side of a tile, in low pixels, that `tile="auto"` cuts larger pictures into."""
 
-Progress = Callable[[int, int], None]
-"""Called with steps done and steps in all; a step is one block of one tile."""
+SANE = 1.5
+"""How far from 0.5 a result in reduced precision may lie before it is computed again in fp32."""
 
 
-@dataclass(frozen=True)
-class Enlarged:
+@dataclass(frozen=True, kw_only=True)
+class Enlarged(Cost):
     """An enlargement and what it cost.
 
     Attributes:
         high: 3 x sH x sW float32 on the CPU, nominally in [0, 1], not clamped.
-        shares: ceil(H/M) x ceil(W/M): for every window the share of blocks that attended it.
-        attention_share: windows attended, of all windows in all blocks and tiles, in [0, 1].
-        macs: multiply-adds that ran, see `camixersr.operations`.
-        tiles: pieces computed.
-        seconds: wall time of the network.
-        peak_memory_bytes: highest memory of the process (of the accelerator, where one is used)
-            meanwhile; None where the system does not tell.
-        precision: what was computed in; "fp32" also where reduced precision overflowed.
     """
 
     high: Tensor
-    shares: NDArray[np.float64]
-    attention_share: float
-    macs: int
-    tiles: int
-    seconds: float
-    peak_memory_bytes: int | None
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What came of a tile.
+
+    Attributes:
+        tile: where it lies.
+        high: 3 x sh x sw float32 on the CPU: the pixels that the tile owns.
+        attended: rows x columns: how many blocks attended each window that the tile owns.
+        precision: what it was computed in.
+    """
+
+    tile: Tile
+    high: Tensor
+    attended: NDArray[np.int64]
     precision: str
 
 
-@dataclass
-class _Reporting:
-    """A policy that tells how far the network has come: it is asked once a block."""
+@dataclass(frozen=True)
+class _InMemory:
+    """A `Source` that is a tensor, 3 x H x W."""
 
-    policy: Policy
-    step: Callable[[], None]
+    low: Tensor
 
-    def choose(self, logits: Tensor, block: int) -> Tensor:
-        self.step()
-        return self.policy.choose(logits, block)
+    @property
+    def height(self) -> int:
+        return self.low.shape[1]
+
+    @property
+    def width(self) -> int:
+        return self.low.shape[2]
+
+    def read(self, rows: slice, columns: slice) -> Tensor:
+        return self.low[None, :, rows, columns]
+
+
+def _is_memory_shortage(error: Exception) -> bool:
+    """Whether torch, one of its libraries or Python ran out of memory."""
+    said = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        "out of memory" in said or "allocate memory" in said or "could not create a memory" in said
+    )
 
 
 def _device(name: str) -> torch.device:
@@ -100,7 +113,8 @@ class Upscaler:
         precision: "auto" is fp32; bf16 and fp16 are autocast, recomputed in fp32 where they
             overflow.
         tile: low pixels a tile, a multiple of 16 from 64 up; 0 computes any picture whole; "auto"
-            cuts pictures above 512 x 512 low pixels into tiles of 256.
+            cuts pictures above 512 x 512 low pixels into tiles of up to 384. Each is computed with
+            32 pixels around it.
 
     Raises:
         DeviceError: the device is not there.
@@ -125,7 +139,7 @@ class Upscaler:
         self.precision = "fp32" if precision == "auto" else precision
         self.tile: int | Literal["auto"] = tile
         if tile != "auto":
-            plan(max(1, tile) + 1, tile)  # complains now rather than at the first large picture
+            cut(1, 1, tile)  # complains now rather than at the first large picture
         self.network = model.network.to(self.device)
 
     @property
@@ -161,23 +175,31 @@ class Upscaler:
         )
 
     def enlarge(
-        self, picture: Picture, *, attention_ratio: float = 0.5, progress: Progress | None = None
+        self,
+        picture: Picture,
+        *,
+        attention_ratio: float = 0.5,
+        max_share: float = 1.0,
+        progress: Progress | None = None,
     ) -> tuple[Enlarged, Picture]:
         """Enlarge a decoded file; depth, channels, alpha and metadata are kept.
 
         Args:
             picture: from `camixersr.image.codec.read`.
             attention_ratio: gamma in [0, 1].
+            max_share: most windows that may be attended in any block, as a share of all.
             progress: told how far it is.
 
         Returns:
             What it cost, and the enlarged picture.
 
         Raises:
-            ValueRangeError: the ratio is out of range.
+            ValueRangeError: the ratio or the share is out of range.
         """
         planes = planes_of(picture.pixels)
-        enlarged = self.run(planes.colour, attention_ratio=attention_ratio, progress=progress)
+        enlarged = self.run(
+            planes.colour, attention_ratio=attention_ratio, max_share=max_share, progress=progress
+        )
         pixels = restore(enlarged.high, planes, picture.pixels.dtype)
         alpha = None if picture.alpha is None else self._grow(picture.alpha)
         return enlarged, Picture(pixels, alpha, picture.metadata)
@@ -223,13 +245,19 @@ class Upscaler:
 
     @torch.inference_mode()
     def run(
-        self, low: Tensor, *, attention_ratio: float = 0.5, progress: Progress | None = None
+        self,
+        low: Tensor,
+        *,
+        attention_ratio: float = 0.5,
+        max_share: float = 1.0,
+        progress: Progress | None = None,
     ) -> Enlarged:
         """Enlarge one RGB image, and tell what it cost.
 
         Args:
             low: 3 x H x W float32 in [0, 1].
             attention_ratio: gamma in [0, 1].
+            max_share: most windows that may be attended in any block, as a share of all.
             progress: told how far it is.
 
         Returns:
@@ -237,98 +265,146 @@ class Upscaler:
 
         Raises:
             ShapeError: no RGB image.
-            ValueRangeError: the ratio is out of range.
+            ValueRangeError: the ratio or the share is out of range.
+            MemoryLimitError: the memory does not suffice for the smallest tile.
         """
         if low.ndim != 3 or low.shape[0] != 3 or 0 in low.shape:
             raise ShapeError(f"expected an RGB image 3 x H x W, got {tuple(low.shape)}")
-        policy = self.model.policy(attention_ratio)
-        _, height, width = low.shape
-        s, M = self.scale, self.model.config.window
-        tile = self.tile
-        if tile == "auto":
-            tile = 0 if height * width <= AUTO_WHOLE else AUTO_TILE
-        rows, columns = plan(height, tile), plan(width, tile)
-        tiles = [Tile(row, column) for row in rows for column in columns]
-        down = dict(zip(rows, blend_weights(rows, s), strict=True))
-        across = dict(zip(columns, blend_weights(columns, s), strict=True))
+        source = _InMemory(low)
+        bill = Bill(self.model.config, self.device, source.height, source.width, progress)
+        plan = self.plan(source, bill, attention_ratio=attention_ratio, max_share=max_share)
+        s = self.scale
+        high = torch.empty(3, s * source.height, s * source.width)
+        for tile in plan.tiles:
+            for piece in self.compute(plan, tile, source.read(*tile.computed), bill):
+                y, x = piece.tile.rows, piece.tile.columns
+                high[:, s * y.own_start : s * y.own_stop, s * x.own_start : s * x.own_stop] = piece.high
+        return Enlarged(**vars(bill.cost()), high=high)
 
-        blocks = self.network.block_count
-        done = 0
+    @torch.inference_mode()
+    def plan(
+        self,
+        source: Source,
+        bill: Bill,
+        *,
+        attention_ratio: float,
+        max_share: float = 1.0,
+        tile: int | None = None,
+    ) -> Plan:
+        """Settle how a picture will be computed; see `camixersr.inference.survey`.
 
-        def step() -> None:
-            nonlocal done
-            done += 1
-            if progress is not None:
-                progress(min(done, blocks * len(tiles)), blocks * len(tiles))
+        Args:
+            source: the picture.
+            bill: where the first look is counted.
+            attention_ratio: gamma in [0, 1].
+            max_share: most windows that may be attended in any block, as a share of all.
+            tile: instead of the upscaler's own.
 
-        _reset_peak_memory(self.device)
-        began = time.perf_counter()
-        high = torch.zeros(3, s * height, s * width)
-        attended = np.zeros((-(-height // M), -(-width // M)))
-        computed = np.zeros_like(attended)
-        precisions: set[str] = set()
-        for each in tiles:
-            y, x = each.rows, each.columns
-            part = low[None, :, y.start : y.stop, x.start : x.stop]
-            result, shares, precision = self._compute(part, _Reporting(policy, step))
-            weight = torch.from_numpy(down[y])[:, None] * torch.from_numpy(across[x])
-            high[:, s * y.start : s * y.stop, s * x.start : s * x.stop] += result * weight
-            precisions.add(precision)
-            first_row, first_column = y.start // M, x.start // M
-            window = np.s_[
-                first_row : first_row + shares.shape[0], first_column : first_column + shares.shape[1]
-            ]
-            attended[window] += shares
-            computed[window] += 1.0
-        seconds = time.perf_counter() - began
-        windows = int(computed.sum())
-        total = round(float(attended.sum()) * blocks)
-        return Enlarged(
-            high=high,
-            shares=attended / computed,
-            attention_share=total / (windows * blocks),
-            macs=count(self.model.config, windows=windows, attended=total).total,
-            tiles=len(tiles),
-            seconds=seconds,
-            peak_memory_bytes=_peak_memory(self.device),
-            precision="fp32" if precisions == {"fp32"} else self.precision,
+        Returns:
+            The plan: tiles, routing and what channel attention knows of the whole.
+
+        Raises:
+            ValueRangeError: a number is out of range.
+        """
+        if not 0.0 <= max_share <= 1.0:
+            raise ValueRangeError(f"max share must lie in [0, 1], got {max_share}")
+        policy: Policy = self.model.policy(attention_ratio)
+        pool: Pool = pool_image
+        side = self.tile if tile is None else tile
+        if side == "auto":
+            side = 0 if source.height * source.width <= AUTO_WHOLE else AUTO_TILE
+        tiles = tuple(cut(source.height, source.width, side))
+        bill.expect(sum(each.pixels for each in tiles))
+
+        def look(low: Tensor, policy: Policy, pool: Pool) -> Routing:
+            _, routing, _ = self.route(low, bill.watch(policy, low.shape[-2] * low.shape[-1]), pool)
+            bill.ran_all(routing)
+            return routing
+
+        if len(tiles) > 1:
+            sampled = patches(source.height, source.width)
+            bill.expect(rounds(policy) * sum((y.stop - y.start) * (x.stop - x.start) for y, x in sampled))
+            seen = survey(look, source, policy)
+            policy, pool = seen.policy, seen.pool
+        window = self.model.config.window
+        allowed = None
+        if max_share < 1.0:
+            allowed = allow_best(look, source, max_share, window=window, tile=side)
+        return Plan(source.height, source.width, tiles, policy, pool, window, allowed)
+
+    @torch.inference_mode()
+    def compute(self, plan: Plan, tile: Tile, low: Tensor, bill: Bill) -> list[Piece]:
+        """Compute one tile, in smaller ones where the memory does not suffice.
+
+        Args:
+            plan: of the picture.
+            tile: one of its tiles.
+            low: 1 x 3 x h x w, what the tile computes.
+            bill: where it is counted.
+
+        Returns:
+            Pieces that together own what the tile owns: itself, as a rule.
+
+        Raises:
+            MemoryLimitError: the memory does not suffice for the smallest tile.
+        """
+        try:
+            return [self._compute(plan, tile, low, bill)]
+        except (RuntimeError, MemoryError) as error:
+            if not _is_memory_shortage(error):
+                raise
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        smaller = halve(tile, plan.height, plan.width)
+        if len(smaller) == 1:
+            raise MemoryLimitError(
+                f"out of memory even for {tile.columns.length} x {tile.rows.length} pixels of the "
+                "input at once; close other programs, or take a smaller model"
+            )
+        pieces: list[Piece] = []
+        for part in smaller:
+            top, left = part.rows.start - tile.rows.start, part.columns.start - tile.columns.start
+            inside = low[..., top : top + part.rows.length, left : left + part.columns.length]
+            pieces += self.compute(plan, part, inside, bill)
+        return pieces
+
+    def _compute(self, plan: Plan, tile: Tile, low: Tensor, bill: Bill) -> Piece:
+        policy = bill.watch(plan.policy_of(tile), tile.pixels)
+        high, routing, precision = self.route(low, policy, plan.pool)
+        s, y, x = self.scale, tile.rows, tile.columns
+        top, left = s * (y.own_start - y.start), s * (x.own_start - x.start)
+        attended = routing.attended[:, 0].sum(dim=0).cpu().numpy()
+        piece = Piece(
+            tile,
+            high[0, :, top : top + s * y.owned, left : left + s * x.owned].float().cpu(),
+            of_owned(tile, attended, plan.window),
+            precision,
         )
+        bill.ran_all(routing)
+        bill.tile(tile, piece.attended, precision)
+        return piece
 
-    def _compute(self, low: Tensor, policy: Policy) -> tuple[Tensor, NDArray[np.float64], str]:
-        """One tile, 1 x 3 x H x W: the high tile on the CPU, each window's share, the precision."""
+    @torch.inference_mode()
+    def route(self, low: Tensor, policy: Policy, pool: Pool = pool_image) -> tuple[Tensor, Routing, str]:
+        """`CAMixerSR.route` on the device and in the precision of this upscaler.
+
+        What comes out infinite, NaN or far outside [0, 1] in reduced precision is computed again in
+        fp32.
+
+        Args:
+            low: 1 x 3 x h x w float32 in [0, 1].
+            policy: who routes.
+            pool: what channel attention knows of the whole image.
+
+        Returns:
+            1 x 3 x sh x sw on the device, the routing, and the precision it was computed in.
+        """
         image = low.to(self.device)
-        for precision in (self.precision, "fp32"):
-            reduced = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
-            cast = torch.autocast(self.device.type, reduced) if reduced else contextlib.nullcontext()
-            with cast:
-                high, routing = self.network.route(image, policy)
-            if precision == "fp32" or bool(high.isfinite().all()):
-                break
-        shares = routing.attended[:, 0].double().mean(dim=0).reshape(routing.rows, routing.columns)
-        return high[0].float().cpu(), shares.cpu().numpy(), precision
-
-
-def _reset_peak_memory(device: torch.device) -> None:
-    """Start measuring anew, where the system can."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    elif sys.platform == "linux":
-        with contextlib.suppress(OSError):
-            Path("/proc/self/clear_refs").write_text("5")
-
-
-def _peak_memory(device: torch.device) -> int | None:
-    """Highest memory since the reset, bytes: of the accelerator, or resident of this process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):
-            for line in Path("/proc/self/status").read_text().splitlines():
-                if line.startswith("VmHWM:"):
-                    return int(line.split()[1]) * 1024
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        reduced = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
+        if reduced is not None:
+            with torch.autocast(self.device.type, reduced):
+                high, routing = self.network.route(image, policy, pool=pool)
+            if bool((high.float() - 0.5).abs().amax() <= SANE):  # NaN is not
+                return high, routing, self.precision
+        high, routing = self.network.route(image, policy, pool=pool)
+        return high, routing, "fp32"

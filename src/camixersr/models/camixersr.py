@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from camixersr.errors import ShapeError, ValueRangeError
 from camixersr.nn.camixer import CAMixer
 from camixersr.nn.layers import FeedForward, conv2d
+from camixersr.nn.predictor import Pool, pool_image
 from camixersr.nn.routing import BlockRouting, FixedWindows, Policy, Routing, TopShare
 from camixersr.nn.windows import window_position
 
@@ -70,10 +71,10 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(config.channels, eps=1e-6)
 
     def forward(
-        self, x: Tensor, condition: Tensor, policy: Policy, block: int
+        self, x: Tensor, condition: Tensor, policy: Policy, block: int, pool: Pool
     ) -> tuple[Tensor, BlockRouting]:
         """B x H x W x C -> the same, and what was decided."""
-        mixed, routing = self.mixer(x, condition, policy, block=block)
+        mixed, routing = self.mixer(x, condition, policy, block=block, pool=pool)
         x = self.norm1(x + mixed)
         return self.norm2(x + self.feed_forward(x)), routing
 
@@ -87,13 +88,13 @@ class Group(nn.Module):
         self.tail = nn.Linear(config.channels, config.channels)
 
     def forward(
-        self, x: Tensor, condition: Tensor, policy: Policy, first: int
+        self, x: Tensor, condition: Tensor, policy: Policy, first: int, pool: Pool
     ) -> tuple[Tensor, list[BlockRouting]]:
         """B x H x W x C -> the same, and what its blocks, numbered from `first`, decided."""
         y = x
         decided: list[BlockRouting] = []
         for number, block in enumerate(self.blocks, start=first):
-            y, routing = block(y, condition, policy, number)
+            y, routing = block(y, condition, policy, number, pool)
             decided.append(routing)
         return self.tail(y) + x, decided
 
@@ -159,8 +160,11 @@ class CAMixerSR(nn.Module):
         """
         return self.route(low, policy)[0]
 
-    def route(self, low: Tensor, policy: Policy) -> tuple[Tensor, Routing]:
+    def route(self, low: Tensor, policy: Policy, *, pool: Pool = pool_image) -> tuple[Tensor, Routing]:
         """Enlarge as `forward` does, and tell what was routed where.
+
+        `pool` says what channel attention knows of the whole image: by default the mean over `low`,
+        as in the paper; for a tile, what `camixersr.inference` measured of the image it is cut from.
 
         The routing is that of the padded image: rows = ceil(H / M), columns = ceil(W / M). In
         evaluation mode the images of a batch are computed one after another, so that each has the
@@ -171,19 +175,20 @@ class CAMixerSR(nn.Module):
                 f"expected a batch of RGB images, B x 3 x H x W with H, W >= 1, got {tuple(low.shape)}"
             )
         if self.training or len(low) == 1:
-            return self._route(low, policy)
+            return self._route(low, policy, pool)
         # One by one: the rounding of a matrix product depends on how many rows it has, so that a
         # neighbour in the batch would change the last bits (decision 0002).
         results = [
             self._route(
                 low[number : number + 1],
                 policy.of_image(number) if isinstance(policy, FixedWindows) else policy,
+                pool,
             )
             for number in range(len(low))
         ]
         return torch.cat([high for high, _ in results]), Routing.join([each for _, each in results])
 
-    def _route(self, low: Tensor, policy: Policy) -> tuple[Tensor, Routing]:
+    def _route(self, low: Tensor, policy: Policy, pool: Pool) -> tuple[Tensor, Routing]:
         """`route`, for images that may share their arithmetic."""
         height, width = low.shape[-2:]
         s, M = self.config.scale, self.config.window
@@ -196,7 +201,7 @@ class CAMixerSR(nn.Module):
         y = x
         decided: list[BlockRouting] = []
         for group in self.body:
-            y, routing = group(y, condition, policy, len(decided))
+            y, routing = group(y, condition, policy, len(decided), pool)
             decided.extend(routing)
         y = conv2d(self.body_tail, y) + x
         high = F.pixel_shuffle(conv2d(self.tail, y).permute(0, 3, 1, 2), s)

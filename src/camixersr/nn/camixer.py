@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from camixersr.nn.attention import WindowAttention
 from camixersr.nn.layers import conv2d
-from camixersr.nn.predictor import Predictor
+from camixersr.nn.predictor import Pool, Predictor, pool_image
 from camixersr.nn.routing import BlockRouting, Policy
 from camixersr.nn.windows import gather, merge, partition, scatter
 
@@ -46,7 +46,13 @@ class CAMixer(nn.Module):
         self.project_out = nn.Linear(channels, channels)
 
     def forward(
-        self, x: Tensor, condition: Tensor, policy: Policy, *, block: int = 0
+        self,
+        x: Tensor,
+        condition: Tensor,
+        policy: Policy,
+        *,
+        block: int = 0,
+        pool: Pool = pool_image,
     ) -> tuple[Tensor, BlockRouting]:
         """Mix.
 
@@ -55,14 +61,15 @@ class CAMixer(nn.Module):
             condition: B x H x W x 4: two channels of global condition and the window position
                 (`camixersr.nn.windows.window_position`), or zeros where there is none.
             policy: who chooses the attended windows.
-            block: this mixer's number in its network, handed on to the policy.
+            block: this mixer's number in its network, handed on to the policy and the pool.
+            pool: what channel attention knows of the whole image.
 
         Returns:
             The mixed map, B x H x W x C, and what was decided.
         """
         _, H, W, _ = x.shape
         v = self.project_v(x)
-        guidance = self.predictor(v, condition)
+        guidance = self.predictor(v, condition, pool=pool, block=block)
         mask = policy.choose(guidance.logits, block)
 
         plain = partition(v * guidance.spatial, self.window)  # the convolution branch, B N M*M C

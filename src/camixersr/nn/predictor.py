@@ -6,7 +6,7 @@ window (the mixer mask), and *spatial* and *channel attention* that make the con
 All four share one C -> C/4 projection, which is what makes the predictor cheap.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from camixersr.nn.layers import conv2d
 from camixersr.nn.windows import partition
 
-__all__ = ["CONDITIONS", "MAX_OFFSET", "Guidance", "Predictor"]
+__all__ = ["CONDITIONS", "MAX_OFFSET", "Guidance", "Pool", "Predictor", "pool_image"]
 
 CONDITIONS = 4
 """Channels of guidance input beside the features: two of global condition, two of position."""
@@ -24,6 +24,31 @@ MAX_OFFSET = 8.0
 """Largest offset of a key, in low pixels: half a window."""
 
 SLOPE = 0.1  # of every LeakyReLU in the predictor
+
+
+class Pool(Protocol):
+    """Who says what channel attention knows of the whole image.
+
+    It is the one thing in the network that is not local. Computed in tiles, each tile would see a
+    statistic of its own, and tiles would show: there, a pool hands in the image's (decision 0004).
+    """
+
+    def __call__(self, features: Tensor, block: int) -> Tensor:
+        """Summarise.
+
+        Args:
+            features: B x H x W x c, the predictor's of one block.
+            block: its number, 0 at the input side.
+
+        Returns:
+            B x 1 x 1 x c, or 1 x 1 x 1 x c.
+        """
+        ...
+
+
+def pool_image(features: Tensor, block: int) -> Tensor:
+    """The paper's pool: the mean over each image that is being computed."""
+    return features.mean(dim=(1, 2), keepdim=True)
 
 
 class Guidance(NamedTuple):
@@ -66,12 +91,14 @@ class Predictor(nn.Module):
         self.channel = nn.Linear(hidden, channels)
         self.spatial = nn.Conv2d(hidden, 1, 3, padding=1)
 
-    def forward(self, v: Tensor, condition: Tensor) -> Guidance:
+    def forward(self, v: Tensor, condition: Tensor, *, pool: Pool = pool_image, block: int = 0) -> Guidance:
         """Look at the features.
 
         Args:
             v: B x H x W x C, the block's projected features.
             condition: B x H x W x 4, the global condition and the window position.
+            pool: what channel attention knows of the whole image.
+            block: the block's number, handed on to the pool.
 
         Returns:
             The `Guidance` of this block.
@@ -83,5 +110,5 @@ class Predictor(nn.Module):
             logits=attend - convolve,  # the softmax over two classes is the sigmoid of this
             offsets=MAX_OFFSET * self.offsets(f).tanh(),
             spatial=conv2d(self.spatial, f).sigmoid(),
-            channel=self.channel(f.mean(dim=(1, 2), keepdim=True)).sigmoid(),
+            channel=self.channel(pool(f, block)).sigmoid(),
         )

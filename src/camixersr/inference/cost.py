@@ -1,0 +1,181 @@
+"""What a run costs: counted while it runs, for the progress bar, and summed up at the end."""
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from camixersr.inference.tiles import Tile, owned
+from camixersr.models import CAMixerSRConfig
+from camixersr.nn.routing import Policy, Routing
+from camixersr.operations import count
+
+__all__ = ["Bill", "Cost", "Progress", "peak_memory", "resident_memory"]
+
+Progress = Callable[[int, int], None]
+"""Called with the work done and the work in all, in low pixels times blocks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What an enlargement cost.
+
+    Attributes:
+        shares: ceil(H/M) x ceil(W/M): for every window the share of blocks that attended it.
+        attention_share: windows attended, of all windows in all blocks, in [0, 1].
+        macs: multiply-adds that ran, halos and the first look included, see `camixersr.operations`.
+        tiles: pieces computed.
+        seconds: wall time of the network.
+        peak_memory_bytes: highest memory of the process (of the accelerator, where one is used)
+            meanwhile; None where the system does not tell.
+        precision: what was computed in; "fp32" also where reduced precision always overflowed.
+    """
+
+    shares: NDArray[np.float64]
+    attention_share: float
+    macs: int
+    tiles: int
+    seconds: float
+    peak_memory_bytes: int | None
+    precision: str
+
+
+@dataclass(frozen=True)
+class _Reporting:
+    """A policy that tells how far the network has come: it is asked once a block."""
+
+    policy: Policy
+    step: Callable[[], None]
+
+    def choose(self, logits: Tensor, block: int) -> Tensor:
+        self.step()
+        return self.policy.choose(logits, block)
+
+
+class Bill:
+    """Counts what runs.
+
+    Args:
+        config: of the network.
+        device: where it runs.
+        height: low pixels of the picture.
+        width: low pixels of it.
+        progress: told how far it is.
+    """
+
+    def __init__(
+        self,
+        config: CAMixerSRConfig,
+        device: torch.device,
+        height: int,
+        width: int,
+        progress: Progress | None = None,
+    ) -> None:
+        M = config.window
+        self._config = config
+        self._device = device
+        self._blocks = sum(config.blocks)
+        self._progress = progress
+        self._done = self._total = 0
+        self._attended = np.zeros((-(-height // M), -(-width // M)), np.int64)
+        self._windows_computed = self._attended_computed = self._tiles = 0
+        self._precisions: set[str] = set()
+        self._began = time.perf_counter()
+        _reset_peak_memory(device)
+
+    def expect(self, pixels: int) -> None:
+        """Say that this many low pixels will be computed."""
+        self._total += pixels * self._blocks
+
+    def watch(self, policy: Policy, pixels: int) -> Policy:
+        """The same policy, telling how far the computation of so many low pixels is."""
+        return _Reporting(policy, lambda: self._advance(pixels))
+
+    def _advance(self, steps: int) -> None:
+        self._done = min(self._done + steps, self._total)
+        if self._progress is not None:
+            self._progress(self._done, self._total)
+
+    def ran(self, windows: int, attended: int) -> None:
+        """Count windows that were computed, and how often they were attended, over all blocks."""
+        self._windows_computed += windows
+        self._attended_computed += attended
+
+    def ran_all(self, routing: Routing) -> None:
+        """Count what the network computed."""
+        self.ran(routing.rows * routing.columns, int(routing.attended.sum()))
+
+    def tile(self, tile: Tile, attended: NDArray[np.int64], precision: str) -> None:
+        """Count a tile's result: how often each window that it owns was attended."""
+        self._attended[owned(tile, self._config.window)] = attended
+        self._precisions.add(precision)
+        self._tiles += 1
+
+    def skip(self, tile: Tile, attended: NDArray[np.int64], precision: str) -> None:
+        """Count a tile that an earlier run computed."""
+        self.tile(tile, attended, precision)
+        self._advance(tile.pixels * self._blocks)
+
+    def cost(self) -> Cost:
+        """Sum up."""
+        attended = self._attended.astype(np.float64) / self._blocks
+        reduced = sorted(self._precisions - {"fp32"})
+        return Cost(
+            shares=attended,
+            attention_share=float(attended.mean()),
+            macs=count(
+                self._config, windows=self._windows_computed, attended=self._attended_computed
+            ).total,
+            tiles=self._tiles,
+            seconds=time.perf_counter() - self._began,
+            peak_memory_bytes=peak_memory(self._device),
+            precision=reduced[0] if reduced else "fp32",
+        )
+
+
+def _reset_peak_memory(device: torch.device) -> None:
+    """Start measuring anew, where the system can."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
+
+
+def _status(names: Sequence[str]) -> int | None:
+    """The first of these fields of Linux's account of this process, in bytes."""
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        found = {line.split(":")[0]: int(line.split()[1]) for line in lines if line.endswith(" kB")}
+        for name in names:
+            if name in found:
+                return found[name] * 1024
+    return None
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """Highest memory since the reset, bytes: of the accelerator, or resident of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if (peak := _status(["VmHWM"])) is not None:
+        return peak
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def resident_memory(device: torch.device) -> int:
+    """Memory held now, bytes; 0 where the system does not tell."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    return _status(["VmRSS"]) or 0
