@@ -9,9 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from camixersr import __version__
+from camixersr.cli.huge import (
+    Budget,
+    enlarge_huge,
+    facts_of,
+    parse_size,
+    wants_streaming,
+    write_huge_route_map,
+)
 from camixersr.errors import CamixerError, InputError, OutputError, UsageError
 
 if TYPE_CHECKING:
+    from camixersr.inference.cost import Cost
     from camixersr.inference.upscaler import Enlarged, Upscaler
 
 __all__ = ["upscale"]
@@ -34,11 +43,16 @@ def upscale(
     scale: int | None = None,
     model: str | None = None,
     attention_ratio: float = 0.5,
+    max_share: float = 1.0,
+    seconds: float | None = None,
+    memory: str | None = None,
     tile: str = "auto",
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
     route_map: Path | None = None,
     json_: Annotated[Path | None, Parameter(name="--json")] = None,
+    spill: Path | None = None,
+    resume: Annotated[bool, Parameter(negative=())] = False,
     overwrite: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
     """Enlarge pictures.
@@ -56,6 +70,12 @@ def upscale(
         A name from `camixersr models list`, or a file of weights. Default: the embedded one.
     attention_ratio
         Share of windows that get attention, an average over photographs: 0 (fastest) to 1.
+    max_share
+        Never attend more than this share of each picture's windows.
+    seconds
+        Choose the attention ratio so that each picture takes no longer than this.
+    memory
+        Choose tiles so that no more memory is needed in all, such as 2GB.
     tile
         Side of a tile in pixels of the input, a multiple of 16; 0 for none; or auto.
     device
@@ -66,11 +86,21 @@ def upscale(
         Also write a picture of where attention went; a folder for several inputs.
     json_
         Also write the facts of the summary as JSON; a list for several inputs.
+    spill
+        Folder for the intermediate files of large pictures, instead of the output's.
+    resume
+        Continue large pictures that were interrupted, and keep what is there if interrupted again.
     overwrite
         Replace files that exist.
     """
-    if not 0.0 <= attention_ratio <= 1.0:
-        raise UsageError(f"--attention-ratio must lie in [0, 1], got {attention_ratio:g}")
+    budget = Budget(
+        attention_ratio=attention_ratio,
+        max_share=max_share,
+        seconds=seconds,
+        memory=None if memory is None else parse_size(memory, "--memory"),
+        spill=spill,
+        resume=resume,
+    )
     if tile != "auto" and not tile.isdecimal():
         raise UsageError(f"--tile must be auto, 0 or a multiple of 16, got {tile!r}")
     from camixersr import load
@@ -96,7 +126,7 @@ def upscale(
     failures: list[CamixerError] = []
     for job in jobs:
         try:
-            facts.append(_one(upscaler, job, attention_ratio, overwrite))
+            facts.append(_one(upscaler, job, budget, overwrite))
         except (InputError, OutputError) as error:
             if len(jobs) == 1:
                 raise
@@ -152,7 +182,7 @@ def _refuse_existing(path: Path, overwrite: bool) -> None:
         raise OutputError(f"{path}: exists already; add --overwrite to replace it")
 
 
-def _one(upscaler: "Upscaler", job: _Job, ratio: float, overwrite: bool) -> dict[str, Any]:
+def _one(upscaler: "Upscaler", job: _Job, budget: Budget, overwrite: bool) -> dict[str, Any]:
     """Enlarge one picture and write all that was asked for."""
     import time
 
@@ -165,6 +195,8 @@ def _one(upscaler: "Upscaler", job: _Job, ratio: float, overwrite: bool) -> dict
     targets = [path for path in (job.target, job.route_map) if path is not None]
     for path in targets:
         _refuse_existing(path, overwrite)
+    if wants_streaming(upscaler, job.source, budget):
+        return _one_huge(upscaler, job, budget)
     picture = read(job.source)
     if picture.pages > 1:
         print(f"camixersr: {job.source}: only the first of {picture.pages} pages is read", file=sys.stderr)
@@ -172,30 +204,73 @@ def _one(upscaler: "Upscaler", job: _Job, ratio: float, overwrite: bool) -> dict
         check_writable(path, height=s * picture.height, width=s * picture.width)
 
     with _Bar(job.source.name) as bar:
-        enlarged, result = upscaler.enlarge(picture, attention_ratio=ratio, progress=bar)
+        enlarged, result = upscaler.enlarge(
+            picture, attention_ratio=budget.attention_ratio, max_share=budget.max_share, progress=bar
+        )
     for note in write(job.target, result):
         print(f"camixersr: {job.target}: {note}", file=sys.stderr)
     if job.route_map is not None:
         _write_route_map(job.route_map, picture.pixels, enlarged, upscaler.model.config.window)
-    facts: dict[str, Any] = {
-        "input": str(job.source),
-        "output": str(job.target),
-        "scale": s,
-        "model": upscaler.model.name,
-        "low_size": [picture.width, picture.height],
-        "high_size": [result.width, result.height],
-        "seconds": round(time.perf_counter() - began, 3),
-        "peak_memory_bytes": enlarged.peak_memory_bytes,
-        "attention_ratio": ratio,
-        "attention_share": round(enlarged.attention_share, 4),
-        "macs": enlarged.macs,
-        "tiles": enlarged.tiles,
-        "device": str(upscaler.device),
-        "precision": enlarged.precision,
-        "version": __version__,
-    }
+    low_size, high_size = (picture.width, picture.height), (result.width, result.height)
+    facts = _facts(upscaler, job, enlarged, low_size, high_size, budget.attention_ratio, began)
     print(_summary(facts))
     return facts
+
+
+def _one_huge(upscaler: "Upscaler", job: _Job, budget: Budget) -> dict[str, Any]:
+    """The same for a picture that is streamed."""
+    import time
+
+    from camixersr.image.codec import check_writable
+
+    began = time.perf_counter()
+    if job.route_map is not None:
+        check_writable(job.route_map, height=1, width=1)
+    with _Bar(job.source.name) as bar:
+        streamed = enlarge_huge(upscaler, job.source, job.target, budget, bar.say, bar)
+    low, high = streamed.look.layout, streamed.layout
+    if streamed.look.pages > 1:
+        pages = streamed.look.pages
+        print(f"camixersr: {job.source}: only the first of {pages} pages is read", file=sys.stderr)
+    for note in streamed.notes:
+        print(f"camixersr: {job.target}: {note}", file=sys.stderr)
+    if job.route_map is not None:
+        write_huge_route_map(job.route_map, job.source, streamed, upscaler.model.config.window)
+    sizes = (low.width, low.height), (high.width, high.height)
+    facts = _facts(upscaler, job, streamed.cost, *sizes, streamed.attention_ratio, began)
+    facts |= facts_of(streamed)
+    print(_summary(facts))
+    return facts
+
+
+def _facts(
+    upscaler: "Upscaler",
+    job: _Job,
+    cost: "Cost",
+    low_size: tuple[int, int],
+    high_size: tuple[int, int],
+    ratio: float,
+    began: float,
+) -> dict[str, Any]:
+    import time
+
+    return {
+        "input": str(job.source),
+        "output": str(job.target),
+        "scale": upscaler.scale,
+        "model": upscaler.model.name,
+        "low_size": list(low_size),
+        "high_size": list(high_size),
+        "seconds": round(time.perf_counter() - began, 3),
+        "peak_memory_bytes": cost.peak_memory_bytes,
+        "attention_ratio": ratio,
+        "attention_share": round(cost.attention_share, 4),
+        "macs": cost.macs,
+        "tiles": cost.tiles,
+        "device": str(upscaler.device),
+        "precision": cost.precision,
+        "version": __version__,
+    }
 
 
 def _summary(facts: dict[str, Any]) -> str:
@@ -231,6 +306,7 @@ class _Bar:
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
         console = Console(stderr=True)
+        self._name = name
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -252,3 +328,9 @@ class _Bar:
 
     def __call__(self, done: int, total: int) -> None:
         self._progress.update(self._task, completed=done, total=total)
+
+    def say(self, line: str) -> None:
+        """Print a line above the bar."""
+        self._progress.console.print(
+            f"camixersr: {self._name}: {line}", highlight=False, markup=False, soft_wrap=True
+        )

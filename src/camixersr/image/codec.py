@@ -5,7 +5,8 @@ back; the EXIF orientation is applied once and its tag reset. Decoding is strict
 is an error, never a half-grey picture. Nothing is written half: see `camixersr.image.files`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -18,7 +19,19 @@ from numpy.typing import NDArray
 from camixersr.errors import ImageError, OutputError
 from camixersr.image.files import replacing, require_writable
 
-__all__ = ["WRITABLE", "Picture", "check_writable", "read", "write"]
+__all__ = [
+    "WRITABLE",
+    "Picture",
+    "check_writable",
+    "damaged",
+    "finish",
+    "open_image",
+    "prepare",
+    "read",
+    "unwritable",
+    "vips",
+    "write",
+]
 
 Pixels = NDArray[np.uint8 | np.uint16]
 
@@ -75,7 +88,7 @@ WRITABLE: Mapping[str, _Format] = {
 
 
 @cache
-def _vips() -> ModuleType:
+def vips() -> ModuleType:
     """libvips, loaded when first needed; its cache would serve a file's old content by its path."""
     try:
         import pyvips
@@ -108,6 +121,33 @@ def read(path: str | Path) -> Picture:
             floating point.
     """
     path = Path(path)
+    with damaged(path):
+        return _decode(open_image(path))
+
+
+@contextmanager
+def damaged(path: Path) -> Generator[None, None, None]:
+    """Name the file in what goes wrong while its pixels are decoded."""
+    try:
+        yield
+    except vips().Error as error:
+        raise ImageError(f"{path}: the picture is damaged or truncated ({_reason(error)})") from error
+    except ImageError as error:
+        raise error if str(error).startswith(str(path)) else ImageError(f"{path}: {error}") from error
+
+
+def open_image(path: Path) -> Any:
+    """Open a picture without decoding it: libvips' image, to be read once, from top to bottom.
+
+    Args:
+        path: the file; its content decides the format, not its name.
+
+    Returns:
+        A `pyvips.Image`.
+
+    Raises:
+        ImageError: the file is missing, a folder, empty, or no picture.
+    """
     try:
         if path.is_dir():
             raise ImageError(f"{path}: expected a picture, but this is a folder; name the files in it")
@@ -117,26 +157,34 @@ def read(path: str | Path) -> Picture:
             pass
     except OSError as error:
         raise ImageError(f"{path}: cannot be read: {error.strerror or error}") from error
-    vips = _vips()
+    libvips = vips()
     try:
-        image = vips.Image.new_from_file(str(path), access="sequential", fail_on="error")
+        image = libvips.Image.new_from_file(str(path), access="sequential", fail_on="error")
         if image.get("vips-loader").startswith("tiff"):
             # libvips only warns of a compression it lacks, and goes on with black
-            image = vips.Image.new_from_file(str(path), access="sequential", fail_on="warning")
-    except vips.Error as error:
+            image = libvips.Image.new_from_file(str(path), access="sequential", fail_on="warning")
+    except libvips.Error as error:
         raise ImageError(
             f"{path}: expected a picture (PNG, JPEG, WebP, TIFF, AVIF ...), but its content is "
             f"none that can be decoded ({_reason(error)})"
         ) from error
-    try:
-        return _decode(image)
-    except vips.Error as error:
-        raise ImageError(f"{path}: the picture is damaged or truncated ({_reason(error)})") from error
-    except ImageError as error:
-        raise ImageError(f"{path}: {error}") from error
+    return image
 
 
-def _decode(image: Any) -> Picture:
+def prepare(image: Any, turn: Callable[[Any], Any]) -> tuple[Any, dict[str, tuple[int, Any]], int]:
+    """What is done to every opened picture before its pixels are taken.
+
+    Args:
+        image: from `open_image`.
+        turn: applies the EXIF orientation; called if there is one to apply.
+
+    Returns:
+        The image as greyscale or RGB of 8 or 16 bits, with or without alpha; its metadata; the
+        pages in the file.
+
+    Raises:
+        ImageError: pixels in floating point, or too many channels.
+    """
     if image.format not in ("uchar", "ushort") and image.interpretation not in ("lab", "labs"):
         raise ImageError(
             f"expected 8 or 16 bits a channel, got {image.format} pixels; convert it to 16 bits first"
@@ -144,7 +192,7 @@ def _decode(image: Any) -> Picture:
     metadata = _metadata(image)
     pages = image.get("n-pages") if image.get_typeof("n-pages") else 1
     if image.get_typeof("orientation") and image.get("orientation") != 1:
-        image = image.copy_memory().autorot()  # a turned picture cannot be read in order
+        image = turn(image)
     if image.interpretation in ("cmyk", "lab", "labs"):
         if image.interpretation == "cmyk":
             image = image.icc_transform("srgb", embedded=True, input_profile="cmyk", intent="relative")
@@ -154,6 +202,12 @@ def _decode(image: Any) -> Picture:
         image = image.colourspace("srgb")
     if image.bands > 4:
         raise ImageError(f"expected greyscale or RGB, with or without alpha, got {image.bands} channels")
+    return image, metadata, pages
+
+
+def _decode(image: Any) -> Picture:
+    # a turned picture cannot be read in order
+    image, metadata, pages = prepare(image, lambda image: image.copy_memory().autorot())
     array: Pixels = image.numpy().reshape(image.height, image.width, image.bands)
     alpha = None
     if array.shape[2] in (2, 4):
@@ -230,35 +284,63 @@ def write(path: str | Path, picture: Picture) -> list[str]:
         OutputError: the file cannot be written in that format or place.
     """
     path = Path(path)
-    kind = WRITABLE.get(path.suffix.lower())
-    if kind is None:
-        raise OutputError(f"{path}: cannot write {path.suffix}; use one of {', '.join(WRITABLE)}")
-    notes: list[str] = []
     planes = [picture.pixels]
     if picture.alpha is not None:
         planes.append(picture.alpha[:, :, None])
     array = np.concatenate(planes, axis=2) if len(planes) > 1 else picture.pixels
-    vips = _vips()
-    grey, deep = picture.pixels.shape[2] == 1, array.dtype == np.uint16
-    interpretation = ("grey16" if grey else "rgb16") if deep else ("b-w" if grey else "srgb")
-    image = vips.Image.new_from_array(np.ascontiguousarray(array)).copy(interpretation=interpretation)
+    image = vips().Image.new_from_array(np.ascontiguousarray(array))
+    image, options, notes = finish(path, image, picture.metadata)
+    with replacing(path) as partial, unwritable(path):
+        image.write_to_file(str(partial), **options)
+    return notes
+
+
+@contextmanager
+def unwritable(path: Path) -> Generator[None, None, None]:
+    """Name the file in what goes wrong while it is encoded."""
+    try:
+        yield
+    except vips().Error as error:
+        raise OutputError(f"{path}: cannot be written ({_reason(error)})") from error
+
+
+def finish(
+    path: Path, image: Any, metadata: Mapping[str, tuple[int, Any]]
+) -> tuple[Any, dict[str, Any], list[str]]:
+    """What is done to every picture before it is encoded.
+
+    Args:
+        path: the file; its suffix, one of `WRITABLE`, decides the format.
+        image: libvips' image of 1 to 4 channels, the second or fourth being alpha.
+        metadata: as in `Picture`.
+
+    Returns:
+        The image to encode, the encoder's options, and what the format cannot hold, in words.
+
+    Raises:
+        OutputError: the format cannot be written.
+    """
+    kind = WRITABLE.get(path.suffix.lower())
+    if kind is None:
+        raise OutputError(f"{path}: cannot write {path.suffix}; use one of {', '.join(WRITABLE)}")
+    notes: list[str] = []
+    grey, deep = image.bands < 3, image.format == "ushort"
+    size = image.width * image.height * image.bands * (2 if deep else 1)
+    image = image.copy(
+        interpretation=("grey16" if grey else "rgb16") if deep else ("b-w" if grey else "srgb")
+    )
     if deep and not kind.deep:
         image = ((image + 128) / 257.0).floor().cast("uchar").copy(interpretation="b-w" if grey else "srgb")
         notes.append(f"16 bits were reduced to 8, {path.suffix} holds no more")
-    if picture.alpha is not None and not kind.alpha:
+    if image.bands in (2, 4) and not kind.alpha:
         image = image.flatten(background=255)
         notes.append(f"transparency was flattened onto white, {path.suffix} holds none")
     image = image.copy()
-    for name, (kind_of_value, value) in picture.metadata.items():
+    for name, (kind_of_value, value) in metadata.items():
         image.set_type(kind_of_value, name, value)
-    if "exif-data" in picture.metadata:
-        image.set_type(vips.GValue.gint_type, "orientation", 1)  # it has been applied
+    if "exif-data" in metadata:
+        image.set_type(vips().GValue.gint_type, "orientation", 1)  # it has been applied
     options = dict(kind.options)
-    if path.suffix.lower() in (".tif", ".tiff") and array.nbytes > 2**31:
+    if path.suffix.lower() in (".tif", ".tiff") and size > 2**31:
         options["bigtiff"] = True
-    with replacing(path) as partial:
-        try:
-            image.write_to_file(str(partial), **options)
-        except vips.Error as error:
-            raise OutputError(f"{path}: cannot be written ({_reason(error)})") from error
-    return notes
+    return image, options, notes

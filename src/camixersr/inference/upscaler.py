@@ -54,12 +54,16 @@ class Piece:
         high: 3 x sh x sw float32 on the CPU: the pixels that the tile owns.
         attended: rows x columns: how many blocks attended each window that the tile owns.
         precision: what it was computed in.
+        windows: windows computed, the halo's included.
+        computed: how often these were attended, over all blocks.
     """
 
     tile: Tile
     high: Tensor
     attended: NDArray[np.int64]
     precision: str
+    windows: int
+    computed: int
 
 
 @dataclass(frozen=True)
@@ -379,8 +383,10 @@ class Upscaler:
             high[0, :, top : top + s * y.owned, left : left + s * x.owned].float().cpu(),
             of_owned(tile, attended, plan.window),
             precision,
+            windows=attended.size,
+            computed=int(attended.sum()),
         )
-        bill.ran_all(routing)
+        bill.ran(piece.windows, piece.computed)
         bill.tile(tile, piece.attended, precision)
         return piece
 

@@ -1,0 +1,151 @@
+"""Where a huge job keeps what it has so far: a folder beside the target, gone when the job is done.
+
+It holds the low picture and the growing high one as raw files, and a journal: first what the job is
+(source, options, model), then one line for each finished tile. A tile's line is written after its
+pixels have reached the disk, so that every line that can be read is true.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from camixersr.errors import OutputError, UsageError
+
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+__all__ = ["Spill", "digest", "folder_for"]
+
+
+def folder_for(target: Path, spill: Path | None) -> Path:
+    """The folder of a job: hidden, beside the target, or in the given folder."""
+    name = f".{target.name}.camixersr"
+    if spill is None:
+        return target.parent / name
+    place = hashlib.sha256(str(target.resolve()).encode()).hexdigest()[:8]
+    return spill / f"{name}-{place}"
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class Spill:
+    """The folder of one job, locked for this process; close it, or use `with`.
+
+    Args:
+        folder: from `folder_for`.
+        job: what makes the result what it is: plain JSON values.
+        resume: go on with what is there, if there is something; else it is discarded.
+
+    Raises:
+        UsageError: what is there belongs to another job.
+        OutputError: the folder cannot be used, or another process is using it.
+    """
+
+    def __init__(self, folder: Path, job: Mapping[str, Any], resume: bool) -> None:
+        self.folder = folder
+        self.keep = resume
+        self.done: list[dict[str, Any]] = []
+        """The lines of finished tiles."""
+        self.settled: dict[str, Any] = {}
+        """What the first run settled, see `settle`; empty before."""
+        try:
+            folder.mkdir(exist_ok=True)
+            journal = folder / "journal"
+            self._journal = os.open(journal, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise OutputError(f"{folder}: cannot be made: {error.strerror or error}") from error
+        try:
+            self._lock()
+            lines = _whole_lines(journal.read_bytes()) if resume else []
+            if lines:
+                _compare(folder, lines[0].get("job"), dict(job))
+                self.settled = lines[0].get("settled", {})
+                self.done = lines[1:]
+            self._job = dict(job)
+            kept = b"".join(_line(line) for line in lines)
+            os.ftruncate(self._journal, len(kept))  # half a line from a kill
+            os.lseek(self._journal, 0, os.SEEK_END)
+        except BaseException:
+            os.close(self._journal)
+            raise
+
+    def _lock(self) -> None:
+        if fcntl is None:
+            return
+        try:
+            fcntl.flock(self._journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise OutputError(
+                f"{self.folder}: another process is working on this picture; wait for it to end"
+            ) from error
+
+    def settle(self, settled: Mapping[str, Any]) -> None:
+        """Begin the journal with what this run decided: a resumed one must decide the same."""
+        self.settled = dict(settled)
+        self._append({"job": self._job, "settled": self.settled})
+
+    def record(self, tile: Mapping[str, Any]) -> None:
+        """Add a line, after its pixels have been synced."""
+        self._append(tile)
+
+    def _append(self, value: Mapping[str, Any]) -> None:
+        try:
+            line = _line(value)
+            while line:
+                line = line[os.write(self._journal, line) :]
+            os.fsync(self._journal)
+        except OSError as error:
+            raise OutputError(f"{self.folder}: cannot write there: {error.strerror or error}") from error
+
+    def __enter__(self) -> "Spill":
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        """Remove the folder, unless the job failed and may be resumed."""
+        if kind is None or not self.keep:
+            with contextlib.suppress(OSError):
+                shutil.rmtree(self.folder)
+        os.close(self._journal)
+
+
+def _line(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode() + b"\n"
+
+
+def _whole_lines(content: bytes) -> list[dict[str, Any]]:
+    """The lines up to the first that is not whole."""
+    lines: list[dict[str, Any]] = []
+    for line in content.splitlines(keepends=True):
+        try:
+            value = json.loads(line)
+        except ValueError:
+            break
+        if not line.endswith(b"\n") or not isinstance(value, dict):
+            break
+        lines.append(value)
+    return lines
+
+
+def _compare(folder: Path, before: Any, now: dict[str, Any]) -> None:
+    """Refuse to go on with another job."""
+    if before == now:
+        return
+    names: Iterable[str] = now
+    other = [name for name in names if not isinstance(before, dict) or before.get(name) != now[name]]
+    raise UsageError(
+        f"{folder}: belongs to a job with another {', '.join(other) or 'form'}; repeat that command, or "
+        "start anew without --resume"
+    )

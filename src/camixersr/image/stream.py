@@ -1,0 +1,353 @@
+"""Pictures that are never whole in memory: decoded strip by strip into a plain file, and back.
+
+A `Raw` file holds pixels and nothing else, row by row, so that any rectangle can be read and written
+in any order, by any thread. It is used with plain reads and writes: pages of a mapped file would
+count as this process's memory.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from camixersr.errors import OutputError
+from camixersr.image.codec import damaged, finish, open_image, prepare, unwritable, vips
+
+__all__ = ["HELD_WHOLE", "Layout", "Look", "Raw", "decode", "encode", "encoding_seconds", "look", "reduced"]
+
+HELD_WHOLE = frozenset({".webp", ".avif"})
+"""Suffixes whose encoders keep the whole picture in memory."""
+
+STRIP = 64
+"""Rows decoded at a time."""
+
+Tick = Callable[[int, int], None]
+"""Called with rows done and rows in all."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a raw file holds.
+
+    Attributes:
+        height: rows.
+        width: columns.
+        bands: channels: 1 or 3, one more with alpha.
+        dtype: "uint8" or "uint16".
+    """
+
+    height: int
+    width: int
+    bands: int
+    dtype: str
+
+    @property
+    def pixel(self) -> int:
+        """Bytes a pixel."""
+        return self.bands * np.dtype(self.dtype).itemsize
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return self.height * self.width * self.pixel
+
+    @property
+    def alpha(self) -> bool:
+        """Whether the last channel is transparency."""
+        return self.bands in (2, 4)
+
+    def enlarged(self, scale: int) -> "Layout":
+        """Of a picture that is `scale` times as high and wide."""
+        return Layout(scale * self.height, scale * self.width, self.bands, self.dtype)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a file's head tells.
+
+    Attributes:
+        layout: of the upright picture.
+        turned: its rows are not stored from top to bottom, so decoding needs a second raw file.
+        pages: pages or frames, of which the first is read.
+        metadata: as in `camixersr.image.codec.Picture`.
+    """
+
+    layout: Layout
+    turned: bool
+    pages: int
+    metadata: Mapping[str, tuple[int, Any]]
+
+
+class Raw:
+    """A raw file, open for reading and writing; close it, or use `with`.
+
+    Args:
+        path: the file.
+        layout: what it holds.
+        create: make it anew, of its full size (sparse where the file system can).
+
+    Raises:
+        OutputError: it cannot be made or opened, or has another size.
+    """
+
+    def __init__(self, path: Path, layout: Layout, *, create: bool = False) -> None:
+        self.path, self.layout = path, layout
+        self._lock = threading.Lock()  # around seek and what follows; `pread` is not everywhere
+        try:
+            self._file = path.open("w+b" if create else "r+b", buffering=0)
+            if create:
+                self._file.truncate(layout.size)
+            size = os.fstat(self._file.fileno()).st_size
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be used: {error.strerror or error}") from error
+        if size != layout.size:
+            self.close()
+            raise OutputError(f"{path}: expected {layout.size} bytes, got {size}; start without --resume")
+
+    def __enter__(self) -> "Raw":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def read(self, rows: slice, columns: slice) -> NDArray[Any]:
+        """Read a rectangle: h x w x bands."""
+        layout = self.layout
+        height, width = rows.stop - rows.start, columns.stop - columns.start
+        result = np.empty((height, width, layout.bands), layout.dtype)
+        if width == layout.width:
+            self._read_into(result, (rows.start * layout.width) * layout.pixel)
+        else:
+            for number, row in enumerate(range(rows.start, rows.stop)):
+                self._read_into(result[number], (row * layout.width + columns.start) * layout.pixel)
+        return result
+
+    def _read_into(self, array: NDArray[Any], place: int) -> None:
+        buffer = array.data.cast("B")
+        while buffer:
+            try:
+                with self._lock:
+                    self._file.seek(place)
+                    got = self._file.readinto(buffer) or 0
+            except OSError as error:
+                raise OutputError(f"{self.path}: cannot be read: {error.strerror or error}") from error
+            if not got:
+                raise OutputError(f"{self.path}: ends early; start without --resume")
+            buffer, place = buffer[got:], place + got
+
+    def write(self, top: int, left: int, pixels: NDArray[Any]) -> None:
+        """Write h x w x bands at a place.
+
+        Raises:
+            OutputError: the disk is full or fails.
+        """
+        layout = self.layout
+        assert pixels.dtype == layout.dtype
+        assert pixels.shape[2] == layout.bands
+        pixels = np.ascontiguousarray(pixels)
+        whole = pixels.shape[1] == layout.width
+        for number, part in enumerate([pixels] if whole else pixels):
+            buffer = part.data.cast("B")
+            place = ((top + number) * layout.width + left) * layout.pixel
+            while buffer:
+                try:
+                    with self._lock:
+                        self._file.seek(place)
+                        put = self._file.write(buffer) or 0
+                except OSError as error:
+                    raise OutputError(
+                        f"{self.path.parent}: cannot write there: {error.strerror or error}; make room, "
+                        "or name a folder on another disk with --spill"
+                    ) from error
+                buffer, place = buffer[put:], place + put
+
+    def sync(self) -> None:
+        """Have what was written survive a crash of the machine."""
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise OutputError(
+                f"{self.path.parent}: cannot write there: {error.strerror or error}"
+            ) from error
+
+
+def look(path: Path) -> Look:
+    """Read a picture's head.
+
+    Raises:
+        ImageError: no picture, or none that can be read.
+    """
+    turned: list[bool] = []
+
+    def note(image: Any) -> Any:
+        turned.append(True)
+        return image.autorot()
+
+    with damaged(path):
+        image, metadata, pages = prepare(open_image(path), note)
+        dtype = {"uchar": "uint8", "ushort": "uint16"}[image.format]
+        layout = Layout(image.height, image.width, image.bands, dtype)
+    return Look(layout, bool(turned), pages, metadata)
+
+
+def decode(path: Path, raw: Raw, tick: Tick = lambda done, total: None) -> None:
+    """Decode a picture into a raw file, in strips.
+
+    Memory does not depend on the picture's height, except where its format cannot be read in order
+    (interlaced PNG, progressive JPEG, WebP, AVIF).
+
+    Args:
+        path: the picture.
+        raw: made for its `look(path).layout`.
+        tick: told how far it is.
+
+    Raises:
+        ImageError: the picture is damaged or truncated.
+        OutputError: the disk is full.
+    """
+    turned: list[Any] = []
+
+    def later(image: Any) -> Any:
+        turned.append(image.get("orientation"))
+        return image
+
+    with damaged(path):
+        image, _, _ = prepare(open_image(path), later)
+    if not turned:
+        _copy(path, image, raw, tick)
+        return
+    # rows of a turned picture are columns of the file: decode as stored, then turn from disk
+    stored = Layout(image.height, image.width, raw.layout.bands, raw.layout.dtype)
+    beside = raw.path.with_suffix(".stored")
+    try:
+        with Raw(beside, stored, create=True) as unturned:
+            _copy(path, image, unturned, tick)
+        image = _open_raw(beside, stored, access="random").copy()
+        image.set_type(vips().GValue.gint_type, "orientation", turned[0])
+        _copy(path, image.autorot(), raw, tick)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _copy(path: Path, image: Any, raw: Raw, tick: Tick) -> None:
+    region = vips().Region.new(image)
+    for top in range(0, image.height, STRIP):
+        rows = min(STRIP, image.height - top)
+        with damaged(path):
+            strip = region.fetch(0, top, image.width, rows)
+        pixels = np.frombuffer(strip, raw.layout.dtype).reshape(rows, image.width, raw.layout.bands)
+        raw.write(top, 0, pixels)
+        tick(top + rows, image.height)
+
+
+def _open_raw(path: Path, layout: Layout, *, access: str) -> Any:
+    deep = layout.dtype == "uint16"
+    grey = layout.bands < 3
+    return vips().Image.rawload(
+        str(path),
+        layout.width,
+        layout.height,
+        layout.bands,
+        format="ushort" if deep else "uchar",
+        interpretation=("grey16" if grey else "rgb16") if deep else ("b-w" if grey else "srgb"),
+        access=access,
+    )
+
+
+def encode(
+    raw: Raw,
+    target: Path,
+    metadata: Mapping[str, tuple[int, Any]],
+    tick: Tick = lambda done, total: None,
+) -> list[str]:
+    """Encode a raw file, whole or not at all.
+
+    TIFF is written in tiles of 256 x 256, and as BigTIFF from 2 GiB of pixels on.
+
+    Args:
+        raw: the pixels.
+        target: the file to make or replace; its suffix decides the format.
+        metadata: as in `camixersr.image.codec.Picture`.
+        tick: told how far it is.
+
+    Returns:
+        What the format could not hold, in words.
+
+    Raises:
+        OutputError: the file cannot be written; nothing is left of it.
+    """
+    image = _open_raw(raw.path, raw.layout, access="sequential")
+    image, options, notes = finish(target, image, metadata)
+    if target.suffix.lower() in (".tif", ".tiff"):
+        options |= {"tile": True, "tile_width": 256, "tile_height": 256}
+    image.set_progress(True)
+    height = raw.layout.height
+    image.signal_connect("eval", lambda _, progress: tick(progress.percent * height // 100, height))
+    # always the same name, so that a run after a SIGKILL replaces what that one left
+    partial = target.with_name(f".{target.stem}.camixersr{target.suffix}")
+    failures: list[Exception] = []
+
+    def work() -> None:
+        try:
+            image.write_to_file(str(partial), **options)
+        except Exception as error:  # noqa: BLE001  raised again below
+            failures.append(error)
+
+    # libvips does not return until it is done; in a thread, so that Ctrl-C and SIGTERM are heard
+    thread = threading.Thread(target=work, name="encode", daemon=True)
+    try:
+        thread.start()
+        while thread.is_alive():
+            thread.join(0.2)
+        with unwritable(target):
+            for failure in failures:
+                raise failure
+        try:
+            partial.replace(target)
+        except OSError as error:
+            raise OutputError(f"{target}: cannot write there: {error.strerror or error}") from error
+        return notes
+    finally:
+        if thread.is_alive():
+            image.set_kill(True)
+            thread.join()
+        partial.unlink(missing_ok=True)
+
+
+def encoding_seconds(target: Path, pixels: NDArray[np.uint8]) -> float:
+    """Measure the encoder of a suffix: seconds a pixel, on a sample h x w x 3."""
+    image, options, _ = finish(target, vips().Image.new_from_array(pixels), {})
+    began = time.perf_counter()
+    with unwritable(target):
+        image.write_to_buffer(target.suffix.lower(), **options)
+    return (time.perf_counter() - began) / (pixels.shape[0] * pixels.shape[1])
+
+
+def reduced(path: Path, *, height: int, width: int) -> NDArray[np.uint8]:
+    """A small copy of a picture, read in strips.
+
+    Args:
+        path: the picture.
+        height: rows wanted.
+        width: columns wanted.
+
+    Returns:
+        height x width x 3 uint8 RGB; transparency is dropped.
+
+    Raises:
+        ImageError: the picture is damaged.
+    """
+    with damaged(path):
+        image = vips().Image.thumbnail(str(path), width, height=height, size="force")
+        image = image.colourspace("srgb").extract_band(0, n=3).cast("uchar")
+        return np.asarray(image.numpy()).reshape(height, width, 3)

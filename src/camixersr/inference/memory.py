@@ -1,0 +1,77 @@
+"""How much memory a tile will take, before it takes it.
+
+A fit, not a theory: the peak of `CAMixerSR.route` on the CPU grows linearly with the pixels that
+are computed at once, by about as many feature maps as the constants below say
+(`benchmarks/memory.py` compares prediction and measurement).
+"""
+
+import math
+
+from camixersr.errors import MemoryLimitError
+from camixersr.image.stream import Layout
+from camixersr.inference.cost import resident_memory
+from camixersr.inference.tiles import GRID, SMALLEST, cut
+from camixersr.inference.upscaler import AUTO_TILE, Upscaler
+
+__all__ = ["largest_tile", "predict"]
+
+MAPS = 27
+"""Feature maps of C channels that are alive at the peak, in fp32."""
+
+FIXED_MAPS = 60
+"""Single channels beside them: offsets, positions, addresses of the warp."""
+
+HIGH_COPIES = 3
+"""Float copies of a tile's result: the network's, and those that wait to be written."""
+
+FIXED = 160 * 2**20
+"""Bytes that do not depend on the tile: buffers of decoder and encoder, the allocator's slack."""
+
+
+def predict(upscaler: Upscaler, layout: Layout, tile: int, held: int = 0) -> int:
+    """Highest memory of a run, bytes: of the process, or of the accelerator where one is used.
+
+    Args:
+        upscaler: the model.
+        layout: of the low picture.
+        tile: low pixels a tile; 0 for the whole picture.
+        held: bytes that the encoder keeps.
+
+    Returns:
+        What is held now and what will come to it at most.
+    """
+    pixels = max(each.pixels for each in cut(layout.height, layout.width, tile))
+    return resident_memory(upscaler.device) + held + FIXED + pixels * _per_pixel(upscaler)
+
+
+def _per_pixel(upscaler: Upscaler) -> int:
+    config = upscaler.model.config
+    return 4 * (MAPS * config.channels + FIXED_MAPS + HIGH_COPIES * 3 * config.scale**2)
+
+
+def largest_tile(upscaler: Upscaler, layout: Layout, memory: int, held: int = 0) -> int:
+    """The largest tile that keeps within some memory.
+
+    Args:
+        upscaler: the model.
+        layout: of the low picture.
+        memory: bytes granted.
+        held: bytes that the encoder keeps.
+
+    Returns:
+        Low pixels a side: a multiple of 16, at most the default.
+
+    Raises:
+        MemoryLimitError: the smallest tile needs more.
+    """
+    smallest = predict(upscaler, layout, SMALLEST, held)
+    if smallest > memory:
+        raise MemoryLimitError(
+            f"{memory / 2**20:.0f} MB of memory do not suffice: the smallest tile needs "
+            f"{math.ceil(smallest / 2**20)} MB in all; grant that much with --memory"
+            + (", or write PNG or TIFF, which are not encoded in memory" if held else "")
+        )
+    for tile in range(AUTO_TILE, SMALLEST, -GRID):
+        if predict(upscaler, layout, tile, held) <= memory:
+            return tile
+    return SMALLEST

@@ -1,0 +1,365 @@
+"""Enlarge a file that need not fit into memory: strips in, tiles through, strips out.
+
+The low picture is decoded once, in strips, into a raw file (which also finds out that it is whole
+before hours are spent on it). Tiles are read from it, computed and written into a raw file of the
+high picture, each by its owner alone; at the end that file is encoded. Reading ahead, computing and
+writing run at the same time, and no pixel depends on their order.
+"""
+
+import shutil
+import time
+from collections import deque
+from collections.abc import Callable, Generator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from camixersr import __version__
+from camixersr.errors import MemoryLimitError, OutputError
+from camixersr.image.codec import check_writable
+from camixersr.image.resize import resize
+from camixersr.image.spill import Spill, digest, folder_for
+from camixersr.image.stream import (
+    HELD_WHOLE,
+    Layout,
+    Look,
+    Raw,
+    decode,
+    encode,
+    encoding_seconds,
+    look,
+)
+from camixersr.inference.arrays import from_array, to_array
+from camixersr.inference.budget import best_ratio, measure_speed
+from camixersr.inference.cost import Bill, Cost, Progress, peak_memory
+from camixersr.inference.memory import largest_tile, predict
+from camixersr.inference.survey import Plan, patches
+from camixersr.inference.tiles import Tile, cut, owned
+from camixersr.inference.upscaler import AUTO_TILE, AUTO_WHOLE, Piece, Upscaler
+
+__all__ = ["Options", "Streamed", "enlarge_file"]
+
+WAITING = 2
+"""Tiles that may wait to be written."""
+
+CONTEXT = 4
+"""Low pixels that bicubic enlargement looks at beside a place; it needs two."""
+
+Say = Callable[[str], None]
+"""Told, in one line, what a person wants to know before a long job."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How to enlarge a file.
+
+    Attributes:
+        attention_ratio: gamma in [0, 1]; not used where `seconds` is given.
+        max_share: most windows that may be attended in any block, as a share of all.
+        seconds: a deadline, from which the attention ratio follows; None for none.
+        memory: most bytes of memory; None for no limit.
+        spill: folder for the intermediate files, instead of the target's.
+        resume: go on with what an interrupted run left, and leave it behind if interrupted.
+    """
+
+    attention_ratio: float = 0.5
+    max_share: float = 1.0
+    seconds: float | None = None
+    memory: int | None = None
+    spill: Path | None = None
+    resume: bool = False
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """What came of it.
+
+    Attributes:
+        cost: what it cost.
+        look: of the low picture.
+        layout: of the high one.
+        attention_ratio: that was used.
+        tile: side of a tile, in low pixels.
+        predicted_memory_bytes: highest memory that was predicted.
+        resumed: tiles that an earlier run had computed.
+        notes: what the format could not hold, in words.
+    """
+
+    cost: Cost
+    look: Look
+    layout: Layout
+    attention_ratio: float
+    tile: int
+    predicted_memory_bytes: int
+    resumed: int
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Low:
+    """A `Source` that reads from a raw file."""
+
+    raw: Raw
+
+    @property
+    def height(self) -> int:
+        return self.raw.layout.height
+
+    @property
+    def width(self) -> int:
+        return self.raw.layout.width
+
+    def read(self, rows: slice, columns: slice) -> Tensor:
+        pixels = self.raw.read(rows, columns)
+        colour = from_array(pixels[:, :, : 3 if pixels.shape[2] >= 3 else 1])
+        return colour.expand(3, -1, -1)[None]
+
+
+def enlarge_file(
+    upscaler: Upscaler,
+    source: Path,
+    target: Path,
+    options: Options,
+    *,
+    say: Say = lambda line: None,
+    progress: Progress | None = None,
+) -> Streamed:
+    """Enlarge a picture of any size.
+
+    Args:
+        upscaler: the model; of its `tile`, "auto" is chosen here.
+        source: the picture.
+        target: the file to make or replace.
+        options: how.
+        say: told what the job needs before it starts, and what phase begins.
+        progress: told how far the network is.
+
+    Returns:
+        What it cost, and what was done.
+
+    Raises:
+        ImageError: the picture is damaged or truncated.
+        OutputError: the target or the intermediate files cannot be written.
+        MemoryLimitError: the memory granted, or what there is, does not suffice.
+        UsageError: what there is to resume is another job.
+    """
+    began = time.perf_counter()
+    seen = look(source)
+    high = seen.layout.enlarged(upscaler.scale)
+    check_writable(target, height=high.height, width=high.width)
+    folder = folder_for(target, options.spill)
+    bill = Bill(upscaler.model.config, upscaler.device, seen.layout.height, seen.layout.width, progress)
+    with _threads_kept(), Spill(folder, _job(upscaler, source, seen, options), options.resume) as spill:
+        fresh = not spill.settled
+        resumed = len(spill.done)
+        held = high.size if target.suffix.lower() in HELD_WHOLE else 0
+        if fresh:
+            tile = _tile(upscaler, seen.layout, held, options.memory)
+            _require_room(folder, seen, high)
+        else:  # the same again, so that the same bytes come out
+            tile = int(spill.settled["tile"])
+            torch.set_num_threads(int(spill.settled["threads"]))
+        needed = predict(upscaler, seen.layout, tile, held)
+        disk = seen.layout.size + high.size
+        say(
+            f"{seen.layout.width} x {seen.layout.height} -> {high.width} x {high.height}, "
+            + (f"tiles of up to {tile} x {tile}, " if tile else "in one piece, ")
+            + f"at most {_size(needed)} of memory, {_size(disk)} on disk meanwhile"
+            + (f"; {resumed} tiles are there already" if resumed else "")
+        )
+        with (
+            Raw(folder / "low.raw", seen.layout, create=fresh) as low,
+            Raw(folder / "high.raw", high, create=fresh) as out,
+        ):
+            if fresh:
+                decode(source, low)
+                low.sync()
+                ratio = options.attention_ratio
+                if options.seconds is not None:
+                    left = options.seconds - (time.perf_counter() - began)
+                    ratio = _ratio_in(left, upscaler, _Low(low), tile, target, high, options, say)
+                spill.settle({"tile": tile, "threads": torch.get_num_threads(), "ratio": ratio})
+            ratio = float(spill.settled["ratio"])
+            plan = upscaler.plan(
+                _Low(low), bill, attention_ratio=ratio, max_share=options.max_share, tile=tile
+            )
+            _run(upscaler, plan, low, out, spill, bill)
+            notes = encode(out, target, seen.metadata, progress or (lambda done, total: None))
+        cost = replace(bill.cost(), peak_memory_bytes=peak_memory(upscaler.device))
+        return Streamed(cost, seen, high, ratio, tile, needed, resumed, tuple(notes))
+
+
+def _job(upscaler: Upscaler, source: Path, seen: Look, options: Options) -> dict[str, Any]:
+    """All that the result depends on, and that the user chose."""
+    return {
+        "version": __version__,
+        "torch": torch.__version__,
+        "source": digest(source),
+        "model": upscaler.model.sha256 or upscaler.model.name,
+        "device": str(upscaler.device),
+        "precision": upscaler.precision,
+        "tile": upscaler.tile,
+        "attention ratio": None if options.seconds is not None else options.attention_ratio,
+        "max share": options.max_share,
+        "seconds": options.seconds,
+    }
+
+
+def _tile(upscaler: Upscaler, layout: Layout, held: int, memory: int | None) -> int:
+    """The tile that was asked for, or the largest that the memory granted allows."""
+    if upscaler.tile != "auto":
+        tile = upscaler.tile
+    elif layout.height * layout.width <= AUTO_WHOLE:
+        tile = 0
+    else:
+        tile = AUTO_TILE
+    if memory is None or predict(upscaler, layout, tile, held) <= memory:
+        return tile
+    largest = largest_tile(upscaler, layout, memory, held)  # complains if there is none
+    if upscaler.tile != "auto":
+        raise MemoryLimitError(
+            f"a tile of {tile or 'the whole picture'} needs "
+            f"{_size(predict(upscaler, layout, tile, held))}, more than the {_size(memory)} granted; "
+            f"use --tile {largest}"
+        )
+    return largest
+
+
+def _require_room(folder: Path, seen: Look, high: Layout) -> None:
+    """Refuse a job whose intermediate files cannot fit, before it begins."""
+    needed = seen.layout.size * (2 if seen.turned else 1) + high.size
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError:
+        return  # then the disk tells when it is full
+    if needed > free:
+        raise OutputError(
+            f"{folder.parent}: {_size(needed)} are needed there meanwhile, {_size(free)} are free; make "
+            "room, or name a folder on another disk with --spill"
+        )
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**30:.1f} GB" if count >= 2**30 else f"{count / 2**20:.0f} MB"
+
+
+def _ratio_in(
+    left: float,
+    upscaler: Upscaler,
+    low: _Low,
+    tile: int,
+    target: Path,
+    high: Layout,
+    options: Options,
+    say: Say,
+) -> float:
+    """The attention ratio that keeps the deadline."""
+    began = time.perf_counter()
+    speed = measure_speed(upscaler, low)
+    encoding = encoding_seconds(target, speed.sample) * high.height * high.width
+    left -= time.perf_counter() - began + encoding
+    tiles = cut(low.height, low.width, tile)
+    pixels = sum(each.pixels for each in tiles)
+    if len(tiles) > 1:
+        pixels += sum((y.stop - y.start) * (x.stop - x.start) for y, x in patches(low.height, low.width))
+    ratio, expected = best_ratio(speed, pixels=pixels, seconds=left, max_share=options.max_share)
+    say(
+        f"attention ratio {ratio:g} for the deadline"
+        if expected <= left
+        else f"the deadline cannot be kept: attention ratio 0 takes about {expected + encoding:.0f} s more"
+    )
+    return ratio
+
+
+@contextmanager
+def _threads_kept() -> Generator[None]:
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+
+
+def _run(upscaler: Upscaler, plan: Plan, low: Raw, high: Raw, spill: Spill, bill: Bill) -> None:
+    """Compute the tiles that are missing; read ahead and write behind."""
+    window = plan.window
+    for line in spill.done:
+        tile = plan.tiles[int(line["tile"])]
+        rows, columns = owned(tile, window)
+        attended = np.array(line["attended"]).reshape(rows.stop - rows.start, columns.stop - columns.start)
+        bill.ran(int(line["windows"]), int(line["computed"]))
+        bill.skip(tile, attended, str(line["precision"]))
+    there = {int(line["tile"]) for line in spill.done}
+    todo = [(number, tile) for number, tile in enumerate(plan.tiles) if number not in there]
+    source = _Low(low)
+    with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(1, "write") as writer:
+        ahead = reader.submit(source.read, *todo[0][1].computed) if todo else None
+        waiting: deque[Future[None]] = deque()
+        try:
+            for place, (number, tile) in enumerate(todo):
+                assert ahead is not None
+                part = ahead.result()
+                if place + 1 < len(todo):
+                    ahead = reader.submit(source.read, *todo[place + 1][1].computed)
+                pieces = upscaler.compute(plan, tile, part, bill)
+                while len(waiting) >= WAITING:
+                    waiting.popleft().result()
+                waiting.append(writer.submit(_keep, number, tile, pieces, low, high, spill, window))
+                del pieces
+            while waiting:
+                waiting.popleft().result()
+        except BaseException:
+            reader.shutdown(cancel_futures=True)
+            writer.shutdown(cancel_futures=True)
+            raise
+
+
+def _keep(
+    number: int, tile: Tile, pieces: list[Piece], low: Raw, high: Raw, spill: Spill, window: int
+) -> None:
+    """Write a tile, then say so in the journal."""
+    scale = high.layout.height // low.layout.height
+    rows, columns = owned(tile, window)
+    attended = np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.int64)
+    for piece in pieces:
+        y, x = piece.tile.rows, piece.tile.columns
+        part_rows, part_columns = owned(piece.tile, window)
+        attended[
+            part_rows.start - rows.start : part_rows.stop - rows.start,
+            part_columns.start - columns.start : part_columns.stop - columns.start,
+        ] = piece.attended
+        colour = piece.high.mean(dim=0, keepdim=True) if low.layout.bands < 3 else piece.high
+        pixels = to_array(colour, np.dtype(high.layout.dtype))
+        if low.layout.alpha:
+            pixels = np.concatenate((pixels, _alpha(piece.tile, low, scale)), axis=2)
+        high.write(scale * y.own_start, scale * x.own_start, pixels)
+    high.sync()
+    spill.record(
+        {
+            "tile": number,
+            "attended": attended.ravel().tolist(),
+            "windows": sum(piece.windows for piece in pieces),
+            "computed": sum(piece.computed for piece in pieces),
+            "precision": next((p.precision for p in pieces if p.precision != "fp32"), "fp32"),
+        }
+    )
+
+
+def _alpha(tile: Tile, low: Raw, scale: int) -> NDArray[Any]:
+    """The transparency of what a tile owns, enlarged bicubically: h x w x 1."""
+    spans = []
+    for span, length in ((tile.rows, low.layout.height), (tile.columns, low.layout.width)):
+        spans.append((max(0, span.own_start - CONTEXT), min(length, span.own_stop + CONTEXT), span))
+    (top, bottom, y), (left, right, x) = spans
+    part = low.read(slice(top, bottom), slice(left, right))[:, :, -1]
+    grown = resize(part, height=scale * (bottom - top), width=scale * (right - left))
+    down, across = scale * (y.own_start - top), scale * (x.own_start - left)
+    return grown[down : down + scale * y.owned, across : across + scale * x.owned, None]
