@@ -3,18 +3,25 @@ import pytest
 import torch
 from PIL import Image
 
-from camixersr.errors import DeviceError, ShapeError, UsageError, ValueRangeError
+from camixersr.errors import DeviceError, MemoryLimitError, ShapeError, UsageError, ValueRangeError
 from camixersr.image.codec import Picture
-from camixersr.inference.upscaler import Upscaler
+from camixersr.inference.cost import Bill
+from camixersr.inference.survey import Plan
+from camixersr.inference.tiles import cut
+from camixersr.inference.upscaler import Upscaler, _InMemory
 from camixersr.nn import Calibration, TopShare
+from camixersr.nn.predictor import pool_image
 from camixersr.operations import count
 from camixersr.weights import Model
 from tests.conftest import noise_picture, random_network
 
 
-def upscaler(*, calibrated: bool = False, scale: int = 2, **options) -> Upscaler:
-    network = random_network(channels=12, scale=scale, blocks=(1, 1))
-    calibration = Calibration((0.5,), ((0.5, 0.5),)) if calibrated else None
+def upscaler(
+    *, calibrated: bool = False, scale: int = 2, blocks: tuple[int, ...] = (1, 1), **options
+) -> Upscaler:
+    network = random_network(channels=12, scale=scale, blocks=blocks)
+    # what attends about half of the windows of `low`
+    calibration = Calibration((0.5,), ((0.8676, 0.9773)[: sum(blocks)],)) if calibrated else None
     return Upscaler(Model("test", network, calibration), device="cpu", **options)
 
 
@@ -46,32 +53,99 @@ def test_the_same_input_gives_the_same_bytes(ratio: float) -> None:
         assert torch.equal(first.high, second.high)
 
 
-def test_tiles_agree_with_the_whole_picture() -> None:
-    """A network whose result is local (no pooled attention at work) must not show its tiles."""
-    picture = low(150, 210)
-    whole, tiled = upscaler(calibrated=True, tile=0), upscaler(calibrated=True, tile=64)
-    for up in (whole, tiled):
-        for group in up.network.body:
-            for block in group.blocks:  # a constant channel attention makes the network local
-                block.mixer.predictor.channel.weight.zero_()
-    one, many = whole.run(picture), tiled.run(picture)
-    assert one.tiles == 1
-    assert many.tiles > 10
-    assert (one.high - many.high).abs().max() < 0.02
-    assert np.allclose(one.shares, many.shares, atol=0.2)
+def planned(up: Upscaler, picture: torch.Tensor, ratio: float):
+    """The plan of a picture, and the bill it is counted on."""
+    source = _InMemory(picture)
+    bill = Bill(up.model.config, up.device, source.height, source.width)
+    return up.plan(source, bill, attention_ratio=ratio), bill
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("size", [(150, 210), (97, 131), (64, 200), (17, 81)])
+def test_tiles_agree_with_the_whole_picture(size: tuple[int, int], ratio: float) -> None:
+    """With the same pool. One block reaches less than 32 pixels, so that nothing is lost."""
+    picture = low(*size)
+    up = upscaler(calibrated=True, tile=64, blocks=(1,))
+    plan, _ = planned(up, picture, ratio)
+    whole, routing = up.network.route(picture[None], plan.policy, pool=plan.pool)
+    many = up.run(picture, attention_ratio=ratio)
+    assert many.tiles == len(plan.tiles) > 1
+    assert (whole[0] - many.high).abs().max() < 1e-4
+    shares = routing.attended[:, 0].double().mean(dim=0).reshape(many.shares.shape)
+    assert np.array_equal(many.shares, shares.numpy())
+    assert many.attention_share == pytest.approx(float(routing.attention_share[0]))
+
+
+def test_the_order_of_tiles_does_not_matter() -> None:
+    picture, up = low(150, 210), upscaler(calibrated=True, tile=64)
+    expected = up.run(picture).high
+    plan, bill = planned(up, picture, 0.5)
+    for order in (plan.tiles[::-1], plan.tiles[1::2] + plan.tiles[::2]):
+        high = torch.full_like(expected, torch.nan)
+        for tile in order:
+            (piece,) = up.compute(plan, tile, _InMemory(picture).read(*tile.computed), bill)
+            y, x = tile.rows, tile.columns
+            high[:, 2 * y.own_start : 2 * y.own_stop, 2 * x.own_start : 2 * x.own_stop] = piece.high
+        assert torch.equal(high, expected)
+
+
+def test_a_tile_that_is_too_large_for_the_memory_is_computed_in_smaller_ones(monkeypatch) -> None:
+    picture, up = low(150, 210), upscaler(calibrated=True, tile=128, blocks=(1,))
+    expected = up.run(picture)
+    route, largest = up.network.route, 100 * 100
+
+    def short_of_memory(low, *rest, **options):
+        if low.shape[-2] * low.shape[-1] > largest:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+        return route(low, *rest, **options)
+
+    monkeypatch.setattr(up.network, "route", short_of_memory)
+    result = up.run(picture)
+    assert result.tiles > expected.tiles
+    assert (result.high - expected.high).abs().max() < 1e-4
+    assert np.array_equal(result.shares, expected.shares)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory")])
+def test_too_little_memory_for_the_smallest_tile_is_one_error(monkeypatch, error: Exception) -> None:
+    up = upscaler(tile=64)
+
+    def never(*_, **__):
+        raise error
+
+    monkeypatch.setattr(up.network, "route", never)
+    tile = cut(100, 100, 64)[0]
+    plan = Plan(100, 100, (tile,), TopShare(0.5), pool_image)
+    with pytest.raises(MemoryLimitError, match="out of memory even for"):
+        up.compute(plan, tile, low(100, 100)[None, :, :96, :96], planned(up, low(8, 8), 0.0)[1])
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory(monkeypatch) -> None:
+    up = upscaler()
+
+    def broken(*_, **__):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(up.network, "route", broken)
+    with pytest.raises(RuntimeError, match="mat1"):
+        up.run(low())
 
 
 def test_large_pictures_are_tiled_by_themselves() -> None:
     up = upscaler()
     assert up.run(low(64, 128), attention_ratio=0.0).tiles == 1
-    assert up.run(low(520, 520), attention_ratio=0.0).tiles == 9
+    assert up.run(low(520, 520), attention_ratio=0.0).tiles == 4
 
 
-def test_progress_ends_at_its_total() -> None:
+@pytest.mark.parametrize("calibrated", [False, True])
+def test_progress_rises_to_its_total(calibrated: bool) -> None:
     seen: list[tuple[int, int]] = []
-    upscaler(tile=64).run(low(64, 100), progress=lambda done, total: seen.append((done, total)))
-    assert seen[-1][0] == seen[-1][1] == len(seen)
-    assert [done for done, _ in seen] == list(range(1, len(seen) + 1))
+    upscaler(tile=64, calibrated=calibrated).run(
+        low(64, 100), progress=lambda done, total: seen.append((done, total))
+    )
+    assert seen[-1][0] == seen[-1][1]
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+    assert len({total for _, total in seen}) == 1
 
 
 @pytest.mark.parametrize("channels", [0, 1, 2, 3, 4])
@@ -168,6 +242,43 @@ def test_an_overflow_in_reduced_precision_is_recomputed_in_fp32() -> None:
     assert result.high.isfinite().all()
     assert torch.equal(result.high, full.run(low()).high)
     assert result.precision == "fp32"
+
+
+def test_a_result_far_out_of_range_in_reduced_precision_is_recomputed_in_fp32() -> None:
+    up, full = upscaler(precision="bf16"), upscaler()
+    for each in (up, full):
+        each.network.tail.bias.fill_(3.0)  # finite, and no picture
+    result = up.run(low())
+    assert result.precision == "fp32"
+    assert torch.equal(result.high, full.run(low()).high)
+
+
+def test_only_the_tile_that_fails_is_recomputed() -> None:
+    up = upscaler(precision="bf16", tile=64, calibrated=True)
+    picture = low(64, 200)
+    fine = up.run(picture)
+    assert fine.precision == "bf16"
+    route, calls = up.network.route, []
+
+    def sometimes(image, *rest, **options):
+        high, routing = route(image, *rest, **options)
+        reduced = torch.is_autocast_enabled("cpu")
+        if reduced and image.shape[-1] == 128 and not any(calls):  # the middle tile, the first time
+            calls.append(True)
+            high = high * torch.nan
+        return high, routing
+
+    up.network.route = sometimes  # type: ignore[method-assign]
+    mended = up.run(picture)
+    assert mended.high.isfinite().all()
+    assert mended.precision == "bf16"
+    different = (mended.high != fine.high).any(dim=0).any(dim=0)
+    assert different.any()
+    plan, _ = planned(up, picture, 0.5)
+    tile = next(each for each in plan.tiles if each.columns.length == 128)
+    columns = different.nonzero().squeeze(1)
+    assert tile.columns.own_start * 2 <= columns.min()
+    assert columns.max() < tile.columns.own_stop * 2
 
 
 @pytest.mark.parametrize(

@@ -161,8 +161,8 @@ def patches(height: int, width: int) -> list[tuple[slice, slice]]:
         Rows and columns of each; they do not overlap.
     """
     wanted = min(MOST_PATCHES, max(1, round(height * width * PORTION / PATCH**2)))
-    down = min(max(1, round(math.sqrt(wanted * height / width))), -(-height // PATCH))
-    across = min(max(1, round(wanted / down)), -(-width // PATCH))
+    down = min(max(1, round(math.sqrt(wanted * height / width))), max(1, height // PATCH))
+    across = min(max(1, round(wanted / down)), max(1, width // PATCH))
 
     def places(length: int, count: int) -> list[slice]:
         cell = length / count
