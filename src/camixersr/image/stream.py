@@ -209,7 +209,7 @@ def decode(path: Path, raw: Raw, tick: Tick = lambda done, total: None) -> None:
     Args:
         path: the picture.
         raw: made for its `look(path).layout`.
-        tick: told how far it is.
+        tick: told how far it is; twice from the start for a turned picture.
 
     Raises:
         ImageError: the picture is damaged or truncated.
@@ -286,8 +286,9 @@ def encode(
     Raises:
         OutputError: the file cannot be written; nothing is left of it.
     """
-    image = _open_raw(raw.path, raw.layout, access="sequential")
-    image, options, notes = finish(target, image, metadata)
+    with unwritable(target):
+        image = _open_raw(raw.path, raw.layout, access="sequential")
+        image, options, notes = finish(target, image, metadata)
     if target.suffix.lower() in (".tif", ".tiff"):
         options |= {"tile": True, "tile_width": 256, "tile_height": 256}
     image.set_progress(True)
