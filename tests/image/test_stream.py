@@ -1,5 +1,6 @@
 """Strips against the whole-picture codec: the same pixels, in pieces."""
 
+import io
 import os
 import signal
 from pathlib import Path
@@ -7,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import pyvips
+import tifffile
 from PIL import Image
 
 from camixersr.errors import ImageError, OutputError
+from camixersr.image import stream
 from camixersr.image.codec import read
 from camixersr.image.stream import Layout, Raw, decode, encode, encoding_seconds, look, reduced
 from tests.conftest import noise_picture
@@ -107,13 +110,26 @@ def test_a_full_disk_is_one_error(tmp_path: Path) -> None:
 
 
 def test_an_encoder_that_fails_leaves_nothing(tmp_path: Path) -> None:
-    with Raw(tmp_path / "high.raw", Layout(20, 20, 3, "uint8"), create=True) as raw:
+    with Raw(tmp_path / "high.raw", Layout(2000, 2000, 3, "uint8"), create=True) as raw:
         (tmp_path / "o.png").write_text("before")
-        raw.path.rename(tmp_path / "gone.raw")
-        with pytest.raises(OutputError, match=r"o\.png"):
+        os.truncate(raw.path, 3_000_000)
+        with pytest.raises(OutputError, match=r"o\.png: cannot be written"):
             encode(raw, tmp_path / "o.png", {})
     assert (tmp_path / "o.png").read_text() == "before"
-    assert sorted(os.listdir(tmp_path)) == ["gone.raw", "o.png"]
+    assert sorted(os.listdir(tmp_path)) == ["high.raw", "o.png"]
+
+
+@pytest.mark.parametrize("bands", [1, 2, 3, 4])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize("size", [(1, 1), (64, 3), (65, 200), (700, 5)])
+def test_the_head_makes_a_raw_file_a_tiff_for_others_too(
+    tmp_path: Path, bands: int, dtype: str, size: tuple[int, int]
+) -> None:
+    expected = np.random.default_rng(1).integers(0, np.iinfo(dtype).max, (*size, bands), dtype=dtype)
+    content = stream._tiff_head(Layout(*size, bands, dtype)) + expected.tobytes()
+    with tifffile.TiffFile(io.BytesIO(content)) as file:
+        assert file.is_bigtiff
+        assert np.array_equal(file.asarray().reshape(expected.shape), expected)
 
 
 def test_an_interrupted_encoder_leaves_nothing(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ count as this process's memory.
 """
 
 import os
+import struct
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -135,15 +137,25 @@ class Raw:
     def _read_into(self, array: NDArray[Any], place: int) -> None:
         buffer = array.data.cast("B")
         while buffer:
-            try:
-                with self._lock:
-                    self._file.seek(place)
-                    got = self._file.readinto(buffer) or 0
-            except OSError as error:
-                raise OutputError(f"{self.path}: cannot be read: {error.strerror or error}") from error
-            if not got:
-                raise OutputError(f"{self.path}: ends early; start without --resume")
-            buffer, place = buffer[got:], place + got
+            data = self.read_bytes(place, len(buffer))
+            buffer[: len(data)] = data
+            buffer, place = buffer[len(data) :], place + len(data)
+
+    def read_bytes(self, place: int, count: int) -> bytes:
+        """Read up to `count` bytes, at least one if `count` is not 0.
+
+        Raises:
+            OutputError: the disk fails, or the file is shorter than it was.
+        """
+        try:
+            with self._lock:
+                self._file.seek(place)
+                data = self._file.read(count) or b""
+        except OSError as error:
+            raise OutputError(f"{self.path}: cannot be read: {error.strerror or error}") from error
+        if count and not data:
+            raise OutputError(f"{self.path}: ends early; start without --resume")
+        return data
 
     def write(self, top: int, left: int, pixels: NDArray[Any]) -> None:
         """Write h x w x bands at a place.
@@ -226,15 +238,13 @@ def decode(path: Path, raw: Raw, tick: Tick = lambda done, total: None) -> None:
     if not turned:
         _copy(path, image, raw, tick)
         return
-    # rows of a turned picture are columns of the file: decode as stored, then turn from disk
+    # what comes first may be stored last: decode as stored, then turn from disk
     stored = Layout(image.height, image.width, raw.layout.bands, raw.layout.dtype)
     beside = raw.path.with_suffix(".stored")
     try:
         with Raw(beside, stored, create=True) as unturned:
             _copy(path, image, unturned, tick)
-        image = _open_raw(beside, stored, access="random").copy()
-        image.set_type(vips().GValue.gint_type, "orientation", turned[0])
-        _copy(path, image.autorot(), raw, tick)
+            _turn(unturned, raw, turned[0], tick)
     finally:
         beside.unlink(missing_ok=True)
 
@@ -250,18 +260,101 @@ def _copy(path: Path, image: Any, raw: Raw, tick: Tick) -> None:
         tick(top + rows, image.height)
 
 
-def _open_raw(path: Path, layout: Layout, *, access: str) -> Any:
-    deep = layout.dtype == "uint16"
-    grey = layout.bands < 3
-    return vips().Image.rawload(
-        str(path),
-        layout.width,
-        layout.height,
-        layout.bands,
-        format="ushort" if deep else "uchar",
-        interpretation=("grey16" if grey else "rgb16") if deep else ("b-w" if grey else "srgb"),
-        access=access,
-    )
+def _turn(stored: Raw, raw: Raw, orientation: int, tick: Tick) -> None:
+    """Copy upright what is stored with an EXIF orientation of 2 to 8, strip by strip."""
+    height, width = stored.layout.height, stored.layout.width
+    last = raw.layout.height
+    for top in range(0, last, 4 * STRIP):
+        bottom = min(last, top + 4 * STRIP)
+        # mirrored orientations take their rows (or columns, where sides swap) from the other end
+        there = slice(top, bottom) if orientation in (2, 5, 6) else slice(last - bottom, last - top)
+        if orientation < 5:
+            part = stored.read(there, slice(0, width))
+        else:
+            part = stored.read(slice(0, height), there)
+        raw.write(top, 0, _UPRIGHT[orientation](part))
+        tick(bottom, last)
+
+
+_UPRIGHT: Mapping[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
+    2: lambda part: part[:, ::-1],
+    3: lambda part: part[::-1, ::-1],
+    4: lambda part: part[::-1],
+    5: lambda part: part.swapaxes(0, 1),
+    6: lambda part: part[::-1].swapaxes(0, 1),
+    7: lambda part: part[::-1, ::-1].swapaxes(0, 1),
+    8: lambda part: part[:, ::-1].swapaxes(0, 1),
+}
+"""What each EXIF orientation asks for."""
+
+
+def _tiff_head(layout: Layout) -> bytes:
+    """What makes a raw file a BigTIFF when put before it (TIFF 6.0 and Adobe's BigTIFF design).
+
+    libvips' own loader of raw pixels maps the file, and mapped pages count as memory; its TIFF
+    loader reads strips.
+    """
+    strips = -(-layout.height // STRIP)
+    row = layout.width * layout.pixel
+    sizes = [min(STRIP, layout.height - STRIP * number) * row for number in range(strips)]
+    depth = 8 * np.dtype(layout.dtype).itemsize
+    short, long = "H", "Q"
+    tags: list[tuple[int, str, list[int]]] = [
+        (256, long, [layout.width]),
+        (257, long, [layout.height]),
+        (258, short, [depth] * layout.bands),
+        (259, short, [1]),  # not compressed
+        (262, short, [1 if layout.bands < 3 else 2]),  # 0 is black; or RGB
+        (273, long, [0] * strips),  # where strips lie: filled in below
+        (277, short, [layout.bands]),
+        (278, long, [STRIP]),
+        (279, long, sizes),
+        (284, short, [1]),  # pixel by pixel
+    ]
+    if layout.alpha:
+        tags.append((338, short, [2]))  # the last channel is transparency, not multiplied in
+    directory = 16 + 8 + 20 * len(tags) + 8
+    values = sum(len(each) * struct.calcsize(kind) for _, kind, each in tags)
+    first = directory + values + 8 * len(tags)  # with room for alignment
+    tags[5] = (273, long, list(range(first, first + STRIP * row * strips, STRIP * row)))
+    order = "<" if sys.byteorder == "little" else ">"
+    head = (b"II" if order == "<" else b"MM") + struct.pack(order + "HHHQQ", 43, 8, 0, 16, len(tags))
+    body = b""
+    for tag, kind, each in tags:
+        packed = struct.pack(f"{order}{len(each)}{kind}", *each)
+        if len(packed) > 8:
+            place = struct.pack(order + "Q", directory + len(body))
+            body += packed + bytes(-len(packed) % 8)
+        else:
+            place = packed.ljust(8, b"\0")
+        head += struct.pack(order + "HHQ", tag, {short: 3, long: 16}[kind], len(each)) + place
+    return (head + bytes(8) + body).ljust(first, b"\0")
+
+
+def _as_image(raw: Raw) -> Any:
+    """A raw file as libvips' image, to be read once, from top to bottom."""
+    head, size, place = _tiff_head(raw.layout), raw.layout.size, 0
+
+    def read(wanted: int) -> bytes:
+        nonlocal place
+        data = head[place : place + wanted]
+        if not data:
+            try:
+                data = raw.read_bytes(place - len(head), min(wanted, size + len(head) - place))
+            except OutputError:
+                return b""  # which libvips reports: this is called from its code, and cannot raise
+        place += len(data)
+        return data
+
+    def seek(offset: int, whence: int) -> int:
+        nonlocal place
+        place = offset + {0: 0, 1: place, 2: len(head) + size}[whence]
+        return place
+
+    source = vips().SourceCustom()
+    source.on_read(read)
+    source.on_seek(seek)
+    return vips().Image.new_from_source(source, "", access="sequential", fail_on="warning")
 
 
 def encode(
@@ -287,7 +380,7 @@ def encode(
         OutputError: the file cannot be written; nothing is left of it.
     """
     with unwritable(target):
-        image = _open_raw(raw.path, raw.layout, access="sequential")
+        image = _as_image(raw)
         image, options, notes = finish(target, image, metadata)
     if target.suffix.lower() in (".tif", ".tiff"):
         options |= {"tile": True, "tile_width": 256, "tile_height": 256}

@@ -61,10 +61,10 @@ def to_array(planes: Tensor, dtype: np.dtype[Any]) -> NDArray[Any]:
     Returns:
         H x W x C.
     """
-    image = planes.clamp(0.0, 1.0).permute(1, 2, 0).contiguous().numpy()
-    if dtype.kind == "u":
-        return np.floor(image * np.float32(np.iinfo(dtype).max) + np.float32(0.5)).astype(dtype)
-    return image.astype(dtype)
+    image = planes.clamp(0.0, 1.0)
+    if dtype.kind == "u":  # in place: these are the largest arrays there are
+        image = image.mul_(float(np.iinfo(dtype).max)).add_(0.5).floor_()
+    return np.ascontiguousarray(image.numpy().transpose(1, 2, 0), dtype=dtype)
 
 
 def planes_of(array: NDArray[Any]) -> Planes:

@@ -46,8 +46,8 @@ from camixersr.inference.upscaler import AUTO_TILE, AUTO_WHOLE, Piece, Upscaler
 
 __all__ = ["Options", "Streamed", "enlarge_file"]
 
-WAITING = 2
-"""Tiles that may wait to be written."""
+WAITING = 1
+"""Tiles that may wait to be written while the next is computed."""
 
 CONTEXT = 4
 """Low pixels that bicubic enlargement looks at beside a place; it needs two."""
