@@ -1,8 +1,8 @@
 """How much memory a tile will take, before it takes it.
 
-A fit, not a theory: the peak of `CAMixerSR.route` on the CPU grows linearly with the pixels that
-are computed at once, by about as many feature maps as the constants below say
-(`benchmarks/memory.py` compares prediction and measurement).
+A fit, not a theory: the peak of the network grows linearly with the pixels that are computed at once.
+The constants were fitted on x86-64 Linux to networks of 8 to 60 channels, and rounded up;
+`benchmarks/memory.py` sets prediction and measurement side by side.
 """
 
 import math
@@ -15,16 +15,16 @@ from camixersr.inference.upscaler import AUTO_TILE, Upscaler
 
 __all__ = ["largest_tile", "predict"]
 
-MAPS = 27
+MAPS = 18
 """Feature maps of C channels that are alive at the peak, in fp32."""
 
-FIXED_MAPS = 60
-"""Single channels beside them: offsets, positions, addresses of the warp."""
+PLANES = 250
+"""Single channels beside them: the tail's output, offsets, addresses of the warp."""
 
-HIGH_COPIES = 3
-"""Float copies of a tile's result: the network's, and those that wait to be written."""
+HIGH_COPIES = 4
+"""Float copies of a tile's result: the network's, and that of the one being written."""
 
-FIXED = 160 * 2**20
+FIXED = 64 * 2**20
 """Bytes that do not depend on the tile: buffers of decoder and encoder, the allocator's slack."""
 
 
@@ -46,7 +46,7 @@ def predict(upscaler: Upscaler, layout: Layout, tile: int, held: int = 0) -> int
 
 def _per_pixel(upscaler: Upscaler) -> int:
     config = upscaler.model.config
-    return 4 * (MAPS * config.channels + FIXED_MAPS + HIGH_COPIES * 3 * config.scale**2)
+    return 4 * (MAPS * config.channels + PLANES + HIGH_COPIES * 3 * config.scale**2)
 
 
 def largest_tile(upscaler: Upscaler, layout: Layout, memory: int, held: int = 0) -> int:
