@@ -1,9 +1,11 @@
 """The command line as a user meets it: a process, its exit code, its two streams, its files."""
 
 import json
+import random
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -310,3 +312,160 @@ def test_threads_of_torch_are_left_alone(picture: Path, model: Path) -> None:
     before = torch.get_num_threads()
     run("upscale", picture, "--model", model)
     assert torch.get_num_threads() == before
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    """A picture that is streamed, in four tiles."""
+    path = tmp_path / "large.png"
+    Image.fromarray(noise_picture(560, 520)).save(path)
+    return path
+
+
+def test_a_large_picture_is_streamed_and_says_what_it_needs(large: Path, model: Path, capsys) -> None:
+    facts_file, routes = large.with_name("facts.json"), large.with_name("r.png")
+    assert run("upscale", large, "--model", model, "--json", facts_file, "--route-map", routes) == 0
+    out = capsys.readouterr()
+    assert "large.png: 520 x 560 -> 1040 x 1120, tiles of up to 384 x 384, at most" in out.err
+    assert out.err.count("\n") == 1
+    facts = json.loads(facts_file.read_text())
+    assert (facts["tile"], facts["tiles"], facts["resumed_tiles"]) == (384, 4, 0)
+    assert facts["predicted_memory_bytes"] > facts["peak_memory_bytes"] / 4
+    expected = camixersr.load(str(model), device="cpu").upscale(noise_picture(560, 520))
+    assert np.array_equal(read(large.with_name("large_x2.png")).pixels, expected)
+    assert read(routes).width >= 480
+    assert not [each for each in files(large.parent) if each.startswith(".")]
+
+
+def test_budgets_are_kept_and_told(large: Path, model: Path, capsys) -> None:
+    target, facts = large.with_name("o.png"), large.with_name("f.json")
+    options = ["-o", target, "--model", model, "--json", facts, "--overwrite"]
+    assert run("upscale", large, *options, "--max-share", 0.1) == 0
+    assert 0.05 < json.loads(facts.read_text())["attention_share"] <= 0.1
+    assert run("upscale", large, *options, "--seconds", 500) == 0
+    assert json.loads(facts.read_text())["attention_ratio"] == 1.0
+    assert run("upscale", large, *options, "--memory", "64GB") == 0
+    assert json.loads(facts.read_text())["tile"] == 384
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (["--memory", "50MB"], 1, "48 MB of memory do not suffice: the smallest tile needs"),
+        (["--memory", "much"], 2, "--memory must be a size such as 2GB"),
+        (["--max-share", "2"], 2, "--max-share must lie in [0, 1], got 2"),
+        (["--seconds", "0"], 2, "--seconds must be positive, got 0"),
+        (["--spill", "nowhere"], 2, "--spill must be a folder that exists"),
+    ],
+)
+def test_budgets_that_cannot_be_are_one_line(large: Path, model: Path, capsys, options, code, said) -> None:
+    before = files(large.parent)
+    assert run("upscale", large, "--model", model, *options) == code
+    err = capsys.readouterr().err
+    assert said in err
+    assert err.count("\n") == 1
+    assert files(large.parent) == before
+
+
+def test_a_large_picture_that_ends_early_leaves_nothing(large: Path, model: Path, capsys) -> None:
+    large.write_bytes(large.read_bytes()[:-20_000])
+    before = files(large.parent)
+    assert run("upscale", large, "--model", model) == 3
+    assert "damaged or truncated" in capsys.readouterr().err
+    assert files(large.parent) == before
+
+
+LIMITED = """
+import resource, sys
+from camixersr.cli import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX limits")
+def test_a_disk_that_takes_no_more_is_one_line(large: Path, model: Path) -> None:
+    before = files(large.parent)
+    ended = subprocess.run(
+        [sys.executable, "-c", LIMITED, "upscale", str(large), "--model", str(model)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 3
+    assert (
+        ended.stderr.splitlines()[-1].endswith(
+            "File too large; make room, or name a folder on another disk with --spill"
+        )
+        or "cannot be used: File too large" in ended.stderr
+    )
+    assert "Traceback" not in ended.stderr
+    assert files(large.parent) == before
+
+
+def _kill_and_resume(source: Path, model: Path, moments: list[float], extra: list[str]) -> int:
+    """SIGKILL a job at some moments (seconds after its journal began), resuming each time."""
+    target = source.with_name("killed.png")
+    command = [sys.executable, "-m", "camixersr", "upscale", str(source), "-o", str(target)]
+    command += ["--model", str(model), "--device", "cpu", "--resume", *extra]
+    journal = target.with_name(f".{target.name}.camixersr") / "journal"
+    kills = 0
+    for moment in moments:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and not (journal.exists() and journal.stat().st_size):
+            time.sleep(0.005)
+        time.sleep(moment)
+        process.kill()
+        process.wait()
+        kills += 1
+        if target.exists():  # it was faster
+            break
+        assert [each for each in files(source.parent) if each.startswith(".killed.png")]
+    if not target.exists():
+        assert subprocess.run(command, check=False, capture_output=True).returncode == 0
+    return kills
+
+
+def test_a_killed_job_resumes_to_the_same_bytes(large: Path, model: Path) -> None:
+    whole = large.with_name("whole.png")
+    assert run("upscale", large, "-o", whole, "--model", model, "--device", "cpu", "--tile", 96) == 0
+    _kill_and_resume(large, model, [0.0, 0.1], ["--tile", "96"])
+    assert large.with_name("killed.png").read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.slow
+def test_a_job_of_forty_tiles_survives_twenty_kills(large: Path, model: Path) -> None:
+    whole = large.with_name("whole.png")
+    options = ["--tile", "80", "--device", "cpu", "--model", str(model)]
+    assert run("upscale", large, "-o", whole, *options) == 0
+    chance = random.Random(5)
+    kills = 0
+    while kills < 20:
+        kills += _kill_and_resume(large, model, [0.25 * chance.random() for _ in range(20)], options[:2])
+        assert large.with_name("killed.png").read_bytes() == whole.read_bytes()
+        large.with_name("killed.png").unlink()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_large_job_leaves_nothing(large: Path, model: Path, number: int, code: int) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "camixersr",
+        "upscale",
+        str(large),
+        "--model",
+        str(model),
+        "--tile",
+        "64",
+    ]
+    before = files(large.parent)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    journal = large.with_name(".large_x2.png.camixersr") / "journal"
+    while process.poll() is None and not (journal.exists() and journal.stat().st_size):
+        time.sleep(0.005)
+    process.send_signal(number)
+    _, err = process.communicate()
+    assert process.returncode == code
+    assert err.splitlines()[-1].endswith("nothing was left half-written")
+    assert files(large.parent) == before

@@ -21,7 +21,6 @@ from camixersr.nn import Calibration, TopShare
 from camixersr.weights import Model
 from tests.conftest import noise_picture, random_network
 
-
 SLACK = 8_000_000  # the process itself grows a little from call to call
 
 
