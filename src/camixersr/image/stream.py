@@ -6,6 +6,7 @@ count as this process's memory.
 """
 
 import os
+import shutil
 import struct
 import sys
 import threading
@@ -25,6 +26,9 @@ __all__ = ["HELD_WHOLE", "Layout", "Look", "Raw", "decode", "encode", "encoding_
 
 HELD_WHOLE = frozenset({".webp", ".avif"})
 """Suffixes whose encoders keep the whole picture in memory."""
+
+FULL = 2**20
+"""Free bytes below which a disk is taken to be full."""
 
 STRIP = 64
 """Rows decoded at a time."""
@@ -405,6 +409,8 @@ def encode(
             thread.join(0.2)
         with unwritable(target):
             for failure in failures:
+                if shutil.disk_usage(target.parent).free < FULL:
+                    raise OutputError(f"{target}: cannot be written: no space left on device") from failure
                 raise failure
         try:
             partial.replace(target)

@@ -88,7 +88,17 @@ def _is_memory_shortage(error: Exception) -> bool:
     """Whether torch, one of its libraries or Python ran out of memory."""
     said = str(error).lower()
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        "out of memory" in said or "allocate memory" in said or "could not create a memory" in said
+        "out of memory" in said
+        or "allocate memory" in said
+        or "could not create a memory" in said  # oneDNN's words
+        or "could not create a primitive" in said
+    )
+
+
+def _too_small(low: Tensor) -> MemoryLimitError:
+    return MemoryLimitError(
+        f"out of memory even for {low.shape[-1]} x {low.shape[-2]} pixels of the input at once; close "
+        "other programs, or take a smaller model"
     )
 
 
@@ -321,7 +331,11 @@ class Upscaler:
         bill.expect(sum(each.pixels for each in tiles))
 
         def look(low: Tensor, policy: Policy, pool: Pool) -> Routing:
-            _, routing, _ = self.route(low, bill.watch(policy, low.shape[-2] * low.shape[-1]), pool)
+            watched = bill.watch(policy, low.shape[-2] * low.shape[-1])
+            try:
+                _, routing, _ = self.route(low, watched, pool)
+            except (RuntimeError, MemoryError) as error:
+                raise (_too_small(low) if _is_memory_shortage(error) else error) from error
             bill.ran_all(routing)
             return routing
 
@@ -361,10 +375,7 @@ class Upscaler:
             torch.cuda.empty_cache()
         smaller = halve(tile, plan.height, plan.width)
         if len(smaller) == 1:
-            raise MemoryLimitError(
-                f"out of memory even for {tile.columns.length} x {tile.rows.length} pixels of the "
-                "input at once; close other programs, or take a smaller model"
-            )
+            raise _too_small(low)
         pieces: list[Piece] = []
         for part in smaller:
             top, left = part.rows.start - tile.rows.start, part.columns.start - tile.columns.start
