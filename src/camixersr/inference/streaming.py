@@ -138,8 +138,8 @@ def enlarge_file(
         source: the picture.
         target: the file to make or replace.
         options: how.
-        say: told what the job needs before it starts, and what phase begins.
-        progress: told how far the network is.
+        say: told, before the work begins, what it needs; and the ratio that a deadline allows.
+        progress: told how far the network is, then the encoder.
 
     Returns:
         What it cost, and what was done.
@@ -156,7 +156,7 @@ def enlarge_file(
     check_writable(target, height=high.height, width=high.width)
     folder = folder_for(target, options.spill)
     bill = Bill(upscaler.model.config, upscaler.device, seen.layout.height, seen.layout.width, progress)
-    with _threads_kept(), Spill(folder, _job(upscaler, source, seen, options), options.resume) as spill:
+    with _threads_kept(), Spill(folder, _job(upscaler, source, options), options.resume) as spill:
         fresh = not spill.settled
         resumed = len(spill.done)
         held = high.size if target.suffix.lower() in HELD_WHOLE else 0
@@ -196,7 +196,7 @@ def enlarge_file(
         return Streamed(cost, seen, high, ratio, tile, needed, resumed, tuple(notes))
 
 
-def _job(upscaler: Upscaler, source: Path, seen: Look, options: Options) -> dict[str, Any]:
+def _job(upscaler: Upscaler, source: Path, options: Options) -> dict[str, Any]:
     """All that the result depends on, and that the user chose."""
     return {
         "version": __version__,
