@@ -63,7 +63,7 @@ def planned(up: Upscaler, picture: torch.Tensor, ratio: float):
 @pytest.mark.parametrize("ratio", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("size", [(150, 210), (97, 131), (64, 200), (17, 81)])
 def test_tiles_agree_with_the_whole_picture(size: tuple[int, int], ratio: float) -> None:
-    """With the same pool. One block reaches less than 32 pixels, so that nothing is lost."""
+    """With the same pool. One block reaches less than 48 pixels, so that nothing is lost."""
     picture = low(*size)
     up = upscaler(calibrated=True, tile=64, blocks=(1,))
     plan, _ = planned(up, picture, ratio)
@@ -263,7 +263,7 @@ def test_only_the_tile_that_fails_is_recomputed() -> None:
     def sometimes(image, *rest, **options):
         high, routing = route(image, *rest, **options)
         reduced = torch.is_autocast_enabled("cpu")
-        if reduced and image.shape[-1] == 128 and not any(calls):  # the middle tile, the first time
+        if reduced and image.shape[-1] == 160 and not any(calls):  # the middle tile, the first time
             calls.append(True)
             high = high * torch.nan
         return high, routing
@@ -275,7 +275,7 @@ def test_only_the_tile_that_fails_is_recomputed() -> None:
     different = (mended.high != fine.high).any(dim=0).any(dim=0)
     assert different.any()
     plan, _ = planned(up, picture, 0.5)
-    tile = next(each for each in plan.tiles if each.columns.length == 128)
+    tile = next(each for each in plan.tiles if each.columns.length == 160)
     columns = different.nonzero().squeeze(1)
     assert tile.columns.own_start * 2 <= columns.min()
     assert columns.max() < tile.columns.own_stop * 2

@@ -18,9 +18,9 @@ __all__ = ["GRID", "HALO", "SMALLEST", "Span", "Tile", "cut", "halve", "of_owned
 GRID = 16
 """Owned spans and halos start at multiples of this: the window side, in low pixels."""
 
-HALO = 32
-"""Low pixels computed around a tile but not used. Measured by `tools/halo.py`: beyond 32 pixels the
-cut changes nothing of the embedded model's result at 8 bits (decision 0004)."""
+HALO = 48
+"""Low pixels computed around a tile but not used. Measured by `tools/halo.py`: from 48 pixels on a cut
+changes nothing of the embedded model's result at 8 bits (decision 0004)."""
 
 SMALLEST = 64
 """Smallest tile that may be asked for, in low pixels; below it the halo is most of the work."""
@@ -84,7 +84,7 @@ def plan(length: int, tile: int, *, halo: int = HALO) -> tuple[Span, ...]:
     """Cover one axis with tiles of about equal length.
 
     >>> [(span.start, span.own_start, span.own_stop, span.stop) for span in plan(150, 64)]
-    [(0, 0, 64, 96), (32, 64, 128, 150), (96, 128, 150, 150)]
+    [(0, 0, 64, 112), (16, 64, 128, 150), (80, 128, 150, 150)]
 
     Args:
         length: low pixels to cover.

@@ -128,7 +128,7 @@ class Upscaler:
             overflow.
         tile: low pixels a tile, a multiple of 16 from 64 up; 0 computes any picture whole; "auto"
             cuts pictures above 512 x 512 low pixels into tiles of up to 384. Each is computed with
-            32 pixels around it.
+            48 pixels around it.
 
     Raises:
         DeviceError: the device is not there.
