@@ -47,4 +47,4 @@ def test_every_error_is_a_camixer_error_and_a_builtin_and_has_an_exit_code() -> 
         assert kind.exit_code in (1, 2, 3)
         assert name in (errors.__doc__ or "")
         if kind is not CamixerError:
-            assert issubclass(kind, ValueError | OSError | RuntimeError | ImportError)
+            assert issubclass(kind, ValueError | OSError | RuntimeError | ImportError | MemoryError)

@@ -92,7 +92,7 @@ def test_the_order_of_tiles_does_not_matter() -> None:
 def test_a_tile_that_is_too_large_for_the_memory_is_computed_in_smaller_ones(monkeypatch) -> None:
     picture, up = low(150, 210), upscaler(calibrated=True, tile=128, blocks=(1,))
     expected = up.run(picture)
-    route, largest = up.network.route, 100 * 100
+    route, largest = up.network.route, 13_000
 
     def short_of_memory(low, *rest, **options):
         if low.shape[-2] * low.shape[-1] > largest:

@@ -93,7 +93,7 @@ def best_ratio(speed: Speed, *, pixels: int, seconds: float, max_share: float = 
 
     >>> import numpy as np
     >>> speed = Speed(1e-6, 3e-6, tuple(number / 100 for number in range(101)), np.zeros((1, 1, 3)))
-    >>> best_ratio(speed, pixels=1_000_000, seconds=2.2)
+    >>> best_ratio(speed, pixels=1_000_000, seconds=2.21)
     (0.5, 2.2)
 
     Args:
