@@ -66,10 +66,18 @@ class Size:
             raise UsageError(f"--fit must be WIDTHxHEIGHT, for example 3840x2160, got {text!r}")
         return int(width), int(height)
 
-    @property
-    def given(self) -> bool:
-        """Whether any size was asked for."""
-        return self != Size()
+    def label(self, default: int) -> str:
+        """What was asked for, for the names of files.
+
+        >>> Size(scale=1.5).label(4), Size(width=1920).label(4), Size().label(4)
+        ('x1.5', 'w1920', 'x4')
+        """
+        if self.fit is not None:
+            return f"fit{self.fit[0]}x{self.fit[1]}"
+        if self.megapixels is not None:
+            return f"{self.megapixels:g}mp"
+        sides = (f"w{self.width}" if self.width else "") + (f"h{self.height}" if self.height else "")
+        return sides or f"x{self.scale if self.scale is not None else default:g}"
 
     def of(self, height: int, width: int, *, default: int) -> tuple[int, int]:
         """Size of the result.
