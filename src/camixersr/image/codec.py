@@ -40,6 +40,7 @@ from camixersr.image.metadata import (
     Metadata,
     cicp_of_avif,
     gather,
+    iptc_for,
     png_colour_chunks,
     splice_png,
     upright_xmp,
@@ -235,11 +236,13 @@ def open_image(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS, page
         image, kind = _load(source, kind, place, max_pixels, notes)
         upright = kind == "avif"  # libheif has turned it
     metadata = gather(image)
-    if kind in ("tiff", "raw") and "exif-data" not in metadata:
+    if kind in ("tiff", "raw"):
         with _stream(source) as stream:
-            block = exif.from_tiff(stream)
-        if block:
-            metadata["exif-data"] = vips().GValue.blob_type, block
+            blocks = {"exif-data": exif.from_tiff(stream), "iptc-data": exif.iptc_from_tiff(stream)}
+        for name, block in blocks.items():
+            metadata.pop(name, None)
+            if block:
+                metadata[name] = vips().GValue.blob_type, block
     chunks = {"png": png_colour_chunks, "avif": cicp_of_avif}.get(kind, lambda _: b"")(head)
     if chunks:
         metadata[PNG_COLOUR] = vips().GValue.blob_type, chunks
@@ -636,10 +639,10 @@ def finish(
         notes.append(f"transparency was flattened onto white, {kind.kind} holds none")
     image = image.copy(interpretation=_interpretation(image))
     kept, said = _kept(image, kind, metadata, options)
+    # without a resolution libvips would write its own default, 25.4 dots an inch
+    image = image.copy(**{axis: kept.pop(axis, (0, 72 / 25.4))[1] for axis in ("xres", "yres")})
     for name, (kind_of_value, value) in kept.items():
         image.set_type(kind_of_value, name, value)
-    if "xres" not in kept:  # libvips would write its own default, 25.4 dots an inch
-        image = image.copy(xres=72 / 25.4, yres=72 / 25.4)
     blocks = [word for name, word in _KEEP.items() if name in kept]
     saver = options.saver(kind.kind, depth=_vips_depth(image), source_lossless=lossless, size=size)
     saver["keep"] = "none" if options.strip else ":".join((*blocks, "other"))
@@ -661,8 +664,11 @@ def complete(path: Path, metadata: Metadata, *, options: WriteOptions | None = N
     try:
         if kind == "png" and PNG_COLOUR in metadata:
             _insert_chunks(path, metadata[PNG_COLOUR][1])
-        if kind == "tiff" and "exif-data" in metadata and not (options and options.strip):
-            exif.spread_into_tiff(path, bytes(metadata["exif-data"][1]).removeprefix(b"Exif\0\0"))
+        if kind == "tiff" and not (options and options.strip):
+            block = bytes(metadata.get("exif-data", (0, b""))[1]).removeprefix(b"Exif\0\0")
+            records = iptc_for(kind, bytes(metadata.get("iptc-data", (0, b""))[1]))
+            if block or records:
+                exif.spread_into_tiff(path, block, records)
     except OSError as error:
         raise OutputError(f"{shown(path)}: cannot be written ({error.strerror or error})") from error
 
@@ -725,7 +731,9 @@ def _kept(
                 notes.append(f"EXIF was left out, {kind.kind} cannot hold it")
             kept.update(fields)
             kept["orientation"] = (vips().GValue.gint_type, 1)
-        elif name != "exif-data":
+        elif name == "iptc-data" and kind.kind == "jpeg":
+            kept[name] = entry[0], iptc_for("jpeg", bytes(entry[1]))
+        elif name not in ("exif-data", "iptc-data"):  # `complete` puts these into a TIFF
             kept[name] = entry
     return kept, notes
 

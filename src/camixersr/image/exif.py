@@ -12,10 +12,10 @@ from typing import BinaryIO
 
 from camixersr.image.ifd import BadDirectoryError, Entry, Layout, pack, read_directory, read_header
 
-__all__ = ["correct", "from_tiff", "orientation", "spread_into_tiff"]
+__all__ = ["correct", "from_tiff", "iptc_from_tiff", "orientation", "spread_into_tiff"]
 
 EXIF, GPS, INTEROPERABILITY = 0x8769, 0x8825, 0xA005
-ORIENTATION, WIDTH, HEIGHT = 0x0112, 0xA002, 0xA003
+ORIENTATION, WIDTH, HEIGHT, IPTC = 0x0112, 0xA002, 0xA003, 33723
 
 OF_THE_FILE = frozenset(
     (
@@ -28,7 +28,7 @@ OF_THE_FILE = frozenset(
         514,
         *range(515, 533),
     )
-) | {700, 33723, 34377, 34675, EXIF, GPS, INTEROPERABILITY, ORIENTATION, 37724}
+) | {700, IPTC, 34377, 34675, EXIF, GPS, INTEROPERABILITY, ORIENTATION, 37724}
 """Tags of a TIFF's first directory that say how its pixels are stored, or that libvips copies."""
 
 
@@ -164,29 +164,46 @@ def from_tiff(file: BinaryIO) -> bytes:
     return mark + struct.pack(layout.order + "I", at) + inner + pack({**kept, **pointers}, small, at)
 
 
-def spread_into_tiff(path: Path, block: bytes) -> None:
-    """Add what a block tells to the first directory of a TIFF file, which lacks it.
+def iptc_from_tiff(file: BinaryIO) -> bytes:
+    """The IPTC records of a TIFF file; libvips gets their length wrong. Empty if there are none."""
+    try:
+        layout, place = read_header(file)
+        first, _ = read_directory(file, place, layout)
+    except BadDirectoryError:
+        return b""
+    return first[IPTC].data if IPTC in first else b""
+
+
+def spread_into_tiff(path: Path, block: bytes, iptc: bytes = b"") -> None:
+    """Add what blocks tell to the first directory of a TIFF file, which lacks it.
 
     The directory is written anew at the end of the file; pixels are not moved.
 
     Args:
         path: a whole TIFF file, changed in place.
-        block: EXIF, beginning with its byte order mark.
+        block: EXIF, beginning with its byte order mark; or empty.
+        iptc: IPTC records; or empty.
     """
+    told: dict[int, Entry] = {}
+    children: dict[int, tuple[dict[int, Entry], dict[int, Entry]]] = {}
+    theirs = Layout("<")
     try:
         source, theirs, begin = _opened(block)
         told, _ = read_directory(source, begin, theirs)
+        children = _children(source, told, theirs)
     except BadDirectoryError:
-        return
+        pass
     with path.open("r+b") as file:
         layout, place = read_header(file)
         entries, following = read_directory(file, place, layout)
         for tag, entry in _swap(told, theirs.order, layout.order).items():
             if tag not in OF_THE_FILE:
                 entries[tag] = entry
+        if iptc:
+            entries[IPTC] = Entry(7, iptc)
         end = file.seek(0, io.SEEK_END)
         end += end % 2
-        pointers, inner = _pack_children(_children(source, told, theirs), theirs.order, layout, end)
+        pointers, inner = _pack_children(children, theirs.order, layout, end)
         entries.update(pointers)
         file.seek(end)
         file.write(inner + pack(entries, layout, end + len(inner), following))

@@ -23,6 +23,7 @@ __all__ = [
     "correct_xmp",
     "fitted",
     "gather",
+    "iptc_for",
     "png_chunk",
     "png_colour_chunks",
     "splice_png",
@@ -165,6 +166,37 @@ def fitted(
         kind, block = result["xmp-data"]
         result["xmp-data"] = kind, correct_xmp(bytes(block), low=low, high=high)
     return result
+
+
+_RESOURCES, _IPTC = b"Photoshop 3.0\0", 0x0404
+
+
+def iptc_for(kind: str, block: bytes) -> bytes:
+    """The IPTC block as a format wants it: JPEG among Photoshop's image resources, TIFF bare.
+
+    Args:
+        kind: "jpeg" or "tiff".
+        block: either form.
+
+    Returns:
+        The other form where needed; empty if there is nothing for TIFF in it.
+    """
+    wrapped = block.startswith(_RESOURCES)
+    if kind == "jpeg" and not wrapped:
+        return _RESOURCES + struct.pack(">4sHHI", b"8BIM", _IPTC, 0, len(block)) + block + bytes(len(block) % 2)
+    if kind != "tiff" or not wrapped:
+        return block
+    place = len(_RESOURCES)
+    while block[place : place + 4] == b"8BIM" and place + 12 <= len(block):
+        (number,) = struct.unpack_from(">H", block, place + 4)
+        place += 6 + (block[place + 6] + 2) // 2 * 2  # a name, padded with its length to even
+        if place + 4 > len(block):
+            break
+        (length,) = struct.unpack_from(">I", block, place)
+        if number == _IPTC:
+            return block[place + 4 : place + 4 + length]
+        place += 4 + length + length % 2
+    return b""
 
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
