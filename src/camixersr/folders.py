@@ -294,7 +294,8 @@ class Manifest:
 
     A line has `input` (below the folder searched), `output` (below the output folder), `result`
     ("begun", "done" or "failed"), and from its beginning on `sha256` of the input and `options`;
-    when done `bytes` of the output, `seconds`, or `error`. The last line about an input counts.
+    when done `bytes` of the output and `seconds`, else `error`. The last line counts that says begun
+    or done.
 
     Args:
         path: the file; made if it is missing, continued if it is there.
@@ -315,8 +316,7 @@ class Manifest:
             for line in content.splitlines():
                 with contextlib.suppress(ValueError, KeyError, TypeError):  # a line cut by a kill
                     entry = json.loads(line)
-                    self._last[entry["input"]] = entry
-                    self._ours.add(entry["output"])
+                    self._learn(str(entry["input"]), str(entry["output"]), entry)
             if content and not content.endswith(b"\n"):
                 self._file.write(b"\n")
         except OSError as error:
@@ -334,11 +334,17 @@ class Manifest:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            self._file.close()
             raise OutputError(
                 f"{shown(self.path)}: another run writes into this folder; wait for it"
             ) from None
         except OSError:
             return  # a file system without locks
+
+    def _learn(self, name: str, target: str, entry: dict[str, Any]) -> None:
+        if entry.get("result") in ("begun", "done"):  # what failed changed nothing
+            self._last[name] = entry
+            self._ours.add(target)
 
     def note(self, job: Job, output: Path, **facts: Any) -> None:
         """Add a line.
@@ -350,8 +356,7 @@ class Manifest:
         """
         name, target = str(job.found.relative), os.path.relpath(output, self.path.parent)
         entry = {"input": name, "output": target, **facts}
-        self._last[name] = entry
-        self._ours.add(target)
+        self._learn(name, target, entry)
         self._file.write(json.dumps(entry).encode("ascii") + b"\n")
         self._file.flush()
 
