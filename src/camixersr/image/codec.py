@@ -182,13 +182,15 @@ def _beginning(source: Path | bytes) -> bytes:
         if not source:
             raise ImageError("expected a picture, but the input is empty")
         return source[:_HEAD]
-    if source.is_dir():
-        raise ImageError("expected a picture, but this is a folder; name the files in it")
     try:
+        if source.is_dir():
+            raise ImageError("expected a picture, but this is a folder; name the files in it")
         if source.exists() and not source.is_file():
             raise ImageError("expected a file, but this is a device or a pipe; use - for standard input")
         with source.open("rb") as file:
             head = file.read(_HEAD)
+    except ImageError:
+        raise
     except (OSError, ValueError) as error:
         raise ImageError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if not head:
