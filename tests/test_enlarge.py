@@ -101,7 +101,7 @@ def test_all_transparent_stays_so(tiny: Upscaler) -> None:
 @pytest.mark.parametrize("top", [1.0, 3.0, 4000.0])
 def test_hdr_is_neither_clipped_nor_invented(real: Upscaler, top: float) -> None:
     """A bright spot keeps its brightness; nothing leaves the picture's own range; shadows survive."""
-    rows, columns = np.mgrid[0:40, 0:40]
+    columns = np.mgrid[0:40, 0:40][1]
     pixels = np.repeat((0.1 + 0.1 * columns / 40)[:, :, None], 3, axis=2).astype(np.float32)
     pixels[8:20, 8:20] = top
     _, high = enlarge(real, Picture(pixels))

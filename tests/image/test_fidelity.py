@@ -239,6 +239,17 @@ def enlarge_by_nothing(picture):
     return replace(picture, metadata=fitted(picture.metadata, low=size, high=size))
 
 
+def test_text_that_is_not_utf8_is_kept(tmp_path: Path) -> None:
+    exif = camera_exif(1)
+    path, out = tmp_path / "a.jpg", tmp_path / "b.jpg"
+    Image.fromarray(smooth(3, np.uint8)).save(path, exif=exif)
+    path.write_bytes(path.read_bytes().replace(b"a description", b"caf\xe9 in Li\xe8ge"))
+    write(out, read(path))
+    assert b"caf\xe9 in Li\xe8ge" in out.read_bytes()
+    path.write_bytes(png(smooth(3, np.uint8), (b"tEXt", b"Comment\0caf\xe9"), (b"tEXt", b"caf\xe9\0text")))
+    assert write(tmp_path / "b.png", read(path)) == []
+
+
 XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">
 <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about=""
  xmlns:GPano="http://ns.google.com/photos/1.0/panorama/" xmlns:tiff="http://ns.adobe.com/tiff/1.0/"
@@ -346,7 +357,9 @@ def test_write_options_have_their_effect(tmp_path: Path, quality: int) -> None:
         return (tmp_path / f"a{suffix}").stat().st_size
 
     for suffix in (".jpg", ".webp", ".avif"):
-        assert size(suffix, WriteOptions(quality=quality - 30)) < size(suffix, WriteOptions(quality=quality))
+        assert size(suffix, WriteOptions(quality=quality - 30)) < size(
+            suffix, WriteOptions(quality=quality)
+        )
     for suffix in (".webp", ".avif"):
         size(suffix, WriteOptions(lossless=True))
         assert np.array_equal(open_independently(tmp_path / f"a{suffix}"), noisy)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camixersr.errors import ImageError, MissingExtraError
-from camixersr.image.metadata import png_chunk, splice_png
+from camixersr.image.metadata import field_of, fields, png_chunk, splice_png
 
 __all__ = ["exif_fields", "read_heic", "read_with_pillow", "read_with_rawpy", "with_blocks"]
 
@@ -78,11 +78,7 @@ def exif_fields(block: bytes) -> dict[str, tuple[int, Any]]:
     blank = pyvips.Image.black(1, 1).write_to_buffer(".png", keep="none")
     carrier = splice_png(blank, png_chunk(b"eXIf", block))
     image = pyvips.Image.pngload_buffer(carrier)
-    return {
-        name: (image.get_typeof(name), image.get(name))
-        for name in image.get_fields()
-        if name.startswith("exif-")
-    }
+    return {name: field_of(image, name) for name in fields(image) if name.startswith("exif-")}
 
 
 def read_with_pillow(source: Path | bytes, *, max_pixels: int) -> tuple[Any, str]:

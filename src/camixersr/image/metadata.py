@@ -21,6 +21,8 @@ __all__ = [
     "Metadata",
     "cicp_of_avif",
     "correct_xmp",
+    "field_of",
+    "fields",
     "fitted",
     "gather",
     "iptc_for",
@@ -44,6 +46,29 @@ PNG_COLOUR = "camixersr-png-colour"
 _COMMENTS = ("image-description", "jpeg-comment")
 
 
+def fields(image: Any) -> list[str]:
+    """Names of a pyvips image's fields; only the usual ones where some name is not UTF-8."""
+    try:
+        return image.get_fields()
+    except UnicodeDecodeError:
+        usual = (*BLOCKS, *RESOLUTION, *_COMMENTS)
+        return [name for name in usual if image.get_typeof(name)]
+
+
+def field_of(image: Any, name: str) -> tuple[int, Any]:
+    """Type and value of a field; text that is not UTF-8, as old cameras wrote, as bytes."""
+    kind = image.get_typeof(name)
+    try:
+        return kind, image.get(name)
+    except UnicodeDecodeError:
+        import pyvips
+
+        box = pyvips.GValue()
+        pyvips.vips_lib.vips_image_get(image.pointer, name.encode(), box.pointer)
+        text = pyvips.vips_lib.vips_value_get_ref_string(box.pointer, pyvips.ffi.NULL)
+        return kind, pyvips.ffi.string(text)
+
+
 def gather(image: Any) -> dict[str, tuple[int, Any]]:
     """Everything libvips read that belongs to the picture, and not to its pixels or its encoding.
 
@@ -54,12 +79,12 @@ def gather(image: Any) -> dict[str, tuple[int, Any]]:
         Field name -> (type, value).
     """
     kept: dict[str, tuple[int, Any]] = {}
-    for name in image.get_fields():
+    for name in fields(image):
         wanted = name in BLOCKS or name in RESOLUTION or name.startswith(_COMMENTS)
         if wanted or name.startswith("png-comment-"):
             if name.startswith("png-comment-") and name.endswith("XML:com.adobe.xmp"):
                 continue  # xmp-data holds it
-            kept[name] = (image.get_typeof(name), image.get(name))
+            kept[name] = field_of(image, name)
     if kept.get("xres", (0, 1.0))[1] in (0.0, 1.0) and kept.get("yres", (0, 1.0))[1] in (0.0, 1.0):
         for name in RESOLUTION:  # libvips' way to say that the file does not tell
             kept.pop(name, None)
@@ -183,7 +208,12 @@ def iptc_for(kind: str, block: bytes) -> bytes:
     """
     wrapped = block.startswith(_RESOURCES)
     if kind == "jpeg" and not wrapped:
-        return _RESOURCES + struct.pack(">4sHHI", b"8BIM", _IPTC, 0, len(block)) + block + bytes(len(block) % 2)
+        return (
+            _RESOURCES
+            + struct.pack(">4sHHI", b"8BIM", _IPTC, 0, len(block))
+            + block
+            + bytes(len(block) % 2)
+        )
     if kind != "tiff" or not wrapped:
         return block
     place = len(_RESOURCES)
