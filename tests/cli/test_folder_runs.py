@@ -216,7 +216,8 @@ def test_names_of_any_bytes_work(tmp_path: Path, model: Path, capsys) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     names = [b"two\nlines.png", b"not utf-8 \xff\xfe.png", b"esc\x1b[31m.png", "ü日本.png".encode(),
-             b"page[1].png", b"-dash.png", b" lead.png", b"a" * 240 + b".png", b"%s{stem}.png", b"x].png"]  # fmt: skip
+             b"page[1].png", b"-dash.png", b" lead.png", b"a" * 240 + b".png",
+             b"%s{stem}.png", b"x].png"]  # fmt: skip
     content = picture(tmp_path / "a.png").read_bytes()
     for name in names:
         with open(os.path.join(os.fsencode(folder), name), "wb") as file:

@@ -37,7 +37,8 @@ def seeds() -> list[bytes]:
     files: list[bytes] = []
     for kind, mode, options in (
         ("PNG", "RGB", {}), ("PNG", "RGBA", {}), ("PNG", "P", {}), ("PNG", "1", {}),
-        ("JPEG", "RGB", {"xmp": XMP}), ("JPEG", "L", {"progressive": True}), ("JPEG", "CMYK", {}), ("WEBP", "RGB", {"lossless": True}),
+        ("JPEG", "RGB", {"xmp": XMP}), ("JPEG", "L", {"progressive": True}),
+        ("JPEG", "CMYK", {}), ("WEBP", "RGB", {"lossless": True}),
         ("WEBP", "RGBA", {}),
         ("TIFF", "RGB", {"compression": "tiff_lzw"}), ("TIFF", "RGB", {"compression": "jpeg"}),
         ("TIFF", "1", {"compression": "group4"}), ("TIFF", "LAB", {}), ("GIF", "P", {}), ("BMP", "RGB", {}),

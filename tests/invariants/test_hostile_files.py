@@ -65,8 +65,12 @@ def test_hard_files_give_the_right_picture_or_one_line(capsys) -> None:
         try:
             picture = read(path)
         except ImageError as error:
-            assert "\n" not in str(error)
-            assert str(path) in str(error)
+            said = str(error)
+        else:
+            said = ""
+        if said:
+            assert "\n" not in said
+            assert str(path) in said
             assert expected is None, f"Pillow opens {path}"
             assert not opens, f"libvips opens {path}"
             outcomes["refused, as libvips and Pillow do"] += 1

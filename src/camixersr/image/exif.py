@@ -17,18 +17,25 @@ __all__ = ["correct", "from_tiff", "iptc_from_tiff", "orientation", "spread_into
 EXIF, GPS, INTEROPERABILITY = 0x8769, 0x8825, 0xA005
 ORIENTATION, WIDTH, HEIGHT, IPTC = 0x0112, 0xA002, 0xA003, 33723
 
-OF_THE_FILE = frozenset(
-    (
-        *range(254, 270),
-        *range(273, 285),
-        *range(286, 305),
-        *range(317, 348),
-        512,
-        513,
-        514,
-        *range(515, 533),
+GEOREFERENCE = frozenset({33550, 33922, 34264, 34735, 34736, 34737})
+"""Tags that tie pixels to the ground, and would be wrong for other pixels."""
+
+OF_THE_FILE = (
+    frozenset(
+        (
+            *range(254, 270),
+            *range(273, 285),
+            *range(286, 305),
+            *range(317, 348),
+            512,
+            513,
+            514,
+            *range(515, 533),
+        )
     )
-) | {700, IPTC, 34377, 34675, EXIF, GPS, INTEROPERABILITY, ORIENTATION, 37724}
+    | GEOREFERENCE
+    | {700, IPTC, 34377, 34675, EXIF, GPS, INTEROPERABILITY, ORIENTATION, 37724}
+)
 """Tags of a TIFF's first directory that say how its pixels are stored, or that libvips copies."""
 
 
