@@ -388,10 +388,11 @@ Computed = TypeVar("Computed")
 
 @dataclass(frozen=True)
 class Failure:
-    """A picture that could not be done, and why."""
+    """A picture that could not be done, why, and what was raised."""
 
     job: Job
     error: CamixerError
+    cause: Exception
 
 
 def _guarded(error: Exception, job: Job) -> CamixerError:
@@ -428,7 +429,7 @@ def run(
     writing: tuple[int, Future[None]] | None = None
 
     def fail(number: int, error: Exception) -> None:
-        failures[number] = Failure(jobs[number], _guarded(error, jobs[number]))
+        failures[number] = Failure(jobs[number], _guarded(error, jobs[number]), error)
 
     def settle() -> None:
         if writing is not None:

@@ -219,15 +219,17 @@ def test_names_of_any_bytes_work(tmp_path: Path, model: Path, capsys) -> None:
              b"page[1].png", b"-dash.png", b" lead.png", b"a" * 240 + b".png",
              b"%s{stem}.png", b"x].png"]  # fmt: skip
     content = picture(tmp_path / "a.png").read_bytes()
-    for name in names:
+    os.mkdir(os.fsencode(folder) + b"/folder \xfe")
+    for name in (*names, b"folder \xfe/a.png", b"folder \xfe/b.tif"):
         with open(os.path.join(os.fsencode(folder), name), "wb") as file:
             file.write(content)
     assert run("upscale", folder, "-o", tmp_path / "out", "--model", model) == 0
-    results = sorted(os.listdir(os.fsencode(tmp_path / "out")))
+    out = os.fsencode(tmp_path / "out")
     expected = [name[:-4] + b"_x2.png" for name in names]
-    assert results == sorted([*expected, b"camixersr.jsonl"])
+    assert sorted(os.listdir(out)) == sorted([*expected, b"camixersr.jsonl", b"folder \xfe"])
+    assert sorted(os.listdir(out + b"/folder \xfe")) == [b"a_x2.png", b"b_x2.png"]
     said = capsys.readouterr().out
-    assert len(said.splitlines()) == len(names), "a line each"
+    assert len(said.splitlines()) == len(names) + 2, "a line each"
     assert "\x1b" not in said
     assert run("upscale", folder, "-o", tmp_path / "out", "--model", model, "--resume") == 0
     assert capsys.readouterr().out == ""

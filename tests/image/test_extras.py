@@ -83,6 +83,8 @@ def test_camera_raw_is_developed_in_sixteen_bits(tmp_path: Path) -> None:
     assert red > green, "developed, not taken for a grey TIFF"
     assert len(np.unique(picture.pixels)) > 256
     assert b"Maker" in picture.metadata["exif-data"][1]
+    path = path.rename(tmp_path / "a.tif")
+    assert read(path).kind == "raw", "content decides, not the name"
     with pytest.raises(ImageError, match="limit"):
         read(path, max_pixels=100)
     path.write_bytes(path.read_bytes()[:2000])

@@ -137,7 +137,6 @@ class _Work:
     high: Picture | None = None
     cost: Enlarged | None = None
     upscaler: Upscaler | None = None
-    content: bytes = b""
     sha256: str = ""
     seconds: float = 0.0
     pages: int = 1
@@ -168,6 +167,8 @@ class Pictures:
         self.skipped = 0
         self._targets = {job.target for job in jobs}
         self._recording = threading.Lock()
+        streamed = any(job.source == STREAM for job in jobs)
+        self._content = sys.stdin.buffer.read() if streamed else b""
         model = models.of(models.scales[0]).model if len(models.scales) == 1 else None
         self._options: dict[str, Any] = {
             **asdict(settings.size),
@@ -194,15 +195,13 @@ class Pictures:
         with self._recorded(work):
             if self._is_there(work):
                 return work
-            if job.source == STREAM:
-                work.content = sys.stdin.buffer.read()
             work.low = self._read(work, 0)
             work.pages = work.low.pages
         work.seconds += time.perf_counter() - began
         return work
 
     def _read(self, work: _Work, page: int) -> Picture:
-        source = work.content if work.job.source == STREAM else work.job.source
+        source = self._content if work.job.source == STREAM else work.job.source
         return read(source, color=self.settings.color, max_pixels=self.settings.max_pixels, page=page)
 
     def _is_there(self, work: _Work) -> bool:

@@ -138,6 +138,8 @@ def upscale(
     found = find(inputs, output=output)
     if output is None and found[0].source == STREAM:
         output = STREAM
+    if output == STREAM and sys.stdout.isatty():
+        raise UsageError("a picture is not for a terminal; name a file with -o")
     suffix = f".{format_}" if format_ else ""
     jobs = plan(
         found,
@@ -186,7 +188,7 @@ def upscale(
             if manifest is not None:
                 manifest.close()
     if failures and not many:
-        raise failures[0].error
+        raise failures[0].cause
     facts = pictures.facts
     if json_ is not None:
         with replacing(json_) as partial:

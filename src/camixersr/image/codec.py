@@ -59,6 +59,7 @@ __all__ = [
     "open_image",
     "prepare",
     "read",
+    "save",
     "unwritable",
     "vips",
     "write",
@@ -225,10 +226,12 @@ def open_image(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS, page
     notes: list[str] = []
     upright = False
     pages: list[int] = []
+    raw = isinstance(source, Path) and source.suffix.lower() in CAMERA_RAW and kind in ("", "tiff")
     if kind == "tiff":
         with _stream(source) as stream:
             pages = full_pages(stream)
-    if isinstance(source, Path) and source.suffix.lower() in CAMERA_RAW and kind in ("", "tiff"):
+            raw = raw or exif.is_dng(stream)
+    if raw:
         image, kind, upright = fallback.read_with_rawpy(source, max_pixels=max_pixels), "raw", True
         pages = []
     elif kind == "heic":
@@ -539,7 +542,7 @@ def write_pages(
             image, saver, said = finish(
                 path, _image_of(page), metadata, options=options, lossless=page.lossless, size=size
             )
-            image.write_to_file(str(target), **saver)
+            save(image, target, saver)
             complete(target, metadata, options=options)
             notes += said
             if count > 1:
@@ -573,7 +576,7 @@ def write_image(
     path = Path(path)
     image, saver, notes = finish(path, image, metadata, options=options, lossless=lossless)
     with replacing(path) as partial, unwritable(path):
-        image.write_to_file(str(partial), **saver)
+        save(image, partial, saver)
         complete(partial, metadata, options=options)
     return notes
 
@@ -651,6 +654,18 @@ def finish(
     return image, saver, notes + said
 
 
+def save(image: Any, path: Path, saver: Mapping[str, Any]) -> None:
+    """Have libvips write a file; call it inside `unwritable`, and `complete` the file afterwards.
+
+    Args:
+        image: from `finish`.
+        path: the file, in a folder of any name; its suffix decides the format.
+        saver: options from `finish`.
+    """
+    # as bytes: the name of a folder may be no text
+    vips().Operation.call(_SAVERS[_format(path).kind], image, bytes(path), **saver)
+
+
 def complete(path: Path, metadata: Metadata, *, options: WriteOptions | None = None) -> None:
     """Add to a file that libvips has written what libvips does not write.
 
@@ -675,6 +690,7 @@ def complete(path: Path, metadata: Metadata, *, options: WriteOptions | None = N
         raise OutputError(f"{shown(path)}: cannot be written ({error.strerror or error})") from error
 
 
+_SAVERS = {"png": "pngsave", "jpeg": "jpegsave", "webp": "webpsave", "tiff": "tiffsave", "avif": "heifsave"}
 _KEEP = {"exif-data": "exif", "xmp-data": "xmp", "iptc-data": "iptc", "icc-profile-data": "icc"}
 
 

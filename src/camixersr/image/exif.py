@@ -12,10 +12,11 @@ from typing import BinaryIO
 
 from camixersr.image.ifd import BadDirectoryError, Entry, Layout, pack, read_directory, read_header
 
-__all__ = ["correct", "from_tiff", "iptc_from_tiff", "orientation", "spread_into_tiff"]
+__all__ = ["correct", "from_tiff", "iptc_from_tiff", "is_dng", "orientation", "spread_into_tiff"]
 
 EXIF, GPS, INTEROPERABILITY = 0x8769, 0x8825, 0xA005
 ORIENTATION, WIDTH, HEIGHT, IPTC = 0x0112, 0xA002, 0xA003, 33723
+DNG_VERSION = 50706
 
 GEOREFERENCE = frozenset({33550, 33922, 34264, 34735, 34736, 34737})
 """Tags that tie pixels to the ground, and would be wrong for other pixels."""
@@ -169,6 +170,15 @@ def from_tiff(file: BinaryIO) -> bytes:
     pointers, inner = _pack_children(children, layout.order, small, 8)
     at = 8 + len(inner)
     return mark + struct.pack(layout.order + "I", at) + inner + pack({**kept, **pointers}, small, at)
+
+
+def is_dng(file: BinaryIO) -> bool:
+    """Whether a TIFF file is a camera's negative, whatever its name: it has a DNG version."""
+    try:
+        layout, place = read_header(file)
+        return DNG_VERSION in read_directory(file, place, layout)[0]
+    except BadDirectoryError:
+        return False
 
 
 def iptc_from_tiff(file: BinaryIO) -> bytes:
