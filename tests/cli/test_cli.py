@@ -299,12 +299,12 @@ def test_sigterm_leaves_no_file(picture: Path, model: Path, tmp_path: Path, monk
     assert signal.getsignal(signal.SIGTERM) is handler
 
 
-def test_further_pages_are_not_dropped_in_silence(tmp_path: Path, model: Path, capsys) -> None:
-    pages = [Image.fromarray(noise_picture(16, 16, seed=seed)) for seed in range(3)]
-    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
-    assert run("upscale", tmp_path / "a.tif", "--model", model) == 0
+def test_further_frames_are_not_dropped_in_silence(tmp_path: Path, model: Path, capsys) -> None:
+    frames = [Image.fromarray(noise_picture(16, 16, seed=seed)) for seed in range(3)]
+    frames[0].save(tmp_path / "a.webp", save_all=True, append_images=frames[1:])
+    assert run("upscale", tmp_path / "a.webp", "--model", model) == 0
     assert "first of 3 pages" in capsys.readouterr().err
-    with Image.open(tmp_path / "a_x2.tif") as result:
+    with Image.open(tmp_path / "a_x2.webp") as result:
         assert (result.n_frames, result.size) == (1, (32, 32))
 
 

@@ -60,7 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in tokens
-    tokens = [token for token in tokens if token != "--debug"]
+    # a lone dash is standard input or output, a path to the command and an option to the parser
+    tokens = ["./-" if token == "-" else token for token in tokens if token != "--debug"]
     if not debug:
         warnings.showwarning = _one_line
     before = signal.signal(signal.SIGTERM, _terminate)

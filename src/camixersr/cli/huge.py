@@ -17,7 +17,6 @@ __all__ = [
     "enlarge_huge",
     "facts_of",
     "parse_size",
-    "wants_streaming",
     "write_huge_route_map",
 ]
 
@@ -57,6 +56,12 @@ class Budget:
         if self.spill is not None and not self.spill.is_dir():
             raise UsageError(f"--spill must be a folder that exists, got {self.spill}")
 
+    @property
+    def must_stream(self) -> str:
+        """The option that only streaming can honour; empty if none was given."""
+        given = {"--memory": self.memory, "--seconds": self.seconds, "--spill": self.spill}
+        return next((name for name, value in given.items() if value is not None), "")
+
 
 def parse_size(text: str, option: str) -> int:
     """Bytes of "2GB", "1.5 GiB", "800M" or "123456".
@@ -73,28 +78,22 @@ def parse_size(text: str, option: str) -> int:
     return int(float(found[1]) * _UNITS[found[2]])
 
 
-def wants_streaming(upscaler: "Upscaler", source: Path, budget: Budget) -> bool:
-    """Whether a picture is streamed: it is cut into tiles, or an option asks for what only that can."""
-    from camixersr.image.stream import look
-    from camixersr.inference.upscaler import AUTO_WHOLE
-
-    if budget.memory is not None or budget.seconds is not None or budget.spill is not None or budget.resume:
-        return True
-    if upscaler.tile == 0:
-        return False
-    layout = look(source).layout
-    return layout.height * layout.width > AUTO_WHOLE
-
-
 def enlarge_huge(
-    upscaler: "Upscaler", source: Path, target: Path, budget: Budget, say: "Say", progress: "Progress"
+    upscaler: "Upscaler",
+    source: Path,
+    target: Path,
+    budget: Budget,
+    say: "Say",
+    progress: "Progress",
+    **how: Any,
 ) -> "Streamed":
-    """See `camixersr.inference.streaming.enlarge_file`."""
+    """See `camixersr.inference.streaming.enlarge_file`; `how` are more of its options."""
     from dataclasses import asdict
 
     from camixersr.inference.streaming import Options, enlarge_file
 
-    return enlarge_file(upscaler, source, target, Options(**asdict(budget)), say=say, progress=progress)
+    options = Options(**asdict(budget), **how)
+    return enlarge_file(upscaler, source, target, options, say=say, progress=progress)
 
 
 def write_huge_route_map(path: Path, source: Path, streamed: "Streamed", window: int) -> None:

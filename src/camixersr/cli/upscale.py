@@ -2,37 +2,17 @@
 
 import json
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from camixersr import __version__
-from camixersr.cli.huge import (
-    Budget,
-    enlarge_huge,
-    facts_of,
-    parse_size,
-    wants_streaming,
-    write_huge_route_map,
-)
-from camixersr.errors import CamixerError, InputError, OutputError, UsageError
-
-if TYPE_CHECKING:
-    from camixersr.inference.cost import Cost
-    from camixersr.inference.upscaler import Enlarged, Upscaler
+from camixersr.cli.huge import Budget, parse_size
+from camixersr.errors import UsageError
 
 __all__ = ["upscale"]
 
-
-@dataclass(frozen=True)
-class _Job:
-    """One picture and where its results go."""
-
-    source: Path
-    target: Path
-    route_map: Path | None
+Flag = Parameter(negative=())
 
 
 def upscale(
@@ -40,7 +20,11 @@ def upscale(
     /,
     *,
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
-    scale: int | None = None,
+    scale: float | None = None,
+    width: int | None = None,
+    height: int | None = None,
+    fit: str | None = None,
+    megapixels: float | None = None,
     model: str | None = None,
     attention_ratio: float = 0.5,
     max_share: float = 1.0,
@@ -49,25 +33,48 @@ def upscale(
     tile: str = "auto",
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
+    format_: Annotated[
+        Literal["png", "jpg", "jpeg", "webp", "tif", "tiff", "avif"] | None, Parameter(name="--format")
+    ] = None,
+    quality: int | None = None,
+    subsampling: Literal["4:4:4", "4:2:0"] | None = None,
+    compression: str | None = None,
+    lossless: bool | None = None,
+    color: Literal["keep", "srgb"] = "keep",
+    alpha: Literal["model", "bicubic"] = "model",
+    strip: Annotated[bool, Flag] = False,
+    max_pixels: int | None = None,
+    name: str = "{stem}_{size}",
+    overwrite: Annotated[bool, Flag] = False,
+    skip_existing: Annotated[bool, Flag] = False,
+    resume: Annotated[bool, Flag] = False,
+    spill: Path | None = None,
     route_map: Path | None = None,
     json_: Annotated[Path | None, Parameter(name="--json")] = None,
-    spill: Path | None = None,
-    resume: Annotated[bool, Parameter(negative=())] = False,
-    overwrite: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
     """Enlarge pictures.
 
     Parameters
     ----------
     inputs
-        Pictures: PNG, JPEG, WebP, TIFF, AVIF, GIF.
+        Pictures (PNG, JPEG, WebP, TIFF, AVIF, GIF, BMP, PPM; HEIC and camera RAW with the extras),
+        folders with all below them, patterns such as 'photos/**/*.jpg', or - for standard input.
     output
-        File to write, or a folder for several inputs. By default NAME_x4 beside each input.
+        File to write, a folder for several inputs, or - for standard output. By default NAME_x4
+        beside each input. Below a folder the tree of an input folder is mirrored.
     scale
-        How many times as high and wide: 2, 3 or 4, as far as there are models. Default: 4, or what
-        the given model does.
+        How many times as high and wide, for example 4 or 1.5, as far as the models go. Default: 4, or
+        what the given model does.
+    width
+        Columns of the result; rows follow, unless --height is given too.
+    height
+        Rows of the result; columns follow.
+    fit
+        Frame that the result just fits into, for example 3840x2160.
+    megapixels
+        Size of the result, in millions of pixels.
     model
-        A name from `camixersr models list`, or a file of weights. Default: the embedded one.
+        A name from `camixersr models list`, or a file of weights. Default: an embedded one.
     attention_ratio
         Share of windows that get attention, an average over photographs: 0 (fastest) to 1.
     max_share
@@ -82,16 +89,39 @@ def upscale(
         Where to compute.
     precision
         What to compute in; auto is fp32.
+    format_
+        Format of the results. Default: the source's where it can hold the result, else PNG or TIFF.
+    quality
+        1 to 100, for JPEG and WebP (default 95) and AVIF (90).
+    subsampling
+        Of colour, for JPEG and AVIF. Default: 4:4:4.
+    compression
+        For PNG 0 to 9 (default 6), for TIFF none, lzw, deflate (default) or packbits.
+    lossless
+        WebP and AVIF without loss, or not. Default: as the source was.
+    color
+        Keep the colour values and their profile, or convert them to sRGB.
+    alpha
+        What enlarges transparency: the model, or bicubic interpolation.
+    strip
+        Write no metadata at all; colours with a profile are converted to sRGB.
+    max_pixels
+        Refuse larger inputs before decoding them. Default: 2,000,000,000.
+    name
+        Names of results, from {stem}, {name} (with suffix) and {size} (x4, w1920 ...).
+    overwrite
+        Replace files that exist.
+    skip_existing
+        Leave out inputs whose result exists.
+    resume
+        Do what an interrupted run with the same options has not done: of a folder the pictures that
+        are missing, of a large picture the tiles.
+    spill
+        Folder for the intermediate files of large pictures, instead of the output's.
     route_map
         Also write a picture of where attention went; a folder for several inputs.
     json_
         Also write the facts of the summary as JSON; a list for several inputs.
-    spill
-        Folder for the intermediate files of large pictures, instead of the output's.
-    resume
-        Continue large pictures that were interrupted, and keep what is there if interrupted again.
-    overwrite
-        Replace files that exist.
     """
     budget = Budget(
         attention_ratio=attention_ratio,
@@ -103,212 +133,113 @@ def upscale(
     )
     if tile != "auto" and not tile.isdecimal():
         raise UsageError(f"--tile must be auto, 0 or a multiple of 16, got {tile!r}")
-    from camixersr import load
-    from camixersr.catalogue import default_model, find
-    from camixersr.image.files import replacing, require_writable
-    from camixersr.inference.upscaler import Upscaler
+    if overwrite + skip_existing + resume > 1:
+        raise UsageError("--overwrite, --skip-existing and --resume exclude each other; give one of them")
+    if max_pixels is not None and max_pixels < 1:
+        raise UsageError(f"--max-pixels must be at least 1, got {max_pixels}")
+    from camixersr.folders import MANIFEST, STREAM, Manifest, check_template, find, plan, run
+    from camixersr.image.codec import MAX_PIXELS
+    from camixersr.image.files import make_folder, replacing, require_writable
+    from camixersr.image.formats import WriteOptions
+    from camixersr.image.size import Size
 
-    if model is None:
-        upscaler = load(default_model(scale or 4), device=device, precision=precision, tile=_tile(tile))
-    else:
-        upscaler = Upscaler(find(model), device=device, precision=precision, tile=_tile(tile))
-        if scale is not None and scale != upscaler.scale:
-            raise UsageError(
-                f"model {upscaler.model.name} enlarges x{upscaler.scale} and lacks x{scale}; "
-                "choose another --model or --scale"
+    check_template(name)
+    size = Size(scale, width, height, Size.frame(fit) if fit is not None else None, megapixels)
+    options = WriteOptions(quality, subsampling, compression, lossless, strip)
+    for path in (output, Path(f"x.{format_}") if format_ else None):
+        if path is not None and path.suffix:
+            options.require_use(
+                path.suffix.lower().lstrip(".").replace("jpg", "jpeg").replace("tif", "tiff")
             )
-    jobs = _plan(inputs, output, route_map, upscaler.scale)
-    if json_ is not None:
-        _refuse_existing(json_, overwrite)
-        require_writable(json_)
+    from camixersr.cli.pictures import Models, Pictures, Settings
 
-    facts: list[dict[str, Any]] = []
-    failures: list[CamixerError] = []
-    for job in jobs:
+    models = Models(model, device, precision, "auto" if tile == "auto" else int(tile))
+    models.require(size)
+    found = find(inputs, output=output)
+    if output is None and found[0].source == STREAM:
+        output = STREAM
+    if output == STREAM and sys.stdout.isatty():
+        raise UsageError("a picture is not for a terminal; name a file with -o")
+    suffix = f".{format_}" if format_ else ""
+    jobs = plan(
+        found,
+        output=output,
+        size=size.label(models.default_scale),
+        template=name,
+        suffix=suffix,
+        route_map=route_map,
+    )
+    many = len(jobs) > 1 or found[0].searched
+    for folder in (output, route_map):
+        if many and folder is not None:
+            make_folder(folder)
+    existing = "overwrite" if overwrite else "skip" if skip_existing else "resume" if resume else "refuse"
+    settings = Settings(
+        size=size,
+        budget=budget,
+        color="srgb" if strip else color,
+        alpha_by=alpha,
+        options=options,
+        max_pixels=max_pixels or MAX_PIXELS,
+        suffix=suffix,
+        existing=existing,
+        name=name,
+        folder=output if many else None,
+    )
+    if json_ is not None:
+        _refuse_existing(json_, overwrite or resume)
+        require_writable(json_)
+    manifest: Manifest | None = None
+    if resume and many and (output is None or not output.is_dir()):
+        raise UsageError("--resume needs the folder of the interrupted run; name it with -o")
+    if output is not None and many and (resume or any(each.searched for each in found)):
+        manifest = Manifest(output / MANIFEST)
+    with _Bar("", len(jobs)) as bar:
+        pictures = Pictures(models, settings, jobs, manifest, bar)
         try:
-            facts.append(_one(upscaler, job, budget, overwrite))
-        except (InputError, OutputError) as error:
-            if len(jobs) == 1:
-                raise
-            failures.append(error)
-            print(f"camixersr: {' '.join(str(error).split())}", file=sys.stderr)
+            failures = run(
+                jobs,
+                decode=pictures.decode,
+                compute=pictures.compute,
+                encode=pictures.encode,
+                finished=bar.finished,
+            )
+        finally:
+            if manifest is not None:
+                manifest.close()
+    if failures and not many:
+        raise failures[0].cause
+    facts = pictures.facts
     if json_ is not None:
         with replacing(json_) as partial:
-            partial.write_text(json.dumps(facts[0] if len(jobs) == 1 else facts, indent=2) + "\n")
+            partial.write_text(json.dumps(facts if many else facts[0] if facts else {}, indent=2) + "\n")
+    for failure in failures:
+        print(f"camixersr: {' '.join(str(failure.error).split())}", file=sys.stderr)
+    if pictures.skipped:
+        print(f"camixersr: {pictures.skipped} of {len(jobs)} pictures were there already", file=sys.stderr)
     if failures:
         print(f"camixersr: {len(failures)} of {len(jobs)} pictures failed", file=sys.stderr)
     return 3 if failures else 0
 
 
-def _tile(text: str) -> int | Literal["auto"]:
-    return "auto" if text == "auto" else int(text)
-
-
-def _plan(inputs: list[Path], output: Path | None, route_map: Path | None, scale: int) -> list[_Job]:
-    """Decide every target before anything is computed."""
-    from camixersr.image.codec import WRITABLE
-    from camixersr.image.files import make_folder
-
-    many = len(inputs) > 1
-    if many:
-        for name, folder in (("-o", output), ("--route-map", route_map)):
-            if folder is not None and not folder.is_dir() and folder.suffix:
-                raise UsageError(f"{name} must be a folder for several inputs, got {folder}")
-            if folder is not None:
-                make_folder(folder)
-    jobs: list[_Job] = []
-    for source in inputs:
-        suffix = source.suffix.lower() if source.suffix.lower() in WRITABLE else ".png"
-        target = source.with_name(f"{source.stem}_x{scale}{suffix}")
-        if output is not None:
-            target = output / target.name if many or output.is_dir() else output
-        routes = route_map
-        if routes is not None and (many or routes.is_dir()):
-            routes = routes / f"{source.stem}_x{scale}_routes.png"
-        jobs.append(_Job(source, target, routes))
-    seen: dict[Path, Path] = {}
-    for job in jobs:
-        for path in filter(None, (job.target, job.route_map)):
-            if path in seen:
-                raise UsageError(
-                    f"{job.source} and {seen[path]} would both be written to {path}; rename one"
-                )
-            seen[path] = job.source
-    return jobs
-
-
 def _refuse_existing(path: Path, overwrite: bool) -> None:
-    if path.is_file() and not overwrite:
-        raise OutputError(f"{path}: exists already; add --overwrite to replace it")
+    from camixersr.cli.pictures import refuse_existing
 
-
-def _one(upscaler: "Upscaler", job: _Job, budget: Budget, overwrite: bool) -> dict[str, Any]:
-    """Enlarge one picture and write all that was asked for."""
-    import time
-
-    from camixersr.image.codec import check_writable, read, write
-
-    began = time.perf_counter()
-    s = upscaler.scale
-    if job.source.exists() and job.target.exists() and job.source.samefile(job.target):
-        raise OutputError(f"{job.target}: is the input itself; name another file with -o")
-    targets = [path for path in (job.target, job.route_map) if path is not None]
-    for path in targets:
-        _refuse_existing(path, overwrite)
-    if wants_streaming(upscaler, job.source, budget):
-        return _one_huge(upscaler, job, budget)
-    picture = read(job.source)
-    if picture.pages > 1:
-        print(f"camixersr: {job.source}: only the first of {picture.pages} pages is read", file=sys.stderr)
-    for path in targets:
-        check_writable(path, height=s * picture.height, width=s * picture.width)
-
-    with _Bar(job.source.name) as bar:
-        enlarged, result = upscaler.enlarge(
-            picture, attention_ratio=budget.attention_ratio, max_share=budget.max_share, progress=bar
-        )
-    for note in write(job.target, result):
-        print(f"camixersr: {job.target}: {note}", file=sys.stderr)
-    if job.route_map is not None:
-        _write_route_map(job.route_map, picture.pixels, enlarged, upscaler.model.config.window)
-    low_size, high_size = (picture.width, picture.height), (result.width, result.height)
-    facts = _facts(upscaler, job, enlarged, low_size, high_size, budget.attention_ratio, began)
-    print(_summary(facts))
-    return facts
-
-
-def _one_huge(upscaler: "Upscaler", job: _Job, budget: Budget) -> dict[str, Any]:
-    """The same for a picture that is streamed."""
-    import time
-
-    from camixersr.image.codec import check_writable
-
-    began = time.perf_counter()
-    if job.route_map is not None:
-        check_writable(job.route_map, height=1, width=1)
-    with _Bar(job.source.name) as bar:
-        streamed = enlarge_huge(upscaler, job.source, job.target, budget, bar.say, bar)
-    low, high = streamed.look.layout, streamed.layout
-    if streamed.look.pages > 1:
-        pages = streamed.look.pages
-        print(f"camixersr: {job.source}: only the first of {pages} pages is read", file=sys.stderr)
-    for note in streamed.notes:
-        print(f"camixersr: {job.target}: {note}", file=sys.stderr)
-    if job.route_map is not None:
-        write_huge_route_map(job.route_map, job.source, streamed, upscaler.model.config.window)
-    sizes = (low.width, low.height), (high.width, high.height)
-    facts = _facts(upscaler, job, streamed.cost, *sizes, streamed.attention_ratio, began)
-    facts |= facts_of(streamed)
-    print(_summary(facts))
-    return facts
-
-
-def _facts(
-    upscaler: "Upscaler",
-    job: _Job,
-    cost: "Cost",
-    low_size: tuple[int, int],
-    high_size: tuple[int, int],
-    ratio: float,
-    began: float,
-) -> dict[str, Any]:
-    import time
-
-    return {
-        "input": str(job.source),
-        "output": str(job.target),
-        "scale": upscaler.scale,
-        "model": upscaler.model.name,
-        "low_size": list(low_size),
-        "high_size": list(high_size),
-        "seconds": round(time.perf_counter() - began, 3),
-        "peak_memory_bytes": cost.peak_memory_bytes,
-        "attention_ratio": ratio,
-        "attention_share": round(cost.attention_share, 4),
-        "macs": cost.macs,
-        "tiles": cost.tiles,
-        "device": str(upscaler.device),
-        "precision": cost.precision,
-        "version": __version__,
-    }
-
-
-def _summary(facts: dict[str, Any]) -> str:
-    memory = facts["peak_memory_bytes"]
-    return ", ".join(
-        (
-            f"{facts['output']}: {' x '.join(map(str, facts['low_size']))} -> "
-            f"{' x '.join(map(str, facts['high_size']))}",
-            f"{facts['seconds']:.1f} s",
-            f"peak {memory / 2**20:.0f} MiB" if memory else "peak memory unknown",
-            f"{100 * facts['attention_share']:.0f} % of windows attended",
-        )
-    )
-
-
-def _write_route_map(path: Path, pixels: Any, enlarged: "Enlarged", window: int) -> None:
-    import numpy as np
-
-    from camixersr.image.codec import Picture, write
-    from camixersr.routemap import render
-
-    image = pixels if pixels.dtype == np.uint8 else (pixels // 257).astype(np.uint8)
-    image = np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
-    canvas = render(image, enlarged.shares, side=window, attention_share=enlarged.attention_share)
-    write(path, Picture(np.asarray(canvas)))
+    if not overwrite:
+        refuse_existing(path)
 
 
 class _Bar:
-    """A progress bar on stderr, with the remaining time; silent where stderr is no terminal."""
+    """Progress bars on stderr, with the remaining time; silent where stderr is no terminal."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, pictures: int = 1) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
         console = Console(stderr=True)
         self._name = name
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             TaskProgressColumn(),
             TextColumn("remaining"),
@@ -317,6 +248,7 @@ class _Bar:
             transient=True,
             disable=not console.is_terminal,
         )
+        self._total = self._progress.add_task("all pictures", total=pictures) if pictures > 1 else None
         self._task = self._progress.add_task(name, total=None)
 
     def __enter__(self) -> "_Bar":
@@ -331,6 +263,15 @@ class _Bar:
 
     def say(self, line: str) -> None:
         """Print a line above the bar."""
-        self._progress.console.print(
-            f"camixersr: {self._name}: {line}", highlight=False, markup=False, soft_wrap=True
-        )
+        line = f"camixersr: {self._name}: {line}"
+        self._progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def begin(self, name: str) -> None:
+        """Show another picture."""
+        self._name = name
+        self._progress.reset(self._task, description=name, total=None)
+
+    def finished(self, _: object) -> None:
+        """Count one more picture."""
+        if self._total is not None:
+            self._progress.advance(self._total)

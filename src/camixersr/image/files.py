@@ -1,5 +1,7 @@
 """Write a file whole or not at all."""
 
+import contextlib
+import hashlib
 import os
 import tempfile
 from collections.abc import Generator
@@ -8,19 +10,48 @@ from pathlib import Path
 
 from camixersr.errors import OutputError
 
-__all__ = ["make_folder", "replacing", "require_writable"]
+__all__ = ["make_folder", "remove_leftovers", "replacing", "require_writable", "shown"]
+
+
+def shown(path: str | Path) -> str:
+    r"""A path as text for a message: one line, printable, whatever the name is made of.
+
+    >>> shown("two\nlines.png")
+    'two\\nlines.png'
+    """
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def _prefix(target: Path) -> str:
+    """Begin of the names of temporary files for `target`: plain, and of a length that always fits."""
+    return f".camixersr-{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]}-"
+
+
+def remove_leftovers(target: str | Path) -> None:
+    """Remove temporary files for `target` that a killed process left; only if no other writes it.
+
+    Args:
+        target: the file that was to be made.
+    """
+    target = Path(target)
+    with contextlib.suppress(OSError):
+        for path in target.parent.iterdir():
+            if path.name.startswith(_prefix(target)):
+                path.unlink(missing_ok=True)
 
 
 def _temporary(target: Path) -> Path:
     """Make an empty file beside `target`, with its suffix."""
     if target.is_dir():
-        raise OutputError(f"{target}: expected a file to write, but this is a folder; name a file in it")
-    try:
-        descriptor, name = tempfile.mkstemp(
-            dir=target.parent, prefix=f".{target.stem[:40]}-", suffix=target.suffix
+        raise OutputError(
+            f"{shown(target)}: expected a file to write, but this is a folder; name a file in it"
         )
-    except OSError as error:
-        raise OutputError(f"{target}: cannot write there: {error.strerror or error}") from error
+    try:
+        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=_prefix(target), suffix=target.suffix)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"{shown(target)}: cannot write there: {reason}") from error
     os.close(descriptor)
     return Path(name)
 
@@ -70,7 +101,7 @@ def replacing(path: str | Path) -> Generator[Path, None, None]:
         try:
             partial.replace(target)
         except OSError as error:
-            raise OutputError(f"{target}: cannot write there: {error.strerror or error}") from error
+            raise OutputError(f"{shown(target)}: cannot write there: {error.strerror or error}") from error
     finally:
         partial.unlink(missing_ok=True)
 
@@ -87,4 +118,4 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{path}: the folder cannot be made: {error.strerror or error}") from error
+        raise OutputError(f"{shown(path)}: the folder cannot be made: {error.strerror or error}") from error

@@ -20,7 +20,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camixersr.errors import OutputError
-from camixersr.image.codec import damaged, finish, open_image, prepare, unwritable, vips
+from camixersr.image.codec import (
+    MAX_PIXELS,
+    complete,
+    damaged,
+    finish,
+    open_image,
+    prepare,
+    unwritable,
+    vips,
+)
+from camixersr.image.color import Color
+from camixersr.image.formats import Depth, WriteOptions
 
 __all__ = ["HELD_WHOLE", "Layout", "Look", "Raw", "decode", "encode", "encoding_seconds", "look", "reduced"]
 
@@ -45,7 +56,7 @@ class Layout:
         height: rows.
         width: columns.
         bands: channels: 1 or 3, one more with alpha.
-        dtype: "uint8" or "uint16".
+        dtype: "uint8", "uint16" or "float32".
     """
 
     height: int
@@ -82,12 +93,24 @@ class Look:
         turned: its rows are not stored from top to bottom, so decoding needs a second raw file.
         pages: pages or frames, of which the first is read.
         metadata: as in `camixersr.image.codec.Picture`.
+        kind: likewise.
+        lossless: likewise.
+        notes: likewise.
     """
 
     layout: Layout
     turned: bool
     pages: int
     metadata: Mapping[str, tuple[int, Any]]
+    kind: str
+    lossless: bool
+    notes: tuple[str, ...]
+
+    @property
+    def depth(self) -> Depth:
+        """Bits a channel, or floating point."""
+        depths: Mapping[str, Depth] = {"uint8": "8", "uint16": "16", "float32": "float"}
+        return depths[self.layout.dtype]
 
 
 class Raw:
@@ -197,8 +220,13 @@ class Raw:
             ) from error
 
 
-def look(path: Path) -> Look:
+def look(path: Path, *, color: Color = "keep", max_pixels: int = MAX_PIXELS) -> Look:
     """Read a picture's head.
+
+    Args:
+        path: the picture.
+        color: as for `camixersr.image.codec.prepare`.
+        max_pixels: larger pictures are refused.
 
     Raises:
         ImageError: no picture, or none that can be read.
@@ -210,13 +238,21 @@ def look(path: Path) -> Look:
         return image.autorot()
 
     with damaged(path):
-        image, metadata, pages = prepare(open_image(path), note)
-        dtype = {"uchar": "uint8", "ushort": "uint16"}[image.format]
+        opened = open_image(path, max_pixels=max_pixels)
+        image, metadata, pages = prepare(opened, note, color=color)
+        dtype = {"uchar": "uint8", "ushort": "uint16", "float": "float32"}[image.format]
         layout = Layout(image.height, image.width, image.bands, dtype)
-    return Look(layout, bool(turned), pages, metadata)
+    return Look(layout, bool(turned), pages, metadata, opened.kind, opened.lossless, tuple(opened.notes))
 
 
-def decode(path: Path, raw: Raw, tick: Tick = lambda done, total: None) -> None:
+def decode(
+    path: Path,
+    raw: Raw,
+    tick: Tick = lambda done, total: None,
+    *,
+    color: Color = "keep",
+    max_pixels: int = MAX_PIXELS,
+) -> None:
     """Decode a picture into a raw file, in strips.
 
     Memory does not depend on the picture's height, except where its format cannot be read in order
@@ -226,6 +262,8 @@ def decode(path: Path, raw: Raw, tick: Tick = lambda done, total: None) -> None:
         path: the picture.
         raw: made for its `look(path).layout`.
         tick: told how far it is; twice from the start for a turned picture.
+        color: as for `look`.
+        max_pixels: as for `look`.
 
     Raises:
         ImageError: the picture is damaged or truncated.
@@ -238,7 +276,7 @@ def decode(path: Path, raw: Raw, tick: Tick = lambda done, total: None) -> None:
         return image
 
     with damaged(path):
-        image, _, _ = prepare(open_image(path), later)
+        image, _, _ = prepare(open_image(path, max_pixels=max_pixels), later, color=color)
     if not turned:
         _copy(path, image, raw, tick)
         return
@@ -366,6 +404,9 @@ def encode(
     target: Path,
     metadata: Mapping[str, tuple[int, Any]],
     tick: Tick = lambda done, total: None,
+    *,
+    options: WriteOptions | None = None,
+    lossless: bool = False,
 ) -> list[str]:
     """Encode a raw file, whole or not at all.
 
@@ -376,6 +417,8 @@ def encode(
         target: the file to make or replace; its suffix decides the format.
         metadata: as in `camixersr.image.codec.Picture`.
         tick: told how far it is.
+        options: as for `camixersr.image.codec.write`.
+        lossless: as for `camixersr.image.codec.finish`.
 
     Returns:
         What the format could not hold, in words.
@@ -385,9 +428,9 @@ def encode(
     """
     with unwritable(target):
         image = _as_image(raw)
-        image, options, notes = finish(target, image, metadata)
+        image, saver, notes = finish(target, image, metadata, options=options, lossless=lossless)
     if target.suffix.lower() in (".tif", ".tiff"):
-        options |= {"tile": True, "tile_width": 256, "tile_height": 256}
+        saver |= {"tile": True, "tile_width": 256, "tile_height": 256}
     image.set_progress(True)
     height = raw.layout.height
     image.signal_connect("eval", lambda _, progress: tick(progress.percent * height // 100, height))
@@ -397,7 +440,7 @@ def encode(
 
     def work() -> None:
         try:
-            image.write_to_file(str(partial), **options)
+            image.write_to_file(str(partial), **saver)
         except Exception as error:  # noqa: BLE001  raised again below
             failures.append(error)
 
@@ -412,6 +455,7 @@ def encode(
                 if shutil.disk_usage(target.parent).free < FULL:
                     raise OutputError(f"{target}: cannot be written: no space left on device") from failure
                 raise failure
+            complete(partial, metadata, options=options)
         try:
             partial.replace(target)
         except OSError as error:
@@ -424,12 +468,12 @@ def encode(
         partial.unlink(missing_ok=True)
 
 
-def encoding_seconds(target: Path, pixels: NDArray[np.uint8]) -> float:
+def encoding_seconds(target: Path, pixels: NDArray[np.uint8], options: WriteOptions | None = None) -> float:
     """Measure the encoder of a suffix: seconds a pixel, on a sample h x w x 3."""
-    image, options, _ = finish(target, vips().Image.new_from_array(pixels), {})
+    image, saver, _ = finish(target, vips().Image.new_from_array(pixels), {}, options=options)
     began = time.perf_counter()
     with unwritable(target):
-        image.write_to_buffer(target.suffix.lower(), **options)
+        image.write_to_buffer(target.suffix.lower(), **saver)
     return (time.perf_counter() - began) / (pixels.shape[0] * pixels.shape[1])
 
 

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,10 @@ from torch import Tensor
 
 from camixersr import __version__
 from camixersr.errors import MemoryLimitError, OutputError
-from camixersr.image.codec import check_writable
+from camixersr.image.codec import MAX_PIXELS, check_writable
+from camixersr.image.color import Color
+from camixersr.image.formats import WriteOptions
+from camixersr.image.metadata import fitted
 from camixersr.image.resize import resize
 from camixersr.image.spill import Spill, digest, folder_for
 from camixersr.image.stream import (
@@ -67,6 +70,9 @@ class Options:
         memory: most bytes of memory; None for no limit.
         spill: folder for the intermediate files, instead of the target's.
         resume: go on with what an interrupted run left, and leave it behind if interrupted.
+        color: what becomes of colour profiles, as for `camixersr.image.codec.read`.
+        max_pixels: larger pictures are refused.
+        write: how to encode.
     """
 
     attention_ratio: float = 0.5
@@ -75,6 +81,9 @@ class Options:
     memory: int | None = None
     spill: Path | None = None
     resume: bool = False
+    color: Color = "keep"
+    max_pixels: int = MAX_PIXELS
+    write: WriteOptions = field(default_factory=WriteOptions)
 
 
 @dataclass(frozen=True)
@@ -151,7 +160,7 @@ def enlarge_file(
         UsageError: what there is to resume is another job.
     """
     began = time.perf_counter()
-    seen = look(source)
+    seen = look(source, color=options.color, max_pixels=options.max_pixels)
     high = seen.layout.enlarged(upscaler.scale)
     check_writable(target, height=high.height, width=high.width)
     folder = folder_for(target, options.spill)
@@ -179,7 +188,7 @@ def enlarge_file(
             Raw(folder / "high.raw", high, create=fresh) as out,
         ):
             if fresh:
-                decode(source, low)
+                decode(source, low, color=options.color, max_pixels=options.max_pixels)
                 low.sync()
                 ratio = options.attention_ratio
                 if options.seconds is not None:
@@ -191,7 +200,18 @@ def enlarge_file(
                 _Low(low), bill, attention_ratio=ratio, max_share=options.max_share, tile=tile
             )
             _run(upscaler, plan, low, out, spill, bill)
-            notes = encode(out, target, seen.metadata, progress or (lambda done, total: None))
+            notes = encode(
+                out,
+                target,
+                fitted(
+                    seen.metadata,
+                    low=(seen.layout.height, seen.layout.width),
+                    high=(high.height, high.width),
+                ),
+                progress or (lambda done, total: None),
+                options=options.write,
+                lossless=seen.lossless,
+            )
         cost = replace(bill.cost(), peak_memory_bytes=peak_memory(upscaler.device))
         return Streamed(cost, seen, high, ratio, tile, needed, resumed, tuple(notes))
 
@@ -209,6 +229,7 @@ def _job(upscaler: Upscaler, source: Path, options: Options) -> dict[str, Any]:
         "attention ratio": None if options.seconds is not None else options.attention_ratio,
         "max share": options.max_share,
         "seconds": options.seconds,
+        "color": options.color,
     }
 
 
@@ -263,7 +284,7 @@ def _ratio_in(
     """The attention ratio that keeps the deadline."""
     began = time.perf_counter()
     speed = measure_speed(upscaler, low)
-    encoding = encoding_seconds(target, speed.sample) * high.height * high.width
+    encoding = encoding_seconds(target, speed.sample, options.write) * high.height * high.width
     left -= time.perf_counter() - began + encoding
     tiles = cut(low.height, low.width, tile)
     pixels = sum(each.pixels for each in tiles)

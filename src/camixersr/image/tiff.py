@@ -1,0 +1,83 @@
+"""Several pages in one TIFF file: which there are, and pages written singly put behind one another."""
+
+import io
+import shutil
+import struct
+from pathlib import Path
+from typing import BinaryIO
+
+from camixersr.image.ifd import BadDirectoryError, Entry, pack, read_directory, read_header
+
+__all__ = ["append", "full_pages"]
+
+STRIPS, TILES = 273, 324  # tags whose values are places in the file
+
+
+def full_pages(file: BinaryIO) -> list[int]:
+    """Directories that are pages, not thumbnails or reduced copies of one (a pyramid).
+
+    Args:
+        file: a TIFF file, seekable.
+
+    Returns:
+        Their numbers, from 0; empty if the file cannot be followed.
+    """
+    found: list[int] = []
+    seen: set[int] = set()
+    try:
+        layout, place = read_header(file)
+        while place and place not in seen and len(seen) < 65_536:
+            entries, following = read_directory(file, place, layout)
+            kind = entries[254].numbers(layout.order) if 254 in entries else (0,)
+            if kind and not kind[0] & 1:
+                found.append(len(seen))
+            seen.add(place)
+            place = following
+    except BadDirectoryError:
+        pass
+    return found
+
+
+def append(page: Path, *, to: Path) -> None:
+    """Put a one-page TIFF behind the pages of another.
+
+    Args:
+        page: written by libvips, in the byte order and kind (classic or BigTIFF) of `to`.
+        to: a TIFF, or an empty file.
+    """
+    if to.stat().st_size == 0:
+        shutil.copyfile(page, to)
+        return
+    with page.open("rb") as source, to.open("r+b") as target:
+        layout, place = read_header(source)
+        entries, _ = read_directory(source, place, layout)
+        base = target.seek(0, io.SEEK_END)
+        base += base % 2
+        target.seek(base)
+        source.seek(0)
+        shutil.copyfileobj(source, target, 1 << 20)
+        for tag in (STRIPS, TILES):
+            if tag in entries:
+                moved = [base + number for number in entries[tag].numbers(layout.order)]
+                code = layout.offset
+                data = struct.pack(f"{layout.order}{len(moved)}{code}", *moved)
+                entries[tag] = Entry(16 if layout.big else 4, data)
+        directory = target.tell()
+        directory += directory % 2
+        target.seek(directory)
+        target.write(pack(entries, layout, directory))
+        _, last = read_header(target)
+        pointer = 8 if layout.big else 4
+        while last:
+            pointer = _pointer_behind(target, last, layout.big, layout.order)
+            _, last = read_directory(target, last, layout)
+        target.seek(pointer)
+        target.write(struct.pack(layout.order + layout.offset, directory))
+
+
+def _pointer_behind(file: io.BufferedRandom, place: int, big: bool, order: str) -> int:
+    """Where a directory keeps the place of the next one."""
+    head = 8 if big else 2
+    file.seek(place)
+    (count,) = struct.unpack(order + ("Q" if big else "H"), file.read(head))
+    return place + head + count * (20 if big else 12)
