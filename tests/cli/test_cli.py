@@ -475,3 +475,26 @@ def test_a_stopped_large_job_leaves_nothing(large: Path, model: Path, number: in
     assert process.returncode == code
     assert err.splitlines()[-1].endswith("nothing was left half-written")
     assert files(large.parent) == before
+
+
+def test_what_cannot_be_streamed_is_said_if_streaming_is_needed(
+    model: Path, tmp_path: Path, capsys
+) -> None:
+    source = tmp_path / "a.png"
+    Image.fromarray(noise_picture(40, 40)).convert("RGBA").save(source)
+    assert run("upscale", source, "--model", model, "--memory", "2GB") == 2
+    said = capsys.readouterr().err
+    assert "--memory is for pictures that are computed in tiles from the disk; transparency" in said
+    assert files(tmp_path) == {"a.png", model.name}
+    assert run("upscale", source, "--model", model, "--max-share", 0.2) == 0
+
+
+def test_a_large_picture_among_others_is_streamed_and_the_folder_resumes(
+    large: Path, picture: Path, model: Path, tmp_path: Path, capsys
+) -> None:
+    out, facts = tmp_path / "out", tmp_path / "f.json"
+    assert run("upscale", large, picture, "-o", out, "--model", model, "--json", facts) == 0
+    told = {Path(each["input"]).name: each for each in json.loads(facts.read_text())}
+    assert (told["large.png"]["tile"], told["large.png"]["tiles"]) == (384, 4)
+    assert "tile" not in told["a.png"]
+    assert {"large_x2.png", "a_x2.png"} <= files(out)

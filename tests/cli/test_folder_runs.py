@@ -150,7 +150,7 @@ def test_resuming_notices_other_inputs_and_options(tree: Path, tmp_path: Path, m
     assert len(said.out.splitlines()) == 2
     assert run(*common, "--resume", "--attention-ratio", 1) == 0
     assert len(capsys.readouterr().out.splitlines()) == 5
-    assert run("upscale", tree / "b.png", "--model", model, "--resume") == 2
+    assert run("upscale", tree, "--model", model, "--resume") == 2
 
 
 def test_one_bad_file_never_stops_the_rest(tree: Path, tmp_path: Path, model: Path, capsys) -> None:

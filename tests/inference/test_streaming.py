@@ -71,7 +71,7 @@ def test_depth_orientation_and_metadata_stay(tmp_path: Path) -> None:
     got = read(target)
     assert got.pixels.shape == (300, 200, 3)
     assert np.array_equal(got.pixels, expected.pixels)
-    assert "Somebody" in got.metadata["exif-ifd0-Make"][1]
+    assert b"Somebody's" in bytes(got.metadata["exif-data"][1])
     deep = tmp_path / "deep.png"
     import pyvips
 

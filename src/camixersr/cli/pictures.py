@@ -229,7 +229,7 @@ class Pictures:
         layout = seen.layout
         tile = self.models.of(self.models.scales[0]).tile
         large = tile != 0 and layout.height * layout.width > AUTO_WHOLE
-        return seen if must or large or (settings.budget.resume and tile != 0) else None
+        return seen if must or large else None
 
     def _unstreamable(self, seen: Look) -> str:
         """What keeps a picture from being streamed, in words; empty if nothing does."""
