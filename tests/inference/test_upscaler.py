@@ -4,7 +4,6 @@ import torch
 from PIL import Image
 
 from camixersr.errors import DeviceError, MemoryLimitError, ShapeError, UsageError, ValueRangeError
-from camixersr.image.codec import Picture
 from camixersr.inference.cost import Bill
 from camixersr.inference.survey import Plan
 from camixersr.inference.tiles import cut
@@ -202,26 +201,6 @@ def test_tensors_stay_tensors_and_a_batch_is_its_images() -> None:
     bytes_ = up.upscale((batch * 255).round().byte())
     assert bytes_.dtype == torch.uint8
     assert torch.equal(bytes_, (result * 255 + 0.5).floor().byte())
-
-
-def test_a_decoded_file_keeps_alpha_depth_and_metadata() -> None:
-    pixels = noise_picture(10, 12).astype(np.uint16) * 257
-    alpha = np.zeros((10, 12), np.uint16)
-    alpha[:, 6:] = 65535
-    enlarged, picture = upscaler().enlarge(Picture(pixels, alpha, {"xres": (1, 2.0)}))
-    assert picture.pixels.shape == (20, 24, 3)
-    assert picture.pixels.dtype == np.uint16
-    assert picture.alpha is not None
-    assert picture.alpha.shape == (20, 24)
-    assert (picture.alpha[:, :4] == 0).all()
-    assert (picture.alpha[:, -4:] == 65535).all()
-    assert picture.metadata == {"xres": (1, 2.0)}
-    assert enlarged.high.shape == (3, 20, 24)
-
-
-def test_grey_stays_grey() -> None:
-    _, picture = upscaler().enlarge(Picture(noise_picture(10, 12, 1)))
-    assert picture.pixels.shape == (20, 24, 1)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from camixersr.inference.upscaler import Upscaler
 
 __all__ = [
+    "HELD",
     "Budget",
     "enlarge_huge",
     "facts_of",
@@ -21,6 +22,9 @@ __all__ = [
 ]
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
+
+HELD = 2048 * 2048
+"""Largest picture, in pixels, whose transparency goes through the model, in memory."""
 
 LARGEST_MAP = 2048
 """Longest side of a huge picture's route map, in pixels."""

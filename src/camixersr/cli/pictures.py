@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from camixersr import __version__
-from camixersr.cli.huge import Budget, enlarge_huge, facts_of, write_huge_route_map
+from camixersr.cli.huge import HELD, Budget, enlarge_huge, facts_of, write_huge_route_map
 from camixersr.enlarge import AlphaBy, enlarge
 from camixersr.errors import ImageError, OutputError, UsageError
 from camixersr.folders import STREAM, Job, Manifest, digest, require_inside, with_suffix
@@ -237,8 +237,10 @@ class Pictures:
         low = (layout.height, layout.width)
         high = self.settings.size.of(*low, default=self.models.default_scale)
         scale = self.models.reaching(low, high).scale
-        if layout.alpha or layout.dtype == "float32":
-            return "transparency and floating point need the whole picture"
+        if layout.dtype == "float32":
+            return "floating point needs the whole picture"
+        if layout.alpha and self.settings.alpha_by == "model" and layout.height * layout.width <= HELD:
+            return "transparency enlarged by the model needs the whole picture; add --alpha bicubic"
         if seen.pages > 1:
             return "one of several pages cannot be"
         if high != (scale * low[0], scale * low[1]):
@@ -310,6 +312,8 @@ class Pictures:
             )
             work.cost = work.streamed.cost
             work.notes += work.streamed.notes
+            if seen.layout.alpha and self.settings.alpha_by == "model":
+                work.notes.append("its transparency was enlarged bicubically: too large for the model")
         work.seconds += time.perf_counter() - began
         return work
 

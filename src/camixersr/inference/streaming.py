@@ -23,6 +23,7 @@ from torch import Tensor
 
 from camixersr import __version__
 from camixersr.errors import MemoryLimitError, OutputError
+from camixersr.image.alpha import HALO, bleed, keep_extremes
 from camixersr.image.codec import MAX_PIXELS, check_writable
 from camixersr.image.color import Color
 from camixersr.image.formats import WriteOptions
@@ -126,9 +127,16 @@ class _Low:
         return self.raw.layout.width
 
     def read(self, rows: slice, columns: slice) -> Tensor:
-        pixels = self.raw.read(rows, columns)
-        colour = from_array(pixels[:, :, : 3 if pixels.shape[2] >= 3 else 1])
-        return colour.expand(3, -1, -1)[None]
+        if not self.raw.layout.alpha:
+            return from_array(self.raw.read(rows, columns)).expand(3, -1, -1)[None]
+        # what is invisible takes the colour of what is visible nearby, as in a picture in one piece
+        top, left = (max(0, each.start // HALO * HALO - HALO) for each in (rows, columns))
+        bottom = min(self.height, -(-rows.stop // HALO) * HALO + HALO)
+        right = min(self.width, -(-columns.stop // HALO) * HALO + HALO)
+        pixels = self.raw.read(slice(top, bottom), slice(left, right))
+        colour = bleed(pixels[:, :, :-1], pixels[:, :, -1])
+        part = colour[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+        return from_array(np.ascontiguousarray(part)).expand(3, -1, -1)[None]
 
 
 def enlarge_file(
@@ -375,12 +383,15 @@ def _keep(
 
 
 def _alpha(tile: Tile, low: Raw, scale: int) -> NDArray[Any]:
-    """The transparency of what a tile owns, enlarged bicubically: h x w x 1."""
+    """The transparency of what a tile owns, enlarged bicubically: h x w x 1, as stored."""
     spans = []
     for span, length in ((tile.rows, low.layout.height), (tile.columns, low.layout.width)):
         spans.append((max(0, span.own_start - CONTEXT), min(length, span.own_stop + CONTEXT), span))
     (top, bottom, y), (left, right, x) = spans
     part = low.read(slice(top, bottom), slice(left, right))[:, :, -1]
-    grown = resize(part, height=scale * (bottom - top), width=scale * (right - left))
+    most = np.float32(np.iinfo(part.dtype).max)
+    unit = part.astype(np.float32) / most
+    grown = resize(unit, height=scale * (bottom - top), width=scale * (right - left)).clip(0.0, 1.0)
+    grown = np.floor(keep_extremes(grown, unit, scale) * most + np.float32(0.5)).astype(part.dtype)
     down, across = scale * (y.own_start - top), scale * (x.own_start - left)
     return grown[down : down + scale * y.owned, across : across + scale * x.owned, None]

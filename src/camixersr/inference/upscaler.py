@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from camixersr.errors import DeviceError, MemoryLimitError, ShapeError, UsageError, ValueRangeError
-from camixersr.image.codec import Picture
 from camixersr.image.resize import resize
 from camixersr.inference.arrays import planes_of, restore
 from camixersr.inference.cost import Bill, Cost, Progress
@@ -187,36 +186,6 @@ class Upscaler:
         raise ShapeError(
             f"expected a numpy array, a PIL image or a torch tensor, got {type(image).__name__}"
         )
-
-    def enlarge(
-        self,
-        picture: Picture,
-        *,
-        attention_ratio: float = 0.5,
-        max_share: float = 1.0,
-        progress: Progress | None = None,
-    ) -> tuple[Enlarged, Picture]:
-        """Enlarge a decoded file; depth, channels, alpha and metadata are kept.
-
-        Args:
-            picture: from `camixersr.image.codec.read`.
-            attention_ratio: gamma in [0, 1].
-            max_share: most windows that may be attended in any block, as a share of all.
-            progress: told how far it is.
-
-        Returns:
-            What it cost, and the enlarged picture.
-
-        Raises:
-            ValueRangeError: the ratio or the share is out of range.
-        """
-        planes = planes_of(picture.pixels)
-        enlarged = self.run(
-            planes.colour, attention_ratio=attention_ratio, max_share=max_share, progress=progress
-        )
-        pixels = restore(enlarged.high, planes, picture.pixels.dtype)
-        alpha = None if picture.alpha is None else self._grow(picture.alpha)
-        return enlarged, Picture(pixels, alpha, picture.metadata)
 
     def _upscale_tensor(self, image: Tensor, ratio: float) -> Tensor:
         batch = image if image.ndim == 4 else image[None]
