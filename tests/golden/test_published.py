@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from camixersr.benchmark import PUBLISHED_BICUBIC
 from camixersr.catalogue import embedded, find
 from camixersr.metrics import luma, psnr
 from camixersr.nn import Policy, TopShare
@@ -44,7 +45,7 @@ def test_the_authors_s_at_full_attention(name: str, expected: float) -> None:
 
 
 def test_the_embedded_models_are_small_and_say_where_they_come_from() -> None:
-    assert "s-x4" in embedded()
+    assert {"s-x2", "s-x3", "s-x4"} <= set(embedded())
     for name, file in embedded().items():
         assert file.stat().st_size <= 1_500_000
         model = find(name)
@@ -54,11 +55,12 @@ def test_the_embedded_models_are_small_and_say_where_they_come_from() -> None:
         assert {"data", "licences", "steps", "hours"} <= set(model.provenance)
 
 
-def test_the_embedded_s_x4_beats_bicubic_by_what_it_claims() -> None:
-    model = find("s-x4")
-    folder = shared("data/bench/Set5/x4")
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_the_embedded_models_beat_bicubic_by_what_they_claim(scale: int) -> None:
+    model = find(f"s-x{scale}")
+    folder = shared(f"data/bench/Set5/x{scale}")
     measured = set_score(model, folder, model.policy(0.5))
-    assert measured >= 28.43 + 1.5
+    assert measured >= PUBLISHED_BICUBIC["Set5", scale] + 1.5
     assert measured == pytest.approx(model.scores["Set5/0.5"], abs=0.01)
 
 
