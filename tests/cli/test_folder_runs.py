@@ -107,6 +107,25 @@ def test_one_format_for_all(tree: Path, tmp_path: Path, model: Path) -> None:
     assert run("upscale", tree, "-o", out, "--model", model, "--format", "png", "--quality", 50) == 2
 
 
+def test_encoding_options_belong_to_the_format(tmp_path: Path, model: Path) -> None:
+    source = picture(tmp_path / "a.png")
+    for target, options, code in (
+        ("b.tiff", ["--compression", "lzw"], 0),
+        ("b.tif", ["--compression", "5"], 2),
+        ("b.jpeg", ["--quality", "40", "--subsampling", "4:2:0"], 0),
+        ("b.webp", ["--lossless"], 0),
+        ("c.webp", ["--no-lossless", "--quality", "30"], 0),
+        ("b.jpg", ["--lossless"], 2),
+        ("c.png", ["--strip", "--color", "srgb", "--alpha", "bicubic"], 0),
+    ):
+        assert run("upscale", source, "-o", tmp_path / target, "--model", model, *options) == code, target
+        assert (tmp_path / target).exists() == (code == 0)
+    assert (tmp_path / "c.webp").stat().st_size < (tmp_path / "b.webp").stat().st_size
+    folder = tmp_path / "results.v2"
+    folder.mkdir()
+    assert run("upscale", source, "-o", folder, "--model", model, "--compression", "9") == 0
+
+
 def test_twins_are_told_apart(tmp_path: Path, model: Path) -> None:
     for name in ("a.bmp", "a.png", "a.gif"):
         picture(tmp_path / "in" / name)

@@ -140,17 +140,16 @@ def upscale(
     from camixersr.folders import MANIFEST, STREAM, Manifest, check_template, find, plan, run
     from camixersr.image.codec import MAX_PIXELS
     from camixersr.image.files import make_folder, replacing, require_writable
-    from camixersr.image.formats import WriteOptions
+    from camixersr.image.formats import WRITABLE, WriteOptions, format_of
     from camixersr.image.size import Size
 
     check_template(name)
     size = Size(scale, width, height, Size.frame(fit) if fit is not None else None, megapixels)
     options = WriteOptions(quality, subsampling, compression, lossless, strip)
-    for path in (output, Path(f"x.{format_}") if format_ else None):
-        if path is not None and path.suffix:
-            options.require_use(
-                path.suffix.lower().lstrip(".").replace("jpg", "jpeg").replace("tif", "tiff")
-            )
+    if format_ is not None:
+        options.require_use(format_of(f".{format_}").kind)
+    if output is not None and output.suffix.lower() in WRITABLE and not output.is_dir():
+        options.require_use(format_of(output.suffix).kind)
     from camixersr.cli.pictures import Models, Pictures, Settings
 
     models = Models(model, device, precision, "auto" if tile == "auto" else int(tile))

@@ -7,6 +7,7 @@ written half: see `camixersr.image.files`.
 """
 
 import io
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Generator, Iterable, Mapping
@@ -143,6 +144,7 @@ def _depth(dtype: np.dtype[Any]) -> Depth:
 @cache
 def vips() -> ModuleType:
     """libvips, loaded when first needed; its cache would serve a file's old content by its path."""
+    os.environ.setdefault("VIPS_WARNING", "1")  # which means: do not print warnings
     try:
         import pyvips
     except OSError as error:

@@ -5,8 +5,12 @@ pictures go the same way from there.
 """
 
 import io
+import os
 import struct
+import tempfile
 import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +85,27 @@ def exif_fields(block: bytes) -> dict[str, tuple[int, Any]]:
     return {name: field_of(image, name) for name in fields(image) if name.startswith("exif-")}
 
 
+@contextmanager
+def _without_libtiffs_remarks() -> Generator[None, None, None]:
+    """Keep what Pillow's libtiff prints on stderr from there; our own lines are passed on."""
+    try:
+        before = os.dup(2)
+    except OSError:  # there is no stderr
+        yield
+        return
+    with tempfile.TemporaryFile() as aside:
+        os.dup2(aside.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
+            aside.seek(0)
+            for line in aside:
+                if line.startswith(b"camixersr: "):
+                    os.write(2, line)
+
+
 def read_with_pillow(source: Path | bytes, *, max_pixels: int) -> tuple[Any, str]:
     """Decode with Pillow, which is strict about truncation too.
 
@@ -97,7 +122,7 @@ def read_with_pillow(source: Path | bytes, *, max_pixels: int) -> tuple[Any, str
     from PIL import Image, ImageCms
 
     stream = io.BytesIO(source) if isinstance(source, bytes) else source
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _without_libtiffs_remarks():
         warnings.simplefilter("ignore")  # its limit of pixels and its remarks on metadata
         try:
             with Image.open(stream, formats=PILLOW_FORMATS) as picture:

@@ -1,0 +1,81 @@
+"""Colour profiles by choice: kept, or converted; compared with LittleCMS through Pillow."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from camixersr.image.codec import read, write
+from tests.conftest import noise_picture
+from tests.image.files import grey_profile, wide_profile
+
+
+def reference(image: Image.Image, profile: bytes, mode: str) -> np.ndarray:
+    source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    target = ImageCms.createProfile("sRGB")
+    intent = ImageCms.Intent.RELATIVE_COLORIMETRIC
+    converted = ImageCms.profileToProfile(image, source, target, renderingIntent=intent, outputMode=mode)
+    assert converted is not None
+    return np.asarray(converted).astype(int)
+
+
+@pytest.mark.parametrize("alpha", [False, True])
+def test_srgb_by_choice(tmp_path: Path, alpha: bool) -> None:
+    smooth = np.clip(noise_picture(20, 30).astype(int) // 2 + 60, 0, 255).astype(np.uint8)
+    image = Image.fromarray(smooth)
+    expected = reference(image, wide_profile(), "RGB")
+    if alpha:
+        image.putalpha(Image.fromarray(noise_picture(20, 30)[:, :, 0]))
+    image.save(tmp_path / "a.png", icc_profile=wide_profile())
+    kept, converted = read(tmp_path / "a.png"), read(tmp_path / "a.png", color="srgb")
+    assert np.array_equal(kept.pixels, smooth)
+    assert kept.metadata["icc-profile-data"][1] == wide_profile()
+    assert np.abs(converted.pixels.astype(int) - expected).max() <= 2
+    assert np.abs(converted.pixels.astype(int) - smooth).max() > 10, "there was something to convert"
+    embedded = converted.metadata["icc-profile-data"][1]
+    again = reference(Image.fromarray(converted.pixels), embedded, "RGB")
+    assert np.abs(again - converted.pixels).max() <= 1, "the profile that goes with it is sRGB"
+    if alpha:
+        assert converted.alpha is not None
+        assert np.array_equal(converted.alpha, np.asarray(image)[:, :, 3])
+
+
+def test_grey_stays_grey_when_converted(tmp_path: Path) -> None:
+    ramp = np.arange(256, dtype=np.uint8)[None].repeat(4, axis=0)
+    Image.fromarray(ramp).save(tmp_path / "a.png", icc_profile=grey_profile())
+    picture = read(tmp_path / "a.png", color="srgb")
+    assert picture.pixels.shape == (4, 256, 1)
+    assert "icc-profile-data" not in picture.metadata
+    expected = reference(Image.fromarray(ramp), grey_profile(), "RGB")[:, :, 0]
+    assert np.abs(picture.pixels[:, :, 0].astype(int) - expected).max() <= 2
+
+
+def test_a_profile_that_cannot_be_used_is_told(tmp_path: Path) -> None:
+    pixels = noise_picture(9, 9)
+    Image.fromarray(pixels).save(tmp_path / "a.png", icc_profile=b"junk" * 50)
+    picture = read(tmp_path / "a.png", color="srgb")
+    assert np.array_equal(picture.pixels, pixels)
+    write(tmp_path / "b.png", picture)
+    with Image.open(tmp_path / "b.png") as image:
+        assert "icc_profile" not in image.info
+
+
+def test_cmyk_through_its_own_profile_is_told(tmp_path: Path) -> None:
+    Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(tmp_path / "a.jpg")
+    assert any("CMYK" in note for note in read(tmp_path / "a.jpg").notes)
+
+
+def test_lab_becomes_srgb(tmp_path: Path) -> None:
+    lab = ImageCms.profileToProfile(
+        Image.new("RGB", (8, 8), (200, 80, 40)),
+        ImageCms.createProfile("sRGB"),
+        ImageCms.createProfile("LAB"),
+        outputMode="LAB",
+    )
+    assert lab is not None
+    lab.save(tmp_path / "a.tif")
+    picture = read(tmp_path / "a.tif")
+    assert np.abs(picture.pixels.reshape(-1, 3).mean(axis=0) - (200, 80, 40)).max() < 6
+    assert picture.notes
