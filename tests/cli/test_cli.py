@@ -326,10 +326,10 @@ def test_a_large_picture_is_streamed_and_says_what_it_needs(large: Path, model: 
     facts_file, routes = large.with_name("facts.json"), large.with_name("r.png")
     assert run("upscale", large, "--model", model, "--json", facts_file, "--route-map", routes) == 0
     out = capsys.readouterr()
-    assert "large.png: 520 x 560 -> 1040 x 1120, tiles of up to 384 x 384, at most" in out.err
+    assert "large.png: 520 x 560 -> 1040 x 1120, tiles of up to 320 x 320, at most" in out.err
     assert out.err.count("\n") == 1
     facts = json.loads(facts_file.read_text())
-    assert (facts["tile"], facts["tiles"], facts["resumed_tiles"]) == (384, 4, 0)
+    assert (facts["tile"], facts["tiles"], facts["resumed_tiles"]) == (320, 4, 0)
     assert facts["predicted_memory_bytes"] > facts["peak_memory_bytes"] / 4
     expected = camixersr.load(str(model), device="cpu").upscale(noise_picture(560, 520))
     assert np.array_equal(read(large.with_name("large_x2.png")).pixels, expected)
@@ -345,7 +345,7 @@ def test_budgets_are_kept_and_told(large: Path, model: Path, capsys) -> None:
     assert run("upscale", large, *options, "--seconds", 500) == 0
     assert json.loads(facts.read_text())["attention_ratio"] == 1.0
     assert run("upscale", large, *options, "--memory", "64GB") == 0
-    assert json.loads(facts.read_text())["tile"] == 384
+    assert json.loads(facts.read_text())["tile"] == 320
 
 
 @pytest.mark.parametrize(
@@ -495,6 +495,6 @@ def test_a_large_picture_among_others_is_streamed_and_the_folder_resumes(
     out, facts = tmp_path / "out", tmp_path / "f.json"
     assert run("upscale", large, picture, "-o", out, "--model", model, "--json", facts) == 0
     told = {Path(each["input"]).name: each for each in json.loads(facts.read_text())}
-    assert (told["large.png"]["tile"], told["large.png"]["tiles"]) == (384, 4)
+    assert (told["large.png"]["tile"], told["large.png"]["tiles"]) == (320, 4)
     assert "tile" not in told["a.png"]
     assert {"large_x2.png", "a_x2.png"} <= files(out)

@@ -1,7 +1,9 @@
 """How much memory a tile will take, before it takes it.
 
 A fit, not a theory: the peak of the network grows linearly with the pixels that are computed at once.
-The constants were fitted on x86-64 Linux to networks of 8 to 60 channels, and rounded up;
+The constants were fitted on x86-64 Linux to networks of 8 to 60 channels, and rounded up to the
+worst that was seen, since the C library's allocator may keep freed maps (1 Mpx, S, 193,000 pixels at
+once: 1,387 MiB in all, and 549 MiB with MALLOC_MMAP_THRESHOLD_=4194304, which is slower);
 `benchmarks/memory.py` sets prediction and measurement side by side.
 """
 
@@ -15,10 +17,10 @@ from camixersr.inference.upscaler import AUTO_TILE, Upscaler
 
 __all__ = ["largest_tile", "predict"]
 
-MAPS = 18
+MAPS = 26
 """Feature maps of C channels that are alive at the peak, in fp32."""
 
-PLANES = 250
+PLANES = 350
 """Single channels beside them: the tail's output, offsets, addresses of the warp."""
 
 HIGH_COPIES = 4

@@ -26,7 +26,7 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 AUTO_WHOLE = 512 * 512
 """Largest picture, in low pixels, that `tile="auto"` computes in one piece."""
 
-AUTO_TILE = 384
+AUTO_TILE = 320
 """Largest side of a tile, in low pixels, that `tile="auto"` cuts larger pictures into."""
 
 SANE = 1.5
@@ -126,7 +126,7 @@ class Upscaler:
         precision: "auto" is fp32; bf16 and fp16 are autocast, recomputed in fp32 where they
             overflow.
         tile: low pixels a tile, a multiple of 16 from 64 up; 0 computes any picture whole; "auto"
-            cuts pictures above 512 x 512 low pixels into tiles of up to 384. Each is computed with
+            cuts pictures above 512 x 512 low pixels into tiles of up to 320. Each is computed with
             48 pixels around it.
 
     Raises:
