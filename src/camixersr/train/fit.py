@@ -28,7 +28,6 @@ from camixersr.metrics import luma, psnr
 from camixersr.models import PRESETS, CAMixerSR
 from camixersr.nn.detail import window_detail
 from camixersr.nn.layers import FeedForward
-from camixersr.nn.predictor import Predictor
 from camixersr.nn.routing import Explore, Policy, Routing, Stochastic, TopShare
 from camixersr.train.calibrate import calibrate
 from camixersr.train.callbacks import Pictures, Progress, SaturationAlarm, Stopper, WholeCheckpoints
@@ -365,7 +364,7 @@ def _trainer(recipe: Recipe, network: CAMixerSR) -> tuple[lightning.Trainer, Sto
     output = Path(recipe.output)
     if recipe.compile:
         for part in network.modules():
-            if isinstance(part, FeedForward | Predictor):  # of one shape at every step; routing is not
+            if isinstance(part, FeedForward):  # the same at every step, where mixers route anew
                 part.compile()
     # torchrun has started the processes already, and says so in the environment
     devices = int(os.environ.get("LOCAL_WORLD_SIZE", recipe.devices))

@@ -51,7 +51,7 @@ class Recipe:
         limit: use only so many of the photographs, spread over the folder; 0 for all.
         holdout: every so-many-th photograph is kept from training, for calibration.
         precision: "bf16" runs matrix products and convolutions in bfloat16 (autocast).
-        compile: compile the predictors and feed-forwards with `torch.compile`; worth it on a GPU.
+        compile: compile the feed-forwards with `torch.compile`; not worth it on the CPUs tried.
         devices: processes on this machine, one an accelerator (or, on a CPU, one a share of it).
     """
 
