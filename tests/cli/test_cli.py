@@ -1,5 +1,6 @@
 """The command line as a user meets it: a process, its exit code, its two streams, its files."""
 
+import itertools
 import json
 import random
 import signal
@@ -498,3 +499,20 @@ def test_a_large_picture_among_others_is_streamed_and_the_folder_resumes(
     assert (told["large.png"]["tile"], told["large.png"]["tiles"]) == (320, 4)
     assert "tile" not in told["a.png"]
     assert {"large_x2.png", "a_x2.png"} <= files(out)
+
+
+def test_top_share_spends_the_same_on_a_plain_and_a_busy_picture(tmp_path: Path) -> None:
+    plain = np.full((64, 64, 3), 120, np.uint8)
+    plain[:2, :2] = 130
+    Image.fromarray(plain).save(tmp_path / "plain.png")
+    busy = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(busy).save(tmp_path / "busy.png")
+    shares: dict[tuple[str, str], float] = {}
+    for routing, name in itertools.product(("auto", "top-share"), ("plain", "busy")):
+        facts = tmp_path / f"{routing}-{name}.json"
+        source, target = tmp_path / f"{name}.png", tmp_path / f"{routing}-{name}.png"
+        options = ["-o", target, "--model", "s-x4", "--routing", routing, "--json", facts]
+        assert run("upscale", source, *options) == 0
+        shares[routing, name] = json.loads(facts.read_text())["attention_share"]
+    assert shares["auto", "plain"] < 0.2 < 0.7 < shares["auto", "busy"]
+    assert shares["top-share", "plain"] == shares["top-share", "busy"] == 0.5

@@ -54,16 +54,26 @@ class Models:
         device: as for `Upscaler`.
         precision: as for `Upscaler`.
         tile: as for `Upscaler`.
+        routing: "auto", or "top-share" to leave a model's calibrated thresholds aside.
     """
 
-    def __init__(self, name: str | None, device: str, precision: str, tile: int | Literal["auto"]) -> None:
-        from camixersr.catalogue import embedded, find
+    def __init__(
+        self,
+        name: str | None,
+        device: str,
+        precision: str,
+        tile: int | Literal["auto"],
+        *,
+        routing: Literal["auto", "top-share"] = "auto",
+    ) -> None:
+        from camixersr.catalogue import embedded
 
         self._how: dict[str, Any] = {"device": device, "precision": precision, "tile": tile}
         self._loaded: dict[int, Upscaler] = {}
         self._given = name
+        self.routing = routing
         if name is not None:
-            only = Upscaler(find(name), **self._how)
+            only = self._load(name)
             self._loaded[only.scale] = only
             self.scales = (only.scale,)
         else:
@@ -93,10 +103,18 @@ class Models:
     def of(self, scale: int) -> Upscaler:
         """The model of a scale."""
         if scale not in self._loaded:
-            from camixersr.catalogue import default_model, find
+            from camixersr.catalogue import default_model
 
-            self._loaded[scale] = Upscaler(find(default_model(scale)), **self._how)
+            self._loaded[scale] = self._load(default_model(scale))
         return self._loaded[scale]
+
+    def _load(self, name: str) -> Upscaler:
+        from camixersr.catalogue import find
+
+        model = find(name)
+        if self.routing == "top-share":
+            model = replace(model, calibration=None)
+        return Upscaler(model, **self._how)
 
     def reaching(self, low: tuple[int, int], high: tuple[int, int]) -> Upscaler:
         """The smallest model that makes a picture large enough; the largest if none does."""
@@ -181,6 +199,7 @@ class Pictures:
             **asdict(settings.options),
             "attention_ratio": settings.budget.attention_ratio,
             "max_share": settings.budget.max_share,
+            "routing": models.routing,
             "color": settings.color,
             "alpha": settings.alpha_by,
             "format": settings.suffix,

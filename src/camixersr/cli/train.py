@@ -1,5 +1,6 @@
 """`camixersr train`: run a recipe."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -40,4 +41,9 @@ def train(
         raise MissingExtraError(
             f"training needs the extra `train` ({error}); pip install 'camixersr[train]'"
         ) from error
-    print(plan(run) if dry_run else fit(run, resume=resume))
+    if dry_run:
+        print(plan(run))
+        return
+    file = fit(run, resume=resume)
+    if os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0":  # of many processes, one tells
+        print(file)

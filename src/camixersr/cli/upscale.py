@@ -27,6 +27,7 @@ def upscale(
     megapixels: float | None = None,
     model: str | None = None,
     attention_ratio: float = 0.5,
+    routing: Literal["auto", "top-share"] = "auto",
     max_share: float = 1.0,
     seconds: float | None = None,
     memory: str | None = None,
@@ -77,6 +78,9 @@ def upscale(
         A name from `camixersr models list`, or a file of weights. Default: an embedded one.
     attention_ratio
         Share of windows that get attention, an average over photographs: 0 (fastest) to 1.
+    routing
+        auto: by thresholds, so that a plain picture spends less than the ratio; top-share: exactly
+        that share of every picture's windows.
     max_share
         Never attend more than this share of each picture's windows.
     seconds
@@ -152,7 +156,7 @@ def upscale(
         options.require_use(format_of(output.suffix).kind)
     from camixersr.cli.pictures import Models, Pictures, Settings
 
-    models = Models(model, device, precision, "auto" if tile == "auto" else int(tile))
+    models = Models(model, device, precision, "auto" if tile == "auto" else int(tile), routing=routing)
     models.require(size)
     found = find(inputs, output=output)
     if output is None and found[0].source == STREAM:

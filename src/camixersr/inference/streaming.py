@@ -236,6 +236,7 @@ def _job(upscaler: Upscaler, source: Path, options: Options) -> dict[str, Any]:
         "tile": upscaler.tile,
         "attention ratio": None if options.seconds is not None else options.attention_ratio,
         "max share": options.max_share,
+        "routing": "top share" if upscaler.model.calibration is None else "thresholds",
         "seconds": options.seconds,
         "color": options.color,
     }

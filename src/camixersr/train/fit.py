@@ -163,7 +163,7 @@ class Training(lightning.LightningModule):
         pixels = F.l1_loss(result.float(), high)
         guide = self._guide(routing, low)
         scores = torch.stack([block.scores.detach().float().flatten() for block in routing.blocks])
-        spread = scores.std(dim=1)
+        spread = scores.std(dim=1, correction=0)
         self.flat_blocks = (spread < FLAT).nonzero().flatten().tolist()
         self.log_dict(
             {
