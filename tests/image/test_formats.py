@@ -1,7 +1,7 @@
 import pytest
 
 from camixersr.errors import OutputError, UsageError
-from camixersr.image.formats import WRITABLE, WriteOptions, format_of, kind_of, suffix_for
+from camixersr.image.formats import HELD_BY_JPEG, WRITABLE, WriteOptions, format_of, kind_of, suffix_for
 
 
 @pytest.mark.parametrize(
@@ -67,3 +67,12 @@ def test_every_writable_suffix_has_its_format() -> None:
     }
     with pytest.raises(OutputError, match="use one of"):
         format_of(".gif")
+
+
+def test_large_jpegs_are_encoded_without_holding_them() -> None:
+    """Fitted code tables need the whole picture in libjpeg's memory (benchmarks/memory.py)."""
+    saver = WriteOptions().saver
+    small = saver("jpeg", depth="8", source_lossless=False, size=HELD_BY_JPEG)
+    large = saver("jpeg", depth="8", source_lossless=False, size=HELD_BY_JPEG + 1)
+    assert small["optimize_coding"]
+    assert not large["optimize_coding"]

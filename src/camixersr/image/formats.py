@@ -8,6 +8,7 @@ from camixersr.errors import OutputError, UsageError
 
 __all__ = [
     "CAMERA_RAW",
+    "HELD_BY_JPEG",
     "READABLE",
     "WRITABLE",
     "Format",
@@ -158,6 +159,11 @@ def suffix_for(
     return own, ""
 
 
+HELD_BY_JPEG = 32 * 2**20
+"""Bytes of pixels up to which JPEG's code tables are fitted to the picture, which saves a few per cent:
+for that its encoder keeps the whole picture in memory, about four times these bytes."""
+
+
 @dataclass(frozen=True)
 class WriteOptions:
     """How to encode; None means the default.
@@ -237,7 +243,7 @@ class WriteOptions:
             return {
                 "Q": self.quality or 95,
                 "subsample_mode": _SUBSAMPLE[self.subsampling],
-                "optimize_coding": True,
+                "optimize_coding": size <= HELD_BY_JPEG,
             }
         if kind == "webp":
             if lossless:
