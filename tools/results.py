@@ -129,6 +129,9 @@ def card(model: Model, size: int) -> list[str]:
         f"{model.parameters:,} weights, {size:,} bytes; sha256 `{model.sha256}`",
         f"- **Data**: {facts['data']}. MATLAB bicubic reduction. Validation during training: Set5",
         f"- **Licences of the data**: {facts['licences']}. **Licence of the weights**: {facts['licence']}",
+        "- **Sources**: every photograph with its collection, name and licence in",
+        "  [training-photographs.tsv](training-photographs.tsv); the collections' own credits in",
+        "  [training-photographs-credits.txt](training-photographs-credits.txt)",
         f"- **Recipe**: {facts['recipe']}; {facts['steps']} steps, {facts['hours']} hours on "
         f"{facts['device']}, torch {facts['torch']}; log: [training.md](../training.md)",
         "",
