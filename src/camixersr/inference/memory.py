@@ -3,7 +3,8 @@
 A fit, not a theory: the peak of the network grows linearly with the pixels that are computed at once.
 The constants were fitted on x86-64 Linux to networks of 8 to 60 channels, and rounded up to the
 worst that was seen, since the C library's allocator may keep freed maps (1 Mpx, S, 193,000 pixels at
-once: 1,387 MiB in all, and 549 MiB with MALLOC_MMAP_THRESHOLD_=4194304, which is slower);
+once: 1,387 MiB in all, and 549 MiB with MALLOC_MMAP_THRESHOLD_=4194304, which is slower; with the
+default tile runs of 1 Mpx peaked at 784 to 1,433 MiB, hence `MAPS`);
 `benchmarks/memory.py` sets prediction and measurement side by side.
 """
 
@@ -17,7 +18,7 @@ from camixersr.inference.upscaler import AUTO_TILE, Upscaler
 
 __all__ = ["largest_tile", "predict"]
 
-MAPS = 26
+MAPS = 34
 """Feature maps of C channels that are alive at the peak, in fp32."""
 
 PLANES = 350
