@@ -1,6 +1,7 @@
 """What tests share: where the data lies, small networks, pictures made on the spot."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,12 @@ settings.register_profile("camixersr", deadline=None, derandomize=True)
 settings.load_profile("camixersr")
 
 SHARED = Path(os.environ.get("CAMIXERSR_SHARED", ROOT.parent / "shared"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _interrupts() -> None:
+    """A run in the background of a shell is started with SIGINT ignored; here it must be heard."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

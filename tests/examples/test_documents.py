@@ -30,6 +30,8 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         part = image.crop((100, 100, 180, 170))
     part.save(tmp_path / "samples" / "summer-palace.jpg")
     part.save(tmp_path / "photo.jpg")
+    (tmp_path / "photos").mkdir()
+    part.save(tmp_path / "photos" / "one.jpg")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
