@@ -12,7 +12,7 @@ import os
 import string
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -446,19 +446,12 @@ def run(
             for number, job in enumerate(jobs):
                 assert ahead is not None
                 current = ahead
-                try:
-                    decoded = current.result()
-                except Exception as error:  # noqa: BLE001
-                    fail(number, error)
-                    decoded = None
+                wait([current])
                 if number + 1 < len(jobs):
                     ahead = reader.submit(decode, jobs[number + 1])
-                if number in failures:
-                    finished(job)
-                    continue
                 try:
-                    computed = compute(job, decoded)  # pyright: ignore[reportArgumentType]
-                except Exception as error:  # noqa: BLE001
+                    computed = compute(job, current.result())
+                except Exception as error:  # noqa: BLE001 - one bad file never stops the rest
                     fail(number, error)
                     finished(job)
                     continue

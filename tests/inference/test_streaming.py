@@ -12,7 +12,7 @@ from PIL import Image
 from camixersr.enlarge import enlarge
 from camixersr.errors import CamixerError, ImageError, MemoryLimitError, OutputError, UsageError
 from camixersr.image.codec import read
-from camixersr.image.stream import Layout
+from camixersr.image.stream import Layout, reduced
 from camixersr.inference import streaming
 from camixersr.inference.arrays import from_array
 from camixersr.inference.memory import largest_tile, predict
@@ -255,3 +255,18 @@ def test_a_target_that_cannot_hold_it_is_refused_at_once(tmp_path: Path) -> None
     with pytest.raises(CamixerError, match="16383"):
         run(upscaler(tile=64), source, tmp_path / "o.webp")
     assert os.listdir(tmp_path) == ["long.png"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names there are text")
+def test_a_folder_whose_name_is_no_text_is_streamed_into(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("this file system takes no names that are not UTF-8")
+    source = picture(folder)
+    run(upscaler(tile=64), source, folder / "o.png")
+    plain = tmp_path / "plain.png"
+    run(upscaler(tile=64), source, plain)
+    assert (folder / "o.png").read_bytes() == plain.read_bytes()
+    assert reduced(source, height=15, width=21).shape == (15, 21, 3)

@@ -28,7 +28,7 @@ from camixersr.inference.streaming import Streamed
 from camixersr.inference.upscaler import AUTO_WHOLE, Enlarged, Upscaler
 
 if TYPE_CHECKING:
-    from camixersr.cli.upscale import _Bar  # pyright: ignore[reportPrivateUsage]
+    from camixersr.cli.bars import Bars
 
 __all__ = ["Models", "Pictures", "Settings", "refuse_existing"]
 
@@ -184,7 +184,7 @@ class Pictures:
         settings: Settings,
         jobs: Sequence[Job],
         manifest: Manifest | None,
-        bar: "_Bar",
+        bar: "Bars",
     ) -> None:
         self.models, self.settings, self.manifest, self.bar = models, settings, manifest, bar
         self.facts: list[dict[str, Any]] = []

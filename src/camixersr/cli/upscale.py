@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from camixersr.cli.bars import Bars
 from camixersr.cli.huge import Budget, parse_size
 from camixersr.errors import UsageError
 
@@ -197,7 +198,7 @@ def upscale(
         raise UsageError("--resume needs the folder of the interrupted run; name it with -o")
     if output is not None and many and (resume or any(each.searched for each in found)):
         manifest = Manifest(output / MANIFEST)
-    with _Bar("", len(jobs)) as bar:
+    with Bars(len(jobs)) as bar:
         pictures = Pictures(models, settings, jobs, manifest, bar)
         try:
             failures = run(
@@ -230,51 +231,3 @@ def _refuse_existing(path: Path, overwrite: bool) -> None:
 
     if not overwrite:
         refuse_existing(path)
-
-
-class _Bar:
-    """Progress bars on stderr, with the remaining time; silent where stderr is no terminal."""
-
-    def __init__(self, name: str, pictures: int = 1) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-        console = Console(stderr=True)
-        self._name = name
-        self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TaskProgressColumn(),
-            TextColumn("remaining"),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-        self._total = self._progress.add_task("all pictures", total=pictures) if pictures > 1 else None
-        self._task = self._progress.add_task(name, total=None)
-
-    def __enter__(self) -> "_Bar":
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()  # also after an error: the terminal wants its cursor back
-
-    def __call__(self, done: int, total: int) -> None:
-        self._progress.update(self._task, completed=done, total=total)
-
-    def say(self, line: str) -> None:
-        """Print a line above the bar."""
-        line = f"camixersr: {self._name}: {line}"
-        self._progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-    def begin(self, name: str) -> None:
-        """Show another picture."""
-        self._name = name
-        self._progress.reset(self._task, description=name, total=None)
-
-    def finished(self, _: object) -> None:
-        """Count one more picture."""
-        if self._total is not None:
-            self._progress.advance(self._total)

@@ -697,7 +697,8 @@ _KEEP = {"exif-data": "exif", "xmp-data": "xmp", "iptc-data": "iptc", "icc-profi
 
 
 def _vips_depth(image: Any) -> Depth:
-    return {"uchar": "8", "ushort": "16"}.get(image.format, "float")  # pyright: ignore[reportReturnType]
+    depths: Mapping[str, Depth] = {"uchar": "8", "ushort": "16"}
+    return depths.get(image.format, "float")
 
 
 def _fitted_depth(image: Any, kind: Format) -> tuple[Any, list[str]]:

@@ -27,6 +27,7 @@ from camixersr.image.codec import (
     finish,
     open_image,
     prepare,
+    save,
     unwritable,
     vips,
 )
@@ -440,7 +441,7 @@ def encode(
 
     def work() -> None:
         try:
-            image.write_to_file(str(partial), **saver)
+            save(image, partial, saver)
         except Exception as error:  # noqa: BLE001  raised again below
             failures.append(error)
 
@@ -492,6 +493,6 @@ def reduced(path: Path, *, height: int, width: int) -> NDArray[np.uint8]:
         ImageError: the picture is damaged.
     """
     with damaged(path):
-        image = vips().Image.thumbnail(str(path), width, height=height, size="force")
+        image = vips().Operation.call("thumbnail", bytes(path), width, height=height, size="force")
         image = image.colourspace("srgb").extract_band(0, n=3).cast("uchar")
         return np.asarray(image.numpy()).reshape(height, width, 3)

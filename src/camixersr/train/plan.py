@@ -1,7 +1,6 @@
 """What a run would do, without doing it: photographs, sizes, and two steps measured."""
 
 import shutil
-import sys
 import time
 from pathlib import Path
 
@@ -10,6 +9,8 @@ import torch.nn.functional as F
 from PIL import Image
 
 from camixersr.data import open_set
+from camixersr.inference.cost import peak_memory
+from camixersr.models import CAMixerSR
 from camixersr.nn.routing import TopShare
 from camixersr.train.fit import find_photos, start_network
 from camixersr.train.photos import MARGIN, reduce
@@ -84,11 +85,8 @@ def _checkpoint(network: torch.nn.Module) -> int:
     return 4 * sum(parameter.numel() * parameter.element_size() for parameter in network.parameters())
 
 
-def _measure(network: torch.nn.Module, recipe: Recipe, device: torch.device) -> tuple[float, int]:
+def _measure(network: CAMixerSR, recipe: Recipe, device: torch.device) -> tuple[float, int]:
     """Seconds of a step, and the process's (or accelerator's) peak memory in bytes."""
-    from camixersr.models import CAMixerSR
-
-    assert isinstance(network, CAMixerSR)
     scale = network.config.scale
     side = (recipe.patch + 2 * MARGIN) * scale
     generator = torch.Generator().manual_seed(0)
@@ -106,16 +104,4 @@ def _measure(network: torch.nn.Module, recipe: Recipe, device: torch.device) -> 
             torch.cuda.synchronize()
         took = time.perf_counter() - began
         network.zero_grad()
-    if device.type == "cuda":
-        return took, torch.cuda.max_memory_allocated()
-    return took, _peak()
-
-
-def _peak() -> int:
-    """Peak resident memory of this process in bytes; 0 where the system does not tell."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    return took, peak_memory(device) or 0

@@ -1,0 +1,56 @@
+"""How far `camixersr upscale` is, on stderr, with the remaining time."""
+
+__all__ = ["Bars"]
+
+
+class Bars:
+    """Bars for the picture under way and for all of them; silent where stderr is no terminal.
+
+    Args:
+        pictures: how many there are; one alone needs no second bar.
+    """
+
+    def __init__(self, pictures: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+        console = Console(stderr=True)
+        self._name = ""
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("remaining"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._total = self._progress.add_task("all pictures", total=pictures) if pictures > 1 else None
+        self._task = self._progress.add_task("", total=None)
+
+    def __enter__(self) -> "Bars":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()  # also after an error: the terminal wants its cursor back
+
+    def __call__(self, done: int, total: int) -> None:
+        """Move the picture's bar."""
+        self._progress.update(self._task, completed=done, total=total)
+
+    def say(self, line: str) -> None:
+        """Print a line above the bar."""
+        line = f"camixersr: {self._name}: {line}"
+        self._progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def begin(self, name: str) -> None:
+        """Show another picture."""
+        self._name = name
+        self._progress.reset(self._task, description=name, total=None)
+
+    def finished(self, _: object) -> None:
+        """Count one more picture."""
+        if self._total is not None:
+            self._progress.advance(self._total)
