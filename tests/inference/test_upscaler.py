@@ -5,8 +5,8 @@ from PIL import Image
 
 from camixersr.errors import DeviceError, MemoryLimitError, ShapeError, UsageError, ValueRangeError
 from camixersr.inference.cost import Bill
-from camixersr.inference.survey import Plan
 from camixersr.inference.prepared import Prepared
+from camixersr.inference.survey import Plan
 from camixersr.inference.tiles import cut
 from camixersr.inference.upscaler import Upscaler, _InMemory
 from camixersr.nn import Calibration, TopShare
@@ -134,7 +134,7 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(monkeypatch) -> None:
 def test_large_pictures_are_tiled_by_themselves() -> None:
     up = upscaler()
     assert up.run(low(64, 128), attention_ratio=0.0).tiles == 1
-    assert up.run(low(520, 520), attention_ratio=0.0).tiles == 4
+    assert up.run(low(650, 650), attention_ratio=0.0).tiles == 4
 
 
 @pytest.mark.parametrize("calibrated", [False, True])

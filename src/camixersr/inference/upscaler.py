@@ -27,7 +27,7 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 AUTO_WHOLE = 512 * 512
 """Largest picture, in low pixels, that `tile="auto"` computes in one piece."""
 
-AUTO_TILE = 320
+AUTO_TILE = 640
 """Largest side of a tile, in low pixels, that `tile="auto"` cuts larger pictures into."""
 
 SANE = 1.5
@@ -127,7 +127,7 @@ class Upscaler:
         precision: "auto" is fp32; bf16 and fp16 are autocast, recomputed in fp32 where they
             overflow.
         tile: low pixels a tile, a multiple of 16 from 64 up; 0 computes any picture whole; "auto"
-            cuts pictures above 512 x 512 low pixels into tiles of up to 320. Each is computed with
+            cuts pictures above 512 x 512 low pixels into tiles of up to 640. Each is computed with
             48 pixels around it.
 
     Raises:
@@ -161,6 +161,11 @@ class Upscaler:
     def scale(self) -> int:
         """High pixels a low pixel, a side."""
         return self.model.config.scale
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether the network runs as `camixersr.inference.prepared` has it: on CPUs, but for fp16."""
+        return self.device.type == "cpu" and self.precision != "fp16"
 
     def upscale(self, image: Any, *, attention_ratio: float = 0.5) -> Any:
         """Enlarge a picture; the result is of the kind that was given.
@@ -396,7 +401,7 @@ class Upscaler:
     def _route(self, image: Tensor, policy: Policy, pool: Pool, precision: str) -> tuple[Tensor, Routing]:
         """`route` in one precision, whatever comes out."""
         dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision, torch.float32)
-        if self.device.type == "cpu" and dtype != torch.float16:
+        if self.is_prepared or (self.device.type == "cpu" and dtype == torch.float32):
             if dtype not in self._prepared:
                 self._prepared[dtype] = Prepared(self.network, dtype)
             return self._prepared[dtype].route(image, policy, pool=pool)
