@@ -17,7 +17,7 @@ from camixersr.models import CAMixerSRConfig
 from camixersr.nn.routing import Policy, Routing
 from camixersr.operations import count
 
-__all__ = ["Bill", "Cost", "Progress", "peak_memory", "resident_memory"]
+__all__ = ["Bill", "Cost", "Progress", "peak_memory", "reset_peak_memory", "resident_memory"]
 
 Progress = Callable[[int, int], None]
 """Called with the work done and the work in all, in low pixels times blocks."""
@@ -88,7 +88,7 @@ class Bill:
         self._windows_computed = self._attended_computed = self._tiles = 0
         self._precisions: set[str] = set()
         self._began = time.perf_counter()
-        _reset_peak_memory(device)
+        reset_peak_memory(device)
 
     def expect(self, pixels: int) -> None:
         """Say that this many low pixels will be computed."""
@@ -140,7 +140,7 @@ class Bill:
         )
 
 
-def _reset_peak_memory(device: torch.device) -> None:
+def reset_peak_memory(device: torch.device) -> None:
     """Start measuring anew, where the system can."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
