@@ -147,7 +147,9 @@ def _speed(
 
     model = replace(model, calibration=None)
     place = Upscaler(model, device=device).device
-    entered = contenders(model, device, worthwhile(peaks(place)), tile="auto" if tile == "auto" else int(tile))
+    entered = contenders(
+        model, device, worthwhile(peaks(place)), tile="auto" if tile == "auto" else int(tile)
+    )
     rows: list[Row] = []
     best: dict[str, float] = {}
     dropped: list[str] = []
@@ -193,7 +195,18 @@ def _print_speed(rows: "list[Row]", best: dict[str, float], dropped: list[str], 
     from camixersr.cli.tables import print_table
 
     table = Table("input", "backend", "precision", box=None, pad_edge=False)
-    for name in ("ratio", "seconds", "spread", "x reference", "Mpx/s out", "us/px in", "GFLOP/s", "of peak", "MiB", "dB"):
+    for name in (
+        "ratio",
+        "seconds",
+        "spread",
+        "x reference",
+        "Mpx/s out",
+        "us/px in",
+        "GFLOP/s",
+        "of peak",
+        "MiB",
+        "dB",
+    ):
         table.add_column(name, justify="right")
     for row in rows:
         memory, times, share = row.peak_memory_bytes, row.times_reference, row.share_of_peak
@@ -214,7 +227,9 @@ def _print_speed(rows: "list[Row]", best: dict[str, float], dropped: list[str], 
         )
     print_table(table)
     peak = ", ".join(f"{name} {speed:.0f} GFLOP/s" for name, speed in best.items())
-    print(f"peak: a large matrix product, {peak}; seconds: median of {rounds}, in turns; dB: against torch fp32")
+    print(
+        f"peak: a large matrix product, {peak}; seconds: median of {rounds}, in turns; dB: against torch fp32"
+    )
     for each in dropped:
         print(f"left out: {each}")
 
@@ -229,12 +244,12 @@ def _memory(
     from dataclasses import asdict
     from tempfile import TemporaryDirectory
 
+    import numpy as np
+
     from camixersr.cli.bars import Bars
     from camixersr.image.codec import Picture, write
     from camixersr.inference.arrays import to_array
     from camixersr.speed.memory import watch_upscale
-
-    import numpy as np
 
     rows: list[MemoryRow] = []
     with Bars(1) as bar, TemporaryDirectory() as name:
@@ -272,4 +287,6 @@ def _print_memory(rows: "list[MemoryRow]") -> None:
             f"{row.seconds / (width * height) * 1e6:.2f}",
         )
     print_table(table)
-    print("each a process of its own, from file to file, PNG to PNG; pictures up to 512 x 512 are held in one piece")
+    print(
+        "each a process of its own, from file to file, PNG to PNG; pictures up to 512 x 512 are held in one piece"
+    )

@@ -91,7 +91,7 @@ class _Allowed:
     """Another policy, inside a fixed set of windows."""
 
     policy: Policy
-    allowed: Tensor  # 1 x N bool
+    allowed: Tensor  # B x N bool
 
     def choose(self, logits: Tensor, block: int) -> Tensor:
         return self.policy.choose(logits, block) & self.allowed.to(logits.device)
@@ -139,15 +139,18 @@ class Plan:
     window: int = GRID
     allowed: NDArray[np.bool_] | None = None
 
-    def policy_of(self, tile: Tile) -> Policy:
-        """The policy for one tile, whose windows know where in the picture they are."""
+    def policy_of(self, *tiles: Tile) -> Policy:
+        """The policy for a batch of tiles, whose windows know where in the picture they are."""
         if self.allowed is None:
             return self.policy
-        part = self.allowed[
-            tile.rows.start // self.window : -(-tile.rows.stop // self.window),
-            tile.columns.start // self.window : -(-tile.columns.stop // self.window),
+        parts = [
+            self.allowed[
+                tile.rows.start // self.window : -(-tile.rows.stop // self.window),
+                tile.columns.start // self.window : -(-tile.columns.stop // self.window),
+            ].ravel()
+            for tile in tiles
         ]
-        return _Allowed(self.policy, torch.from_numpy(np.ascontiguousarray(part)).reshape(1, -1))
+        return _Allowed(self.policy, torch.from_numpy(np.stack(parts)))
 
 
 def patches(height: int, width: int) -> list[tuple[slice, slice]]:

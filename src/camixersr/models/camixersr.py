@@ -160,7 +160,9 @@ class CAMixerSR(nn.Module):
         """
         return self.route(low, policy)[0]
 
-    def route(self, low: Tensor, policy: Policy, *, pool: Pool = pool_image) -> tuple[Tensor, Routing]:
+    def route(
+        self, low: Tensor, policy: Policy, *, pool: Pool = pool_image, together: bool = False
+    ) -> tuple[Tensor, Routing]:
         """Enlarge as `forward` does, and tell what was routed where.
 
         `pool` says what channel attention knows of the whole image: by default the mean over `low`,
@@ -168,13 +170,14 @@ class CAMixerSR(nn.Module):
 
         The routing is that of the padded image: rows = ceil(H / M), columns = ceil(W / M). In
         evaluation mode the images of a batch are computed one after another, so that each has the
-        same bytes alone and in any company.
+        same bytes alone and in any company; `together` computes them at once, for devices that one
+        image does not fill (decision 0008).
         """
         if low.ndim != 4 or low.shape[1] != 3 or 0 in low.shape:
             raise ShapeError(
                 f"expected a batch of RGB images, B x 3 x H x W with H, W >= 1, got {tuple(low.shape)}"
             )
-        if self.training or len(low) == 1:
+        if self.training or together or len(low) == 1:
             return self._route(low, policy, pool)
         # One by one: the rounding of a matrix product depends on how many rows it has, so that a
         # neighbour in the batch would change the last bits (decision 0002).
