@@ -156,13 +156,6 @@ def _speed(
     with Bars(1) as bar:
         for width, height in sizes:
             bar.begin(f"{width} x {height}")
-            total, done = len(ratios) * (rounds + 1) * len(entered), 0
-
-            def step() -> None:
-                nonlocal done
-                done += 1
-                bar(done, total)
-
             found, speeds, without = race(
                 entered,
                 _picture(photo, width, height),
@@ -170,7 +163,7 @@ def _speed(
                 attention_ratios=ratios,
                 rounds=rounds,
                 device=place,
-                step=step,
+                progress=bar,
             )
             rows += found
             best = {each: max(best.get(each, 0.0), speed) for each, speed in speeds.items()}
@@ -227,8 +220,9 @@ def _print_speed(rows: "list[Row]", best: dict[str, float], dropped: list[str], 
         )
     print_table(table)
     peak = ", ".join(f"{name} {speed:.0f} GFLOP/s" for name, speed in best.items())
+    print(f"peak: a large matrix product, {peak}")
     print(
-        f"peak: a large matrix product, {peak}; seconds: median of {rounds}, in turns; dB: against torch fp32"
+        f"seconds: median of {rounds}, in turns; MiB: of the process; dB: against the first row of a ratio"
     )
     for each in dropped:
         print(f"left out: {each}")
@@ -287,6 +281,4 @@ def _print_memory(rows: "list[MemoryRow]") -> None:
             f"{row.seconds / (width * height) * 1e6:.2f}",
         )
     print_table(table)
-    print(
-        "each a process of its own, from file to file, PNG to PNG; pictures up to 512 x 512 are held in one piece"
-    )
+    print("each a process of its own, PNG to PNG; up to 512 x 512 pixels are computed in one piece")

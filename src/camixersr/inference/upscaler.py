@@ -18,6 +18,7 @@ from camixersr.inference.arrays import planes_of, restore
 from camixersr.inference.cost import Bill, Cost, Progress
 from camixersr.inference.crew import compute_tiles
 from camixersr.inference.memory import batch_size
+from camixersr.inference.prepared import Prepared
 from camixersr.inference.survey import Plan, Source, allow_best, patches, rounds, survey
 from camixersr.inference.tiles import AUTO_TILE, AUTO_WHOLE, Tile, cut, group, halve, of_owned
 from camixersr.nn.predictor import Pool, pool_image
@@ -189,6 +190,7 @@ class Upscaler:
             cut(1, 1, tile)  # complains now rather than at the first large picture
         self.batch: int | Literal["auto"] = batch
         self.network = model.network.to(self.device)
+        self._prepared: dict[torch.dtype, Prepared] = {}  # filled when first used
         self._others = tuple(
             Upscaler(
                 replace(model, network=copy.deepcopy(model.network)),
@@ -458,16 +460,14 @@ class Upscaler:
         """`_compute` for tiles of one size; what fails in reduced precision is computed alone, in fp32."""
         image = low.to(self.device)
         policy = bill.watch(plan.policy_of(*tiles), sum(tile.pixels for tile in tiles))
-        with self._reduced():
-            high, routing = self.network.route(image, policy, pool=plan.pool, together=True)
+        high, routing = self._route(image, policy, plan.pool, self.precision, together=True)
         fine = _is_sane(high).tolist() if self.precision != "fp32" else [True] * len(tiles)
         pieces: list[Piece] = []
         for number, tile in enumerate(tiles):
             own, attended, precision = high[number], routing.attended[:, number], self.precision
             if not fine[number]:
-                again, alone = self.network.route(
-                    image[number : number + 1], plan.policy_of(tile), pool=plan.pool
-                )
+                alone_policy = plan.policy_of(tile)
+                again, alone = self._route(image[number : number + 1], alone_policy, plan.pool, "fp32")
                 own, attended, precision = again[0], alone.attended[:, 0], "fp32"
             pieces.append(self._piece(plan, tile, own, attended, precision, bill))
         return pieces
@@ -491,11 +491,6 @@ class Upscaler:
         bill.tile(tile, piece.attended, precision)
         return piece
 
-    def _reduced(self) -> torch.autocast:
-        """The precision of this upscaler, as a context; none of its own for fp32."""
-        dtype = torch.float16 if self.precision == "fp16" else torch.bfloat16
-        return torch.autocast(self.device.type, dtype, enabled=self.precision != "fp32")
-
     @torch.inference_mode()
     def route(self, low: Tensor, policy: Policy, pool: Pool = pool_image) -> tuple[Tensor, Routing, str]:
         """`CAMixerSR.route` on the device and in the precision of this upscaler.
@@ -512,10 +507,19 @@ class Upscaler:
             1 x 3 x sh x sw on the device, the routing, and the precision it was computed in.
         """
         image = low.to(self.device)
-        if self.precision != "fp32":
-            with self._reduced():
-                high, routing = self.network.route(image, policy, pool=pool)
-            if bool(_is_sane(high)):
-                return high, routing, self.precision
-        high, routing = self.network.route(image, policy, pool=pool)
-        return high, routing, "fp32"
+        high, routing = self._route(image, policy, pool, self.precision)
+        if self.precision == "fp32" or bool(_is_sane(high)):
+            return high, routing, self.precision
+        return *self._route(image, policy, pool, "fp32"), "fp32"
+
+    def _route(
+        self, image: Tensor, policy: Policy, pool: Pool, precision: str, *, together: bool = False
+    ) -> tuple[Tensor, Routing]:
+        """`route` in one precision, whatever comes out; for several images `together`."""
+        dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision, torch.float32)
+        if self.device.type == "cpu" and dtype != torch.float16 and not together:
+            if dtype not in self._prepared:
+                self._prepared[dtype] = Prepared(self.network, dtype)
+            return self._prepared[dtype].route(image, policy, pool=pool)
+        with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
+            return self.network.route(image, policy, pool=pool, together=together)

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from camixersr.errors import MemoryLimitError
-from camixersr.inference.cost import peak_memory, reset_peak_memory
+from camixersr.inference.cost import Progress, peak_memory, reset_peak_memory
 from camixersr.inference.upscaler import Upscaler
 from camixersr.nn.routing import TopShare
 from camixersr.operations import count
@@ -50,6 +50,9 @@ the processor does not have it, and emulates it."""
 REFERENCE_BYTES = 110
 """Memory of the reference at its peak, for a low pixel and channel. Measured with S at 256 and 384
 pixels a side on the CPU: 1,183 to 3,967 bytes a low pixel."""
+
+SIDE = {"cpu": 2048}
+"""Rows and columns of the matrices whose product is the yardstick, by kind of device; 8192 elsewhere."""
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -165,7 +168,7 @@ def noise(height: int, width: int) -> Tensor:
 
 def _matrix_product(device: torch.device, precision: str) -> float:
     """1e9 operations a second of one large matrix product; 0 where the device cannot."""
-    side = 8192 if device.type == "cuda" else 2048
+    side = SIDE.get(device.type, 8192)
     try:
         a, b = torch.rand(2, side, side, device=device).to(DTYPES[precision])
         result = a @ b
@@ -262,7 +265,7 @@ def race(
     attention_ratios: Sequence[float],
     rounds: int,
     device: torch.device,
-    step: Callable[[], None] = lambda: None,
+    progress: Progress = lambda done, total: None,
 ) -> tuple[list[Row], dict[str, float], list[str]]:
     """Let all contenders compute a picture at some ratios, in turns.
 
@@ -273,7 +276,7 @@ def race(
         attention_ratios: gammas.
         rounds: that count, from 1; one more warms up.
         device: of the matrix product.
-        step: called after each computation, those of contenders that dropped out included.
+        progress: told how many computations of how many are done.
 
     Returns:
         The rows, ratio by ratio; the best matrix product seen in each precision, 1e9 operations a
@@ -282,6 +285,7 @@ def race(
     best: dict[str, float] = {}
     entries: list[tuple[float, Contender, list[Ran], float | None]] = []
     dropped: dict[Contender, str] = {}
+    done, total = 0, len(attention_ratios) * (rounds + 1) * len(contenders)
     for ratio in attention_ratios:
         runs: dict[Contender, list[Ran]] = {each: [] for each in contenders}
         parity: dict[Contender, float] = {}
@@ -301,7 +305,8 @@ def race(
                         elif truth is not None and turn == 0 and ran.tiles == truth.tiles:
                             parity[each] = _psnr(ran.high, truth.high)
                         runs[each].append(replace(ran, high=torch.empty(0)))
-                step()
+                done += 1
+                progress(done, total)
         entries += [
             (ratio, each, found, parity.get(each)) for each, found in runs.items() if each not in dropped
         ]
