@@ -80,7 +80,8 @@ def predict(upscaler: "Upscaler", layout: Layout, tile: int, held: int = 0, *, b
         What is held now and what will come to it at most.
     """
     pixels = max(each.pixels for each in cut(layout.height, layout.width, tile))
-    return resident_memory(upscaler.device) + held + FIXED + batch * pixels * _per_pixel(upscaler)
+    hands = sum(each.device == upscaler.device for each in upscaler.crew)
+    return resident_memory(upscaler.device) + held + FIXED + hands * batch * pixels * _per_pixel(upscaler)
 
 
 def _per_pixel(upscaler: "Upscaler") -> int:

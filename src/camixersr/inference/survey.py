@@ -75,7 +75,7 @@ class _Recording:
     means: dict[int, Tensor]
 
     def __call__(self, features: Tensor, block: int) -> Tensor:
-        self.means[block] = pool_image(features, block).double().cpu()
+        self.means[block] = pool_image(features, block).cpu().double()
         return self.inner(features, block)
 
 
