@@ -154,7 +154,7 @@ def test_a_batch_too_large_for_the_memory_is_computed_in_smaller_ones_and_then_i
     monkeypatch,
 ) -> None:
     expected = upscaler().run(low())
-    for largest, smaller_tiles in ((2 * 160 * 160, False), (10_000, True)):
+    for largest, smaller_tiles in ((2 * 160 * 160, False), (13_000, True)):
         up = upscaler(batch=8)
         route, seen = up._route, set[int]()
 

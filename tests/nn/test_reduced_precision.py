@@ -97,4 +97,5 @@ def test_a_photograph_is_within_50_db_of_fp32(precision: str, ratio: float) -> N
         with autocast(precision):
             high, _ = model.network.route(low, model.policy(ratio))
     error = (high.float().clamp(0, 1) - exact.clamp(0, 1)).double().square().mean()
+    print(f"{precision} {ratio}: {-10.0 * torch.log10(error):.1f} dB")
     assert -10.0 * torch.log10(error) >= 50.0

@@ -242,7 +242,9 @@ class CAMixerSR(nn.Module):
         hidden = F.leaky_relu(self.global_in(x), 0.1)
         picture = F.leaky_relu(conv2d(self.global_out, hidden), 0.1)  # of the picture at large
         place = window_position(H, W, M, like=x).expand(B, H, W, 2)
-        return x, torch.cat((picture, place), dim=-1)
+        condition = torch.cat((picture, place), dim=-1)
+        # under autocast too the stream that blocks add to is float32: in bfloat16 it alone costs 5 dB
+        return x.to(torch.promote_types(x.dtype, torch.float32)), condition
 
     def leave(self, y: Tensor, x: Tensor, height: int, width: int) -> Tensor:
         """What comes after the body, from its result and what it was given: the high image.
