@@ -38,6 +38,10 @@ app.command(benchmark.benchmark)
 app.command(train.train)
 
 
+_NO_ROOM = ("failed to map segment", "annot allocate memory", "without setting an exception")
+"""What is said of a library that a memory limit keeps out: by the loader, and by Python."""
+
+
 def _fail(message: str, code: int) -> NoReturn:
     print(f"camixersr: {' '.join(message.split())}", file=sys.stderr)
     raise SystemExit(code)
@@ -86,6 +90,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if debug:
             raise
         _fail("out of memory; choose a smaller --tile", 1)
+    except (ImportError, SystemError) as error:
+        if debug or not any(words in str(error) for words in _NO_ROOM):
+            raise
+        _fail("too little memory to load PyTorch and libvips; raise the limit (ulimit -v) to 2 GB", 1)
     finally:
         signal.signal(signal.SIGTERM, before)
     raise SystemExit(result if isinstance(result, int) else 0)
