@@ -89,7 +89,7 @@ def test_weights_that_overflow_are_recomputed(precision: str, batch: int, factor
 @pytest.mark.parametrize("precision", REDUCED)
 @pytest.mark.parametrize("ratio", [0.0, 0.5, 1.0])
 def test_a_photograph_is_within_50_db_of_fp32(precision: str, ratio: float) -> None:
-    pixels = read(ROOT / "samples" / "summer-palace.jpg").pixels[:160, :320]
+    pixels = read(ROOT / "samples" / "summer-palace.jpg").pixels[:80, 100:260]
     low = torch.from_numpy(pixels.astype(np.float32) / 255.0).permute(2, 0, 1)[None]
     model = find("s-x4")
     with torch.inference_mode():
@@ -97,5 +97,4 @@ def test_a_photograph_is_within_50_db_of_fp32(precision: str, ratio: float) -> N
         with autocast(precision):
             high, _ = model.network.route(low, model.policy(ratio))
     error = (high.float().clamp(0, 1) - exact.clamp(0, 1)).double().square().mean()
-    print(f"{precision} {ratio}: {-10.0 * torch.log10(error):.1f} dB")
-    assert -10.0 * torch.log10(error) >= 50.0
+    assert -10.0 * torch.log10(error) >= 50.0 + 15.0  # measured: 74 to 80; without float32 ends 49

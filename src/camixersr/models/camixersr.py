@@ -221,14 +221,19 @@ class CAMixerSR(nn.Module):
 
     def _route(self, low: Tensor, policy: Policy, pool: Pool) -> tuple[Tensor, Routing]:
         """`route`, for images that may share their arithmetic."""
-        x, condition = self.enter(low)
+        # Under autocast the ends stay float32, and with them the stream that blocks add to: the picture
+        # itself goes through them. In bfloat16 they alone leave 49 dB, the body alone 74 to 79 (s-x4).
+        full = torch.autocast(low.device.type, enabled=False)
+        with full:
+            x, condition = self.enter(low)
         _, H, W, _ = x.shape
         y = x
         decided: list[BlockRouting] = []
         for group in self.body:
             y, routing = group(y, condition, policy, len(decided), pool)
             decided.extend(routing)
-        high = self.leave(y, x, *low.shape[-2:])
+        with full:
+            high = self.leave(y, x, *low.shape[-2:])
         return high, Routing(H // self.config.window, W // self.config.window, tuple(decided))
 
     def enter(self, low: Tensor) -> tuple[Tensor, Tensor]:
@@ -242,9 +247,7 @@ class CAMixerSR(nn.Module):
         hidden = F.leaky_relu(self.global_in(x), 0.1)
         picture = F.leaky_relu(conv2d(self.global_out, hidden), 0.1)  # of the picture at large
         place = window_position(H, W, M, like=x).expand(B, H, W, 2)
-        condition = torch.cat((picture, place), dim=-1)
-        # under autocast too the stream that blocks add to is float32: in bfloat16 it alone costs 5 dB
-        return x.to(torch.promote_types(x.dtype, torch.float32)), condition
+        return x, torch.cat((picture, place), dim=-1)
 
     def leave(self, y: Tensor, x: Tensor, height: int, width: int) -> Tensor:
         """What comes after the body, from its result and what it was given: the high image.
