@@ -269,7 +269,7 @@ def test_a_policy_of_a_batch_is_the_policies_of_its_tiles() -> None:
     policy: Policy = Threshold((0.5,))
     plan = Plan(128, 128, tiles, policy, lambda features, block: features, 16, allowed)
     logits = torch.randn(len(tiles), 49)
-    together = plan.policy_of(*tiles).choose(logits, 0)
+    together = plan.policy_of_batch(tiles).choose(logits, 0)
     for number, tile in enumerate(tiles):
         alone = plan.policy_of(tile).choose(logits[number : number + 1], 0)
         assert torch.equal(together[number], alone[0])

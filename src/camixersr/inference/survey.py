@@ -7,7 +7,7 @@ tiles agree and a plain one spends less than a busy one (decision 0004).
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
@@ -95,11 +95,22 @@ class _Allowed:
     """Another policy, inside a fixed set of windows."""
 
     policy: Policy
-    allowed: Tensor  # B x N bool
+    allowed: Tensor  # 1 x N bool
 
     def choose(self, logits: Tensor, block: int) -> Tensor:
         chosen = self.policy.choose(logits, block)
         return chosen * self.allowed.to(chosen)
+
+
+@dataclass(frozen=True)
+class _Each:
+    """A policy of its own for every image of a batch."""
+
+    policies: tuple[Policy, ...]
+
+    def choose(self, logits: Tensor, block: int) -> Tensor:
+        own = zip(self.policies, logits.split(1), strict=True)
+        return torch.cat([policy.choose(row, block) for policy, row in own])
 
 
 @dataclass(frozen=True)
@@ -144,18 +155,20 @@ class Plan:
     window: int = GRID
     allowed: NDArray[np.bool_] | None = None
 
-    def policy_of(self, *tiles: Tile) -> Policy:
-        """The policy for a batch of tiles, whose windows know where in the picture they are."""
+    def policy_of(self, tile: Tile) -> Policy:
+        """The policy for one tile, whose windows know where in the picture they are."""
         if self.allowed is None:
             return self.policy
-        parts = [
-            self.allowed[
-                tile.rows.start // self.window : -(-tile.rows.stop // self.window),
-                tile.columns.start // self.window : -(-tile.columns.stop // self.window),
-            ].ravel()
-            for tile in tiles
+        part = self.allowed[
+            tile.rows.start // self.window : -(-tile.rows.stop // self.window),
+            tile.columns.start // self.window : -(-tile.columns.stop // self.window),
         ]
-        return _Allowed(self.policy, torch.from_numpy(np.stack(parts)))
+        return _Allowed(self.policy, torch.from_numpy(np.ascontiguousarray(part)).reshape(1, -1))
+
+    def policy_of_batch(self, tiles: Sequence[Tile]) -> Policy:
+        """The policy for tiles that are computed together, in order."""
+        policies = tuple(self.policy_of(tile) for tile in tiles)
+        return policies[0] if all(each is policies[0] for each in policies) else _Each(policies)
 
 
 def patches(height: int, width: int) -> list[tuple[slice, slice]]:

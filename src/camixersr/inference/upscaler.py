@@ -459,7 +459,7 @@ class Upscaler:
     def _compute_together(self, plan: Plan, tiles: Sequence[Tile], low: Tensor, bill: Bill) -> list[Piece]:
         """`_compute` for tiles of one size; what fails in reduced precision is computed alone, in fp32."""
         image = low.to(self.device)
-        policy = bill.watch(plan.policy_of(*tiles), sum(tile.pixels for tile in tiles))
+        policy = bill.watch(plan.policy_of_batch(tiles), sum(tile.pixels for tile in tiles))
         high, routing = self._route(image, policy, plan.pool, self.precision, together=True)
         fine = _is_sane(high).tolist() if self.precision != "fp32" else [True] * len(tiles)
         pieces: list[Piece] = []
