@@ -5,8 +5,8 @@ from PIL import Image
 
 from camixersr.errors import DeviceError, MemoryLimitError, ShapeError, UsageError, ValueRangeError
 from camixersr.inference.cost import Bill
-from camixersr.inference.survey import Plan
 from camixersr.inference.prepared import Prepared
+from camixersr.inference.survey import Plan
 from camixersr.inference.tiles import cut
 from camixersr.inference.upscaler import Upscaler, _InMemory
 from camixersr.nn import Calibration, TopShare
