@@ -18,7 +18,7 @@ from torch import Tensor
 
 from camixersr.inference.tiles import GRID, Tile, cut, of_owned, owned
 from camixersr.nn.predictor import Pool, pool_image
-from camixersr.nn.routing import Policy, Routing, TopShare
+from camixersr.nn.routing import Policy, Routing, TopShare, fade
 
 __all__ = ["Look", "Plan", "Source", "Survey", "allow_best", "patches", "rounds", "survey"]
 
@@ -49,6 +49,9 @@ class Source(Protocol):
         """1 x 3 x h x w float32 RGB in [0, 1]."""
         ...
 
+
+RELATIVE_BAND = 0.1
+"""Band above a measured threshold (`camixersr.nn.routing.BAND`), in deviations of the sample's log-odds."""
 
 Look = Callable[[Tensor, Policy, Pool], Routing]
 """Routes a piece of the picture, 1 x 3 x h x w, and tells how."""
@@ -81,9 +84,10 @@ class _LogitThreshold:
     """Attend from a log-odds up; `Threshold` on scores saturates where a checkpoint's are near 1."""
 
     thresholds: tuple[float, ...]
+    bands: tuple[float, ...]
 
     def choose(self, logits: Tensor, block: int) -> Tensor:
-        return logits >= self.thresholds[block]
+        return fade(logits, self.thresholds[block], self.bands[block])
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,8 @@ class _Allowed:
     allowed: Tensor  # 1 x N bool
 
     def choose(self, logits: Tensor, block: int) -> Tensor:
-        return self.policy.choose(logits, block) & self.allowed.to(logits.device)
+        chosen = self.policy.choose(logits, block)
+        return chosen * self.allowed.to(chosen)
 
 
 @dataclass(frozen=True)
@@ -114,7 +119,7 @@ class Survey:
     def share(self, policy: Policy) -> float:
         """Share of the sample's windows that another policy would attend, given these scores."""
         chosen = [policy.choose(block[None], number) for number, block in enumerate(self.logits)]
-        return float(torch.cat(chosen, dim=1).double().mean())
+        return float((torch.cat(chosen, dim=1) > 0.0).double().mean())
 
 
 @dataclass(frozen=True)
@@ -210,7 +215,10 @@ def survey(look: Look, source: Source, policy: Policy) -> Survey:
         logits = tuple(torch.cat(block) for block in zip(*scores, strict=True))
         pool = _Replayed(tuple((sums[block] / total).float() for block in sorted(sums)))
         if share is not None:
-            policy = _LogitThreshold(tuple(_cutoff(block, share) for block in logits))
+            policy = _LogitThreshold(
+                tuple(_cutoff(block, share) for block in logits),
+                tuple(RELATIVE_BAND * float(block.std(correction=0)) for block in logits),
+            )
     return Survey(policy, pool, logits)
 
 

@@ -4,6 +4,7 @@ Read from the bottom: `CAMixerSR.route` is the whole forward pass; a `Group` is 
 skip; a `Block` is a mixer and a feed-forward with post-normalisation.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -17,7 +18,7 @@ from camixersr.nn.predictor import Pool, pool_image
 from camixersr.nn.routing import BlockRouting, FixedWindows, Policy, Routing, TopShare
 from camixersr.nn.windows import window_position
 
-__all__ = ["PRESETS", "SCALES", "CAMixerSR", "CAMixerSRConfig", "pad_to_windows"]
+__all__ = ["PRESETS", "SCALES", "CAMixerSR", "CAMixerSRConfig", "one_by_one", "pad_to_windows"]
 
 SCALES = (2, 3, 4)
 
@@ -121,6 +122,50 @@ def pad_to_windows(image: Tensor, window: int) -> Tensor:
     return image
 
 
+def _checked(low: Tensor) -> Tensor:
+    if low.ndim != 4 or low.shape[1] != 3 or 0 in low.shape:
+        raise ShapeError(
+            f"expected a batch of RGB images, B x 3 x H x W with H, W >= 1, got {tuple(low.shape)}"
+        )
+    return low
+
+
+def one_by_one(
+    route: Callable[[Tensor, Policy, Pool], tuple[Tensor, Routing]],
+    low: Tensor,
+    policy: Policy,
+    pool: Pool,
+) -> tuple[Tensor, Routing]:
+    """Compute the images of a batch one after another.
+
+    The rounding of a matrix product depends on how many rows it has, so that a neighbour in the
+    batch would change the last bits (decision 0002).
+
+    Args:
+        route: what computes a batch of one.
+        low: B x 3 x H x W.
+        policy: of the batch.
+        pool: of every image.
+
+    Returns:
+        What `CAMixerSR.route` returns.
+
+    Raises:
+        ShapeError: `low` is no batch of RGB images.
+    """
+    if len(_checked(low)) == 1:
+        return route(low, policy, pool)
+    results = [
+        route(
+            low[number : number + 1],
+            policy.of_image(number) if isinstance(policy, FixedWindows) else policy,
+            pool,
+        )
+        for number in range(len(low))
+    ]
+    return torch.cat([high for high, _ in results]), Routing.join([each for _, each in results])
+
+
 class CAMixerSR(nn.Module):
     """The network: a low image in, a high image out.
 
@@ -170,23 +215,9 @@ class CAMixerSR(nn.Module):
         evaluation mode the images of a batch are computed one after another, so that each has the
         same bytes alone and in any company.
         """
-        if low.ndim != 4 or low.shape[1] != 3 or 0 in low.shape:
-            raise ShapeError(
-                f"expected a batch of RGB images, B x 3 x H x W with H, W >= 1, got {tuple(low.shape)}"
-            )
-        if self.training or len(low) == 1:
-            return self._route(low, policy, pool)
-        # One by one: the rounding of a matrix product depends on how many rows it has, so that a
-        # neighbour in the batch would change the last bits (decision 0002).
-        results = [
-            self._route(
-                low[number : number + 1],
-                policy.of_image(number) if isinstance(policy, FixedWindows) else policy,
-                pool,
-            )
-            for number in range(len(low))
-        ]
-        return torch.cat([high for high, _ in results]), Routing.join([each for _, each in results])
+        if self.training:
+            return self._route(_checked(low), policy, pool)
+        return one_by_one(self._route, low, policy, pool)
 
     def _route(self, low: Tensor, policy: Policy, pool: Pool) -> tuple[Tensor, Routing]:
         """`route`, for images that may share their arithmetic."""
@@ -197,7 +228,7 @@ class CAMixerSR(nn.Module):
 
         x = conv2d(self.head, image)
         place = window_position(H, W, M, like=x).expand(B, H, W, 2)
-        condition = torch.cat((self._global_condition(x), place), dim=-1)
+        condition = torch.cat((self.global_condition(x), place), dim=-1)
         y = x
         decided: list[BlockRouting] = []
         for group in self.body:
@@ -207,7 +238,7 @@ class CAMixerSR(nn.Module):
         high = F.pixel_shuffle(conv2d(self.tail, y).permute(0, 3, 1, 2), s)
         return high[..., : s * height, : s * width], Routing(H // M, W // M, tuple(decided))
 
-    def _global_condition(self, x: Tensor) -> Tensor:
+    def global_condition(self, x: Tensor) -> Tensor:
         """Two channels that tell every block's predictor about the picture at large."""
         hidden = F.leaky_relu(self.global_in(x), 0.1)
         return F.leaky_relu(conv2d(self.global_out, hidden), 0.1)
