@@ -29,17 +29,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from camixersr.models import CAMixerSR
-from camixersr.models.camixersr import Block, Group, one_by_one, pad_to_windows
+from camixersr.models.camixersr import Block, Group, one_by_one
 from camixersr.nn.layers import conv2d
 from camixersr.nn.predictor import CONDITIONS, MAX_OFFSET, SLOPE, Pool, pool_image
 from camixersr.nn.routing import BlockRouting, Policy, Routing
-from camixersr.nn.windows import partition, window_position
+from camixersr.nn.windows import partition
 
 __all__ = ["Prepared"]
 
-BAND = 14_000
+BAND = 28_000
 """About how many low pixels a band has. Smaller ones drown in the cost of starting operations, larger
 ones leave the cache."""
+
+TOGETHER = 8
+"""Windows whose scores are held at once where attention is written out: 1 MB in bfloat16."""
 
 EPS = 1e-6  # of every layer norm
 
@@ -58,7 +61,9 @@ class _Pointwise:
     def __call__(self, x: Tensor) -> Tensor:
         # Rows are handed in as images of one row: torch gives batches of 16 and more to oneDNN also
         # where it has a single thread.
-        return F.conv2d(x.unsqueeze(1).permute(0, 3, 1, 2), self.weight, self.bias).permute(0, 2, 3, 1)[:, 0]
+        return F.conv2d(x.unsqueeze(1).permute(0, 3, 1, 2), self.weight, self.bias).permute(0, 2, 3, 1)[
+            :, 0
+        ]
 
 
 @dataclass(frozen=True)
@@ -116,6 +121,18 @@ def _shifted_sum(taps: Tensor, first: int, last: int) -> Tensor:
     return result
 
 
+def _attend(q: Tensor, k: Tensor, v: Tensor, dtype: torch.dtype) -> Tensor:
+    """Attention of K windows, K x M*M x C fp32 each, with products in `dtype`."""
+    if dtype == torch.float32:
+        return F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None], scale=1.0)[:, 0]
+    attended = torch.empty_like(v)
+    for first in range(0, len(q), TOGETHER):
+        some = slice(first, first + TOGETHER)
+        scores = torch.bmm(q[some].to(dtype), k[some].to(dtype).transpose(1, 2))
+        attended[some] = torch.bmm(scores.softmax(dim=-1), v[some].to(dtype))
+    return attended
+
+
 @dataclass(frozen=True)
 class _Map:
     """The maps of one image that are kept whole, H x W pixels.
@@ -138,9 +155,10 @@ class _Map:
 class _PreparedBlock:
     """A block's folded weights and its steps, each on the rows first:last of a `_Map`."""
 
-    def __init__(self, block: Block, x: _Affine) -> None:
+    def __init__(self, block: Block, x: _Affine, dtype: torch.dtype) -> None:
         mixer, feed_forward = block.mixer, block.feed_forward
         predictor, attention = mixer.predictor, mixer.attention
+        self.dtype = dtype
         C, self.window = mixer.project_v.out_features, mixer.window
         self.average = torch.full((C,), 1.0 / C)
         self.scale = x.scale.float()
@@ -159,8 +177,9 @@ class _PreparedBlock:
         assert isinstance(second, nn.Linear)
         hidden = first.in_features
         taps = predictor.spatial.weight[0].flatten(1).T
-        mean = torch.full((1, hidden), 1.0 / hidden)
-        self.reads_weight = torch.cat((taps, mean, first.weight))
+        self.mean = torch.full((1, hidden), 1.0 / hidden)
+        self.reads_weight = torch.cat((taps, self.mean, first.weight))
+        assert predictor.spatial.bias is not None
         self.spatial_bias = predictor.spatial.bias
         self.hidden_bias = first.bias[:, None]
         self.offsets_weight, self.offsets_bias = second.weight, second.bias[:, None]
@@ -187,8 +206,7 @@ class _PreparedBlock:
         """The predictor's features of some rows, and what is read from them."""
         x = maps.stream[first:last].flatten(0, 1)
         f = torch.addmm(self.features_bias, self.features_weight, x.T)
-        length = torch.linalg.vector_norm(f, dim=0)
-        f *= length.square_().mul_(1.0 / len(f)).add_(EPS).rsqrt_()
+        f *= (self.mean @ f.square()).add_(EPS).rsqrt_()
         f.mul_(self.features_scale).add_(self.features_shift)
         f = F.leaky_relu_(f, SLOPE)
         maps.features[:, first:last] = f.view(len(f), last - first, -1)
@@ -213,13 +231,14 @@ class _PreparedBlock:
         windows = self._windows(mixed)
         own, values = self._windows(x)[rows, columns], self._windows(v)[rows, columns]
         keys = own + self._warped(maps, rows + first // M, columns).view_as(own)
-        q, k = (project(tokens.flatten(0, 1)) for project, tokens in ((self.q, own), (self.k, keys)))
-        shape = len(rows), 1, M * M, v.shape[-1]
-        attended = F.scaled_dot_product_attention(
-            q.reshape(shape), k.reshape(shape), values.view(shape), scale=1.0
-        ).view(values.shape)
+        shape = len(rows), M * M, v.shape[-1]
+        q, k = (
+            project(tokens.flatten(0, 1)).reshape(shape)
+            for project, tokens in ((self.q, own), (self.k, keys))
+        )
+        attended = _attend(q, k, values.view(shape), self.dtype).view(values.shape)
         if mask.dtype != torch.bool:
-            share = mask[first // M : last // M][rows, columns][:, None, None, None]
+            share = mask[first // M : last // M][rows, columns][:, None, None, None].to(attended)
             attended = torch.lerp(windows[rows, columns], attended, share)
         windows[rows, columns] = attended
 
@@ -258,7 +277,10 @@ class _PreparedBlock:
         )
         # a weighted sum of four rows of a table: exactly what an embedding bag is
         return F.embedding_bag(
-            corners.view(-1, 4), maps.stream.flatten(0, 1), per_sample_weights=weights.view(-1, 4), mode="sum"
+            corners.view(-1, 4),
+            maps.stream.flatten(0, 1),
+            per_sample_weights=weights.view(-1, 4),
+            mode="sum",
         )
 
     def finish(self, maps: _Map, channel: Tensor, first: int, last: int) -> None:
@@ -295,11 +317,13 @@ class Prepared:
     (1, 3, 40, 60)
 
     Args:
-        network: fp32, on the CPU. Its weights are copied as far as they are folded; prepare it anew
-            when they change.
+        network: fp32, on the CPU. Its weights are copied as far as they are folded; prepare it
+            anew when they change.
+        dtype: of attention's two products, the bulk of the arithmetic: float32, or bfloat16. All
+            else stays float32, so that nothing can overflow.
     """
 
-    def __init__(self, network: CAMixerSR) -> None:
+    def __init__(self, network: CAMixerSR, dtype: torch.dtype = torch.float32) -> None:
         self._network = network
         self._groups: list[tuple[list[_PreparedBlock], _Pointwise]] = []
         C = network.config.channels
@@ -311,7 +335,7 @@ class Prepared:
                 blocks: list[_PreparedBlock] = []
                 for block in group.blocks:
                     assert isinstance(block, Block)
-                    blocks.append(_PreparedBlock(block, x))
+                    blocks.append(_PreparedBlock(block, x, dtype))
                     x = _Affine.of(block.norm2)
                 weight, bias = x.before(group.tail.weight, group.tail.bias)
                 self._groups.append((blocks, _Pointwise.of(_beside_condition(weight), bias)))
@@ -331,17 +355,15 @@ class Prepared:
         Raises:
             ShapeError: `low` is no batch of RGB images.
         """
+        self._network.check(low)
         return one_by_one(self._route, low, policy, pool)
 
     def _route(self, low: Tensor, policy: Policy, pool: Pool) -> tuple[Tensor, Routing]:
-        network, (height, width) = self._network, low.shape[-2:]
-        s, M, C = network.config.scale, network.config.window, network.config.channels
-        image = pad_to_windows(low.float(), M).permute(0, 2, 3, 1)
-        _, H, W, _ = image.shape
-        head = conv2d(network.head, image)
-
-        hidden = network.body[0].blocks[0].mixer.predictor.norm.normalized_shape[0]
-        reads = len(self._groups[0][0][0].reads_weight)
+        network = self._network
+        M, C = network.config.window, network.config.channels
+        head, condition = network.enter(low.float())
+        _, H, W, _ = head.shape
+        reads, hidden = self._groups[0][0][0].reads_weight.shape
         maps = _Map(
             stream=torch.empty(H, W, C + CONDITIONS),
             features=torch.empty(hidden, H, W),
@@ -350,8 +372,7 @@ class Prepared:
             middle=torch.empty(H, W, C),
         )
         maps.stream[..., :C] = head[0]
-        maps.stream[..., C : C + 2] = network.global_condition(head)[0]
-        maps.stream[..., C + 2 :] = window_position(H, W, M, like=low.float())[0]
+        maps.stream[..., C:] = condition[0]
         group_input = head[0].clone()
         step = max(1, round(BAND / (M * W))) * M
         bands = [(first, min(H, first + step)) for first in range(0, H, step)]
@@ -375,6 +396,5 @@ class Prepared:
             for first, last in bands:
                 group_input[first:last] += tail(maps.stream[first:last])
                 maps.stream[first:last, :, :C] = group_input[first:last]
-        y = conv2d(network.body_tail, group_input[None]) + head
-        high = F.pixel_shuffle(conv2d(network.tail, y).permute(0, 3, 1, 2), s)
-        return high[..., : s * height, : s * width], Routing(H // M, W // M, tuple(decided))
+        high = network.leave(group_input[None], head, *low.shape[-2:])
+        return high, Routing(H // M, W // M, tuple(decided))

@@ -12,6 +12,7 @@ from camixersr.errors import DeviceError, MemoryLimitError, ShapeError, UsageErr
 from camixersr.image.resize import resize
 from camixersr.inference.arrays import planes_of, restore
 from camixersr.inference.cost import Bill, Cost, Progress
+from camixersr.inference.prepared import Prepared
 from camixersr.inference.survey import Plan, Source, allow_best, patches, rounds, survey
 from camixersr.inference.tiles import Tile, cut, halve, of_owned
 from camixersr.nn.predictor import Pool, pool_image
@@ -154,6 +155,7 @@ class Upscaler:
         if tile != "auto":
             cut(1, 1, tile)  # complains now rather than at the first large picture
         self.network = model.network.to(self.device)
+        self._prepared: dict[torch.dtype, Prepared] = {}  # filled when first used
 
     @property
     def scale(self) -> int:
@@ -386,11 +388,17 @@ class Upscaler:
             1 x 3 x sh x sw on the device, the routing, and the precision it was computed in.
         """
         image = low.to(self.device)
-        reduced = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
-        if reduced is not None:
-            with torch.autocast(self.device.type, reduced):
-                high, routing = self.network.route(image, policy, pool=pool)
-            if bool((high.float() - 0.5).abs().amax() <= SANE):  # NaN is not
-                return high, routing, self.precision
-        high, routing = self.network.route(image, policy, pool=pool)
-        return high, routing, "fp32"
+        high, routing = self._route(image, policy, pool, self.precision)
+        if self.precision == "fp32" or bool((high.float() - 0.5).abs().amax() <= SANE):  # NaN is not
+            return high, routing, self.precision
+        return *self._route(image, policy, pool, "fp32"), "fp32"
+
+    def _route(self, image: Tensor, policy: Policy, pool: Pool, precision: str) -> tuple[Tensor, Routing]:
+        """`route` in one precision, whatever comes out."""
+        dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision, torch.float32)
+        if self.device.type == "cpu" and dtype != torch.float16:
+            if dtype not in self._prepared:
+                self._prepared[dtype] = Prepared(self.network, dtype)
+            return self._prepared[dtype].route(image, policy, pool=pool)
+        with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
+            return self.network.route(image, policy, pool=pool)

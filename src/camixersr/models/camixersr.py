@@ -122,14 +122,6 @@ def pad_to_windows(image: Tensor, window: int) -> Tensor:
     return image
 
 
-def _checked(low: Tensor) -> Tensor:
-    if low.ndim != 4 or low.shape[1] != 3 or 0 in low.shape:
-        raise ShapeError(
-            f"expected a batch of RGB images, B x 3 x H x W with H, W >= 1, got {tuple(low.shape)}"
-        )
-    return low
-
-
 def one_by_one(
     route: Callable[[Tensor, Policy, Pool], tuple[Tensor, Routing]],
     low: Tensor,
@@ -149,11 +141,8 @@ def one_by_one(
 
     Returns:
         What `CAMixerSR.route` returns.
-
-    Raises:
-        ShapeError: `low` is no batch of RGB images.
     """
-    if len(_checked(low)) == 1:
+    if len(low) == 1:
         return route(low, policy, pool)
     results = [
         route(
@@ -205,7 +194,9 @@ class CAMixerSR(nn.Module):
         """
         return self.route(low, policy)[0]
 
-    def route(self, low: Tensor, policy: Policy, *, pool: Pool = pool_image) -> tuple[Tensor, Routing]:
+    def route(
+        self, low: Tensor, policy: Policy, *, pool: Pool = pool_image, together: bool = False
+    ) -> tuple[Tensor, Routing]:
         """Enlarge as `forward` does, and tell what was routed where.
 
         `pool` says what channel attention knows of the whole image: by default the mean over `low`,
@@ -213,35 +204,54 @@ class CAMixerSR(nn.Module):
 
         The routing is that of the padded image: rows = ceil(H / M), columns = ceil(W / M). In
         evaluation mode the images of a batch are computed one after another, so that each has the
-        same bytes alone and in any company.
+        same bytes alone and in any company; `together` computes them at once, as training does,
+        which fills an accelerator better and may change last bits.
         """
-        if self.training:
-            return self._route(_checked(low), policy, pool)
+        self.check(low)
+        if self.training or together:
+            return self._route(low, policy, pool)
         return one_by_one(self._route, low, policy, pool)
+
+    def check(self, low: Tensor) -> None:
+        """Raise `ShapeError` unless `low` is what `forward` takes."""
+        if low.ndim != 4 or low.shape[1] != 3 or 0 in low.shape:
+            raise ShapeError(
+                f"expected a batch of RGB images, B x 3 x H x W with H, W >= 1, got {tuple(low.shape)}"
+            )
 
     def _route(self, low: Tensor, policy: Policy, pool: Pool) -> tuple[Tensor, Routing]:
         """`route`, for images that may share their arithmetic."""
-        height, width = low.shape[-2:]
-        s, M = self.config.scale, self.config.window
-        image = pad_to_windows(low, M).permute(0, 2, 3, 1)
-        B, H, W, _ = image.shape
-
-        x = conv2d(self.head, image)
-        place = window_position(H, W, M, like=x).expand(B, H, W, 2)
-        condition = torch.cat((self.global_condition(x), place), dim=-1)
+        x, condition = self.enter(low)
+        _, H, W, _ = x.shape
         y = x
         decided: list[BlockRouting] = []
         for group in self.body:
             y, routing = group(y, condition, policy, len(decided), pool)
             decided.extend(routing)
-        y = conv2d(self.body_tail, y) + x
-        high = F.pixel_shuffle(conv2d(self.tail, y).permute(0, 3, 1, 2), s)
-        return high[..., : s * height, : s * width], Routing(H // M, W // M, tuple(decided))
+        high = self.leave(y, x, *low.shape[-2:])
+        return high, Routing(H // self.config.window, W // self.config.window, tuple(decided))
 
-    def global_condition(self, x: Tensor) -> Tensor:
-        """Two channels that tell every block's predictor about the picture at large."""
+    def enter(self, low: Tensor) -> tuple[Tensor, Tensor]:
+        """What comes before the body: B x 3 x h x w -> features B x H x W x C, condition B x H x W x 4.
+
+        H and W are h and w padded to windows.
+        """
+        M = self.config.window
+        x = conv2d(self.head, pad_to_windows(low, M).permute(0, 2, 3, 1))
+        B, H, W, _ = x.shape
         hidden = F.leaky_relu(self.global_in(x), 0.1)
-        return F.leaky_relu(conv2d(self.global_out, hidden), 0.1)
+        picture = F.leaky_relu(conv2d(self.global_out, hidden), 0.1)  # of the picture at large
+        place = window_position(H, W, M, like=x).expand(B, H, W, 2)
+        return x, torch.cat((picture, place), dim=-1)
+
+    def leave(self, y: Tensor, x: Tensor, height: int, width: int) -> Tensor:
+        """What comes after the body, from its result and what it was given: the high image.
+
+        Both are B x H x W x C; height and width are the low image's.
+        """
+        s = self.config.scale
+        tail = conv2d(self.tail, conv2d(self.body_tail, y) + x)
+        return F.pixel_shuffle(tail.permute(0, 3, 1, 2), s)[..., : s * height, : s * width]
 
     @property
     def block_count(self) -> int:
