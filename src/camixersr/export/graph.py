@@ -19,7 +19,8 @@ The routing stays dynamic: how many windows a block attends is found out while i
 Inputs (float32; N = H/M * W/M windows, row by row; `blocks` and `hidden` of the network):
     low         1 x 3 x H x W, RGB in [0, 1], H and W multiples of the window side M
     thresholds  blocks: log-odds above which a window is attended; +-1e30 is never and always
-    slope       1: how fast attention fades in above a threshold, per log-odds (1 / band)
+    slopes      blocks: how fast attention fades in above a threshold, per log-odds (1 / band)
+    count       1, int64: attend so many best-scored windows of each block besides; 0 for none
     allowed     blocks x N: 1 where a window may be attended, 0 where not, or a mask in between
     pooled      blocks x hidden: what channel attention knows of the whole image, if `whole` is 0
     whole       1: 1 if `low` is the whole image, so that its own means are taken; else 0
@@ -30,6 +31,7 @@ Outputs:
     means       blocks x hidden: the pooled features of `low`
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -50,7 +52,7 @@ OPSET = 20
 FAR = 1e30
 """Stands for infinity in `thresholds`; real infinities would make NaN of 0 * infinity."""
 
-INPUTS = ("low", "thresholds", "slope", "allowed", "pooled", "whole")
+INPUTS = ("low", "thresholds", "slopes", "count", "allowed", "pooled", "whole")
 OUTPUTS = ("high", "logits", "mask", "means")
 
 Array = NDArray[Any]
@@ -214,23 +216,30 @@ def build(network: CAMixerSR) -> onnx.ModelProto:
     g = _Graph()
     places = _Places(g, config.window)
     hidden = network.body[0].blocks[0].mixer.predictor.project_in.out_features  # type: ignore[union-attr]
-    thresholds, allowed, pooled = (
+    ranked = _Ranked(g)
+    each_block = [
         g("Split", name, outputs=network.block_count, axis=0, num_outputs=network.block_count)
         if network.block_count > 1
         else [name]
-        for name in ("thresholds", "allowed", "pooled")
-    )
+        for name in ("thresholds", "slopes", "allowed", "pooled")
+    ]
 
     x = g.layer("low", network.head)
     condition = g.leaky(g.layer(g.leaky(g.layer(x, network.global_in)), network.global_out))
     condition = g("Concat", condition, places.position(), axis=1)
+    zero, one = g.constant(np.float32(0)), g.constant(np.float32(1))
     y, number = x, 0
     seen: list[tuple[str, str, str]] = []
     for group in network.body:
         start = y
         for block in group.blocks:  # type: ignore[union-attr]
-            given = (thresholds[number], allowed[number], pooled[number])
-            y, told = _block(g, places, block, y, condition, given)
+            threshold, slope, allowed, pooled = (names[number] for names in each_block)
+
+            def choose(logits: str, at: str = threshold, slope: str = slope, allowed: str = allowed) -> str:
+                faded = g("Clip", g.mul(g.sub(logits, at), slope), zero, one)
+                return g.mul(g("Max", faded, ranked.best(logits)), allowed)
+
+            y, told = _block(g, places, block, y, condition, choose, pooled)
             seen.append(told)
             number += 1
         y = g.add(g.layer(y, group.tail), start)  # type: ignore[arg-type]
@@ -244,7 +253,8 @@ def build(network: CAMixerSR) -> onnx.ModelProto:
     shapes: dict[str, list[int | str]] = {
         "low": [1, 3, "H", "W"],
         "thresholds": [B],
-        "slope": [1],
+        "slopes": [B],
+        "count": [1],
         "allowed": [B, "N"],
         "pooled": [B, hidden],
         "whole": [1],
@@ -254,7 +264,12 @@ def build(network: CAMixerSR) -> onnx.ModelProto:
         "means": [B, hidden],
     }
     inputs, outputs = (
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shapes[name]) for name in names]
+        [
+            helper.make_tensor_value_info(
+                name, TensorProto.INT64 if name == "count" else TensorProto.FLOAT, shapes[name]
+            )
+            for name in names
+        ]
         for names in (INPUTS, OUTPUTS)
     )
     graph = helper.make_graph(g.nodes, "camixersr", inputs, outputs, g.initializers)
@@ -263,13 +278,35 @@ def build(network: CAMixerSR) -> onnx.ModelProto:
     return model
 
 
+class _Ranked:
+    """The best-scored windows of a block: a step that costs nothing while none are asked for."""
+
+    def __init__(self, g: _Graph) -> None:
+        self.g = g
+        self.wanted = g("Cast", g("Min", "count", g.integers(1)), to=TensorProto.FLOAT)
+        self.count = g("Max", "count", g.integers(1))
+
+    def best(self, logits: str) -> str:
+        """1 x N -> 1 x N: 1 at the best."""
+        g = self.g
+        _, index = g("TopK", logits, self.count, outputs=2, axis=1, largest=1, sorted=1)
+        zeros = g.mul(logits, g.constant(np.float32(0)))
+        ones = g.add(g.mul(g("Cast", index, to=TensorProto.FLOAT), g.constant(np.float32(0))), self.wanted)
+        return g("ScatterElements", zeros, index, ones, axis=1)
+
+
 def _block(
-    g: _Graph, places: _Places, block: Block, x: str, condition: str, given: tuple[str, str, str]
+    g: _Graph,
+    places: _Places,
+    block: Block,
+    x: str,
+    condition: str,
+    choose: Callable[[str], str],
+    pooled: str,
 ) -> tuple[str, tuple[str, str, str]]:
     """One block; returns its map, and its logits, mask and means, each 1 x ...."""
     mixer = block.mixer
     C, M = mixer.project_v.out_features, mixer.window
-    threshold, allowed, pooled = given
 
     # the predictor
     p = mixer.predictor
@@ -278,8 +315,7 @@ def _block(
     f = g.add(g.conv(v, weight[:, :C]), g.conv(condition, weight[:, C:], _bias(p.project_in)))
     f = g.leaky(g.norm(f, p.norm))
     logits = _logits(g, f, p)
-    mask = g("Clip", g.mul(g.sub(logits, threshold), "slope"), g.constant(np.float32(0)), g.constant(np.float32(1)))
-    mask = g.mul(mask, allowed)
+    mask = choose(logits)
     spatial = g("Sigmoid", g.layer(f, p.spatial))
     mean = g("ReduceMean", f, g.integers(2, 3), keepdims=1)
     means = g("Reshape", mean, g.integers(1, -1))

@@ -14,7 +14,7 @@ from camixersr.errors import MemoryLimitError
 from camixersr.image.stream import Layout
 from camixersr.inference.cost import resident_memory
 from camixersr.inference.tiles import GRID, SMALLEST, cut
-from camixersr.inference.upscaler import AUTO_TILE, Upscaler
+from camixersr.inference.upscaler import Upscaler
 
 __all__ = ["largest_tile", "predict"]
 
@@ -74,7 +74,7 @@ def largest_tile(upscaler: Upscaler, layout: Layout, memory: int, held: int = 0)
             f"{math.ceil(smallest / 2**20)} MB in all; grant that much with --memory"
             + (", or write PNG or TIFF, which are not encoded in memory" if held else "")
         )
-    for tile in range(AUTO_TILE, SMALLEST, -GRID):
+    for tile in range(upscaler.auto_tile, SMALLEST, -GRID):
         if predict(upscaler, layout, tile, held) <= memory:
             return tile
     return SMALLEST
