@@ -7,7 +7,7 @@ tiles agree and a plain one spends less than a busy one (decision 0004).
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
@@ -88,7 +88,7 @@ class Recording:
     means: dict[int, Tensor]
 
     def __call__(self, features: Tensor, block: int) -> Tensor:
-        self.means[block] = pool_image(features, block).double().cpu()
+        self.means[block] = pool_image(features, block).cpu().double()
         return self.inner(features, block)
 
 
@@ -113,6 +113,17 @@ class Allowed:
     def choose(self, logits: Tensor, block: int) -> Tensor:
         chosen = self.policy.choose(logits, block)
         return chosen * self.allowed.to(chosen)
+
+
+@dataclass(frozen=True)
+class _Each:
+    """A policy of its own for every image of a batch."""
+
+    policies: tuple[Policy, ...]
+
+    def choose(self, logits: Tensor, block: int) -> Tensor:
+        own = zip(self.policies, logits.split(1), strict=True)
+        return torch.cat([policy.choose(row, block) for policy, row in own])
 
 
 @dataclass(frozen=True)
@@ -166,6 +177,11 @@ class Plan:
             tile.columns.start // self.window : -(-tile.columns.stop // self.window),
         ]
         return Allowed(self.policy, torch.from_numpy(np.ascontiguousarray(part)).reshape(1, -1))
+
+    def policy_of_batch(self, tiles: Sequence[Tile]) -> Policy:
+        """The policy for tiles that are computed together, in order."""
+        policies = tuple(self.policy_of(tile) for tile in tiles)
+        return policies[0] if all(each is policies[0] for each in policies) else _Each(policies)
 
 
 def patches(height: int, width: int) -> list[tuple[slice, slice]]:

@@ -150,5 +150,7 @@ def upscaler(
         from camixersr.runtimes.choice import choose
 
         backend = choose(result).backend
+    if backend != "torch" and len(result.crew) > 1:
+        raise UsageError(f"backend {backend} computes on one device; name one with --device")
     result.engine = engine(model, backend, device=result.device, precision=precision)
     return result
