@@ -19,7 +19,15 @@ from camixersr.models import CAMixerSRConfig
 from camixersr.nn.routing import Policy, Routing
 from camixersr.operations import count
 
-__all__ = ["Bill", "Cost", "Progress", "peak_memory", "reset_peak_memory", "resident_memory"]
+__all__ = [
+    "Bill",
+    "Cost",
+    "Progress",
+    "Reporting",
+    "peak_memory",
+    "reset_peak_memory",
+    "resident_memory",
+]
 
 Progress = Callable[[int, int], None]
 """Called with the work done and the work in all, in low pixels times blocks."""
@@ -50,7 +58,7 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class _Reporting:
+class Reporting:
     """A policy that tells how far the network has come: it is asked once a block."""
 
     policy: Policy
@@ -100,7 +108,7 @@ class Bill:
 
     def watch(self, policy: Policy, pixels: int) -> Policy:
         """The same policy, telling how far the computation of so many low pixels is."""
-        return _Reporting(policy, lambda: self._advance(pixels))
+        return Reporting(policy, lambda: self._advance(pixels))
 
     def _advance(self, steps: int) -> None:
         with self._lock:

@@ -17,7 +17,7 @@ import torch
 from camixersr.errors import MemoryLimitError
 from camixersr.image.stream import Layout
 from camixersr.inference.cost import resident_memory
-from camixersr.inference.tiles import AUTO_TILE, GRID, SMALLEST, Tile, cut
+from camixersr.inference.tiles import GRID, SMALLEST, Tile, cut
 
 if TYPE_CHECKING:
     from camixersr.inference.upscaler import Upscaler
@@ -51,12 +51,14 @@ def batch_size(upscaler: "Upscaler", tiles: Sequence[Tile]) -> int:
     depend on its company, and the same picture shall give the same bytes tomorrow (decision 0008).
 
     Args:
-        upscaler: what computes them; on the CPU its `batch` "auto" is one.
+        upscaler: what computes them; on the CPU its `batch` "auto" is one, and always with an engine.
         tiles: of the picture.
 
     Returns:
         From 1.
     """
+    if upscaler.engine is not None:
+        return 1
     if upscaler.batch != "auto":
         return upscaler.batch
     if any(each.device.type != "cuda" for each in upscaler.crew):
@@ -111,7 +113,7 @@ def largest_tile(upscaler: "Upscaler", layout: Layout, memory: int, held: int = 
             f"{math.ceil(smallest / 2**20)} MB in all; grant that much with --memory"
             + (", or write PNG or TIFF, which are not encoded in memory" if held else "")
         )
-    for tile in range(AUTO_TILE, SMALLEST, -GRID):
+    for tile in range(upscaler.auto_tile, SMALLEST, -GRID):
         if predict(upscaler, layout, tile, held) <= memory:
             return tile
     return SMALLEST

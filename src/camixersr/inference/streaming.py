@@ -47,7 +47,7 @@ from camixersr.inference.crew import compute_tiles
 from camixersr.inference.memory import batch_size, largest_tile, predict
 from camixersr.inference.survey import Plan, patches
 from camixersr.inference.tiles import Tile, cut, owned
-from camixersr.inference.upscaler import AUTO_TILE, AUTO_WHOLE, Piece, Upscaler
+from camixersr.inference.upscaler import Piece, Upscaler
 
 __all__ = ["Options", "Streamed", "enlarge_file"]
 
@@ -238,6 +238,7 @@ def _job(upscaler: Upscaler, source: Path, options: Options) -> dict[str, Any]:
         "source": digest(source),
         "model": upscaler.model.sha256 or upscaler.model.name,
         "device": ",".join(str(each.device) for each in upscaler.crew),
+        "backend": upscaler.backend,
         "precision": upscaler.precision,
         "tile": upscaler.tile,
         "attention ratio": None if options.seconds is not None else options.attention_ratio,
@@ -252,10 +253,8 @@ def _tile(upscaler: Upscaler, layout: Layout, held: int, memory: int | None) -> 
     """The tile that was asked for, or the largest that the memory granted allows."""
     if upscaler.tile != "auto":
         tile = upscaler.tile
-    elif layout.height * layout.width <= AUTO_WHOLE:
-        tile = 0
     else:
-        tile = AUTO_TILE
+        tile = upscaler.auto(layout.height, layout.width)
     if memory is None or predict(upscaler, layout, tile, held) <= memory:
         return tile
     largest = largest_tile(upscaler, layout, memory, held)  # complains if there is none

@@ -17,6 +17,7 @@ from camixersr.image.resize import resize
 from camixersr.inference.arrays import planes_of, restore
 from camixersr.inference.cost import Bill, Cost, Progress
 from camixersr.inference.crew import compute_tiles
+from camixersr.inference.engine import Engine
 from camixersr.inference.memory import batch_size
 from camixersr.inference.prepared import Prepared
 from camixersr.inference.survey import Plan, Source, allow_best, patches, rounds, survey
@@ -158,6 +159,8 @@ class Upscaler:
         tile: low pixels a tile, a multiple of 16 from 64 up; 0 computes any picture whole; "auto"
             cuts pictures above 512 x 512 low pixels into tiles of up to 320. Each is computed with
             48 pixels around it.
+        engine: computes pieces instead of the torch network, from `camixersr.runtimes`; `precision` is
+            then its own.
         batch: tiles of a picture that are computed at once; "auto" is one on the CPU, and as many as
             a half of an accelerator's memory is expected to hold.
 
@@ -175,6 +178,7 @@ class Upscaler:
         precision: str = "auto",
         tile: int | Literal["auto"] = "auto",
         batch: int | Literal["auto"] = "auto",
+        engine: Engine | None = None,
     ) -> None:
         if precision not in get_args(Precision):
             raise UsageError(
@@ -190,6 +194,7 @@ class Upscaler:
             cut(1, 1, tile)  # complains now rather than at the first large picture
         self.batch: int | Literal["auto"] = batch
         self.network = model.network.to(self.device)
+        self.engine = engine
         self._prepared: dict[torch.dtype, Prepared] = {}  # filled when first used
         self._others = tuple(
             Upscaler(
@@ -220,6 +225,21 @@ class Upscaler:
     def scale(self) -> int:
         """High pixels a low pixel, a side."""
         return self.model.config.scale
+
+    @property
+    def backend(self) -> str:
+        """What computes: "torch", or the name of a runtime."""
+        return "torch" if self.engine is None else self.engine.name
+
+    @property
+    def auto_tile(self) -> int:
+        """Largest side of a tile where the tile is "auto", in low pixels."""
+        return AUTO_TILE if self.engine is None else self.engine.tile
+
+    def auto(self, height: int, width: int) -> int:
+        """What the tile "auto" is for a picture: low pixels a side, or 0 for the picture whole."""
+        whole = AUTO_WHOLE if self.engine is None else self.engine.whole
+        return 0 if height * width <= whole else self.auto_tile
 
     def upscale(self, image: Any, *, attention_ratio: float = 0.5) -> Any:
         """Enlarge a picture; the result is of the kind that was given.
@@ -360,7 +380,7 @@ class Upscaler:
         pool: Pool = pool_image
         side = self.tile if tile is None else tile
         if side == "auto":
-            side = 0 if source.height * source.width <= AUTO_WHOLE else AUTO_TILE
+            side = self.auto(source.height, source.width)
         tiles = tuple(cut(source.height, source.width, side))
         bill.expect(sum(each.pixels for each in tiles))
 
@@ -507,7 +527,8 @@ class Upscaler:
             1 x 3 x sh x sw on the device, the routing, and the precision it was computed in.
         """
         image = low.to(self.device)
-        high, routing = self._route(image, policy, pool, self.precision)
+        answer = self.engine.route(low, policy, pool) if self.engine is not None else None
+        high, routing = answer or self._route(image, policy, pool, self.precision)
         if self.precision == "fp32" or bool(_is_sane(high)):
             return high, routing, self.precision
         return *self._route(image, policy, pool, "fp32"), "fp32"
