@@ -147,12 +147,11 @@ def _speed(
 
     model = replace(model, calibration=None)
     place = Upscaler(model, device=device).device
-    entered = contenders(
+    entered, dropped = contenders(
         model, device, worthwhile(peaks(place)), tile="auto" if tile == "auto" else int(tile)
     )
     rows: list[Row] = []
     best: dict[str, float] = {}
-    dropped: list[str] = []
     with Bars(1) as bar:
         for width, height in sizes:
             bar.begin(f"{width} x {height}")

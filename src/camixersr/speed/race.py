@@ -24,6 +24,7 @@ from camixersr.inference.cost import Progress, peak_memory, reset_peak_memory
 from camixersr.inference.upscaler import Upscaler
 from camixersr.nn.routing import TopShare
 from camixersr.operations import count
+from camixersr.runtimes import available, upscaler
 from camixersr.speed.machine import available_memory
 from camixersr.speed.reference import Reference
 from camixersr.weights import Model
@@ -198,7 +199,7 @@ def worthwhile(peaks: Mapping[str, float]) -> list[str]:
 
 def contenders(
     model: Model, device: str, reduced: Sequence[str], *, tile: int | Literal["auto"] = "auto"
-) -> list[Contender]:
+) -> tuple[list[Contender], list[str]]:
     """Everything that can compute a model here: first what the others' parity is measured against.
 
     Args:
@@ -206,18 +207,27 @@ def contenders(
         device: as for `Upscaler`.
         reduced: precisions beside fp32, from `worthwhile`.
         tile: as for `Upscaler`; the reference computes pictures in one piece.
+
+    Returns:
+        torch in fp32, the reference, and every other backend and precision; and what cannot take
+        part, and why, a line each.
     """
-    plain, *others = (
-        Upscaler(model, device=device, precision=each, tile=tile) for each in ("fp32", *reduced)
-    )
-    return [
-        _of_upscaler("torch", plain),
-        _reference(model, plain.device),
-        *(_of_upscaler("torch", each) for each in others),
-    ]
+    plain = upscaler(model, device=device, tile=tile)
+    found = [_of_upscaler(plain), _reference(model, plain.device)]
+    missing: list[str] = []
+    for backend in available(plain.device):
+        if backend.missing:
+            missing.append(backend.missing)
+            continue
+        for precision in backend.precisions:
+            wanted = precision in ("fp32", *reduced) and (backend.name, precision) != ("torch", "fp32")
+            if wanted and (backend.name == "torch" or len(plain.crew) == 1):
+                how = {"backend": backend.name, "precision": precision}
+                found.append(_of_upscaler(upscaler(model, device=device, tile=tile, **how)))
+    return found, missing
 
 
-def _of_upscaler(backend: str, upscaler: Upscaler) -> Contender:
+def _of_upscaler(upscaler: Upscaler) -> Contender:
     def compute(low: Tensor, ratio: float) -> Ran:
         began = time.perf_counter()
         result = upscaler.run(low, attention_ratio=ratio)
@@ -227,7 +237,7 @@ def _of_upscaler(backend: str, upscaler: Upscaler) -> Contender:
             result.precision, result.peak_memory_bytes,
         )  # fmt: skip
 
-    return Contender(backend, upscaler.precision, compute)
+    return Contender(upscaler.backend, upscaler.precision, compute)
 
 
 def _reference(model: Model, device: torch.device) -> Contender:
