@@ -251,10 +251,8 @@ def _job(upscaler: Upscaler, source: Path, options: Options) -> dict[str, Any]:
 
 def _tile(upscaler: Upscaler, layout: Layout, held: int, memory: int | None) -> int:
     """The tile that was asked for, or the largest that the memory granted allows."""
-    if upscaler.tile != "auto":
-        tile = upscaler.tile
-    else:
-        tile = upscaler.auto(layout.height, layout.width)
+    asked = upscaler.tile
+    tile = asked if asked != "auto" else upscaler.auto(layout.height, layout.width)
     if memory is None or predict(upscaler, layout, tile, held) <= memory:
         return tile
     largest = largest_tile(upscaler, layout, memory, held)  # complains if there is none
