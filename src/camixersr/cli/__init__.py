@@ -18,7 +18,7 @@ from cyclopts import App
 from cyclopts.exceptions import CycloptsError
 
 from camixersr import __version__
-from camixersr.cli import evaluate, models, routes, train, upscale
+from camixersr.cli import benchmark, evaluate, models, routes, train, upscale
 from camixersr.errors import CamixerError
 
 __all__ = ["app", "main"]
@@ -34,6 +34,7 @@ app.command(upscale.upscale)
 app.command(models.app)
 app.command(evaluate.evaluate)
 app.command(routes.routes)
+app.command(benchmark.benchmark)
 app.command(train.train)
 
 

@@ -8,7 +8,9 @@ import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Literal
 
 from camixersr import __version__
@@ -25,7 +27,7 @@ from camixersr.image.size import Size, best_scale
 from camixersr.image.stream import Look, look
 from camixersr.inference.cost import Cost
 from camixersr.inference.streaming import Streamed
-from camixersr.inference.upscaler import AUTO_WHOLE, Enlarged, Upscaler
+from camixersr.inference.upscaler import AUTO_WHOLE, Enlarged, Upscaler, devices_of
 
 if TYPE_CHECKING:
     from camixersr.cli.bars import Bars
@@ -51,7 +53,7 @@ class Models:
 
     Args:
         name: given by the user, or None: the embedded ones.
-        device: as for `Upscaler`.
+        device: as for `Upscaler`; of several, each may also compute alone.
         precision: as for `Upscaler`.
         tile: as for `Upscaler`.
         routing: "auto", or "top-share" to leave a model's calibrated thresholds aside.
@@ -68,13 +70,16 @@ class Models:
     ) -> None:
         from camixersr.catalogue import embedded
 
-        self._how: dict[str, Any] = {"device": device, "precision": precision, "tile": tile}
-        self._loaded: dict[int, Upscaler] = {}
+        self.devices = tuple(str(each) for each in devices_of(device))
+        self._how: dict[str, Any] = {"precision": precision, "tile": tile}
+        self._all = device
+        self._loaded: dict[tuple[int, str], Upscaler] = {}
+        self._loading = threading.Lock()
         self._given = name
         self.routing = routing
         if name is not None:
-            only = self._load(name)
-            self._loaded[only.scale] = only
+            only = self._load(name, device)
+            self._loaded[only.scale, device] = only
             self.scales = (only.scale,)
         else:
             endings = {each.rsplit("-x", 1)[-1] for each in embedded()}
@@ -100,25 +105,27 @@ class Models:
         if size == Size():
             self.of(self.default_scale)
 
-    def of(self, scale: int) -> Upscaler:
-        """The model of a scale."""
-        if scale not in self._loaded:
-            from camixersr.catalogue import default_model
+    def of(self, scale: int, device: str = "") -> Upscaler:
+        """The model of a scale, on all devices or on one."""
+        from camixersr.catalogue import default_model
 
-            self._loaded[scale] = self._load(default_model(scale))
-        return self._loaded[scale]
+        key = scale, device or self._all
+        with self._loading:
+            if key not in self._loaded:
+                self._loaded[key] = self._load(self._given or default_model(scale), key[1])
+            return self._loaded[key]
 
-    def _load(self, name: str) -> Upscaler:
+    def _load(self, name: str, device: str) -> Upscaler:
         from camixersr.catalogue import find
 
         model = find(name)
         if self.routing == "top-share":
             model = replace(model, calibration=None)
-        return Upscaler(model, **self._how)
+        return Upscaler(model, device=device, **self._how)
 
-    def reaching(self, low: tuple[int, int], high: tuple[int, int]) -> Upscaler:
+    def reaching(self, low: tuple[int, int], high: tuple[int, int], device: str = "") -> Upscaler:
         """The smallest model that makes a picture large enough; the largest if none does."""
-        return self.of(best_scale(low, high, self.scales) or max(self.scales))
+        return self.of(best_scale(low, high, self.scales) or max(self.scales), device)
 
 
 @dataclass(frozen=True)
@@ -155,6 +162,7 @@ class _Work:
     """A picture on its way."""
 
     job: Job
+    device: str = ""  # the one that computes it; all of them if empty
     low: Picture | None = None
     seen: Look | None = None  # instead, of a picture that is streamed; neither: it is there already
     high: Picture | None = None
@@ -191,6 +199,13 @@ class Pictures:
         self.skipped = 0
         self._targets = {job.target for job in jobs}
         self._recording = threading.Lock()
+        # of several pictures each is computed by one device, a single one by all
+        alone = len(jobs) > 1 and len(models.devices) > 1
+        self.workers = len(models.devices) if alone else 1
+        self._idle: SimpleQueue[str] = SimpleQueue()
+        for device in models.devices if alone else ("",):
+            self._idle.put(device)
+        self._stopped = threading.Event()
         streamed = any(job.source == STREAM for job in jobs)
         self._content = sys.stdin.buffer.read() if streamed else b""
         model = models.of(models.scales[0]).model if len(models.scales) == 1 else None
@@ -285,8 +300,25 @@ class Pictures:
 
     # compute ----------------------------------------------------------------------------------------
 
+    def stop(self) -> None:
+        """Make pictures that are computed side by side end at their next block, as by Ctrl-C."""
+        self._stopped.set()
+
+    def _progress(self, done: int, total: int) -> None:
+        if self._stopped.is_set():
+            raise KeyboardInterrupt
+        if self.workers == 1:
+            self.bar(done, total)
+
     def compute(self, job: Job, work: _Work) -> _Work:
-        """Enlarge a picture, its target checked and settled first."""
+        """Enlarge a picture on a device that has nothing to do, its target checked and settled first."""
+        work.device = self._idle.get()
+        try:
+            return self._compute(job, work)
+        finally:
+            self._idle.put(work.device)
+
+    def _compute(self, job: Job, work: _Work) -> _Work:
         if work.seen is not None:
             return self._stream(work, work.seen)
         if work.low is None:
@@ -295,7 +327,7 @@ class Pictures:
         self.bar.begin(shown(job.source.name))
         with self._recorded(work):
             high = self._size(work.low)
-            work.upscaler = self.models.reaching((work.low.height, work.low.width), high)
+            work.upscaler = self.models.reaching((work.low.height, work.low.width), high, work.device)
             work.job = self._settled(work, high)
             self._claim(work, high)
             if work.pages > 1 and work.job.target.suffix.lower() in (".tif", ".tiff"):
@@ -315,7 +347,7 @@ class Pictures:
         with self._recorded(work):
             low = (seen.layout.height, seen.layout.width)
             high = self.settings.size.of(*low, default=self.models.default_scale)
-            work.upscaler = self.models.reaching(low, high)
+            work.upscaler = self.models.reaching(low, high, work.device)
             work.job = self._settled(work, high)
             self._claim(work, high)
             work.streamed = enlarge_huge(
@@ -323,8 +355,8 @@ class Pictures:
                 work.job.source,
                 work.job.target,
                 self.settings.budget,
-                self.bar.say,
-                self.bar,
+                partial(self.bar.say, name=shown(work.job.source.name)),
+                self._progress,
                 color=self.settings.color,
                 max_pixels=self.settings.max_pixels,
                 write=self.settings.options,
@@ -348,7 +380,7 @@ class Pictures:
             attention_ratio=self.settings.budget.attention_ratio,
             max_share=self.settings.budget.max_share,
             alpha_by=self.settings.alpha_by,
-            progress=self.bar,
+            progress=self._progress,
         )
 
     def _settled(self, work: _Work, high: tuple[int, int]) -> Job:
@@ -415,7 +447,8 @@ class Pictures:
         def pages() -> Generator[Picture, None, None]:
             for number in range(work.pages):
                 picture = first if number == 0 else self._read(work, number)
-                work.upscaler = self.models.reaching((picture.height, picture.width), self._size(picture))
+                low = (picture.height, picture.width)
+                work.upscaler = self.models.reaching(low, self._size(picture), work.device)
                 cost, high = self._enlarge(work, picture)
                 if number == 0:
                     work.cost, work.high = cost, high
@@ -486,7 +519,7 @@ class Pictures:
             "attention_share": round(cost.attention_share, 4) if cost else 0.0,
             "macs": cost.macs if cost else 0,
             "tiles": cost.tiles if cost else 0,
-            "device": str(upscaler.device),
+            "device": ",".join(str(each.device) for each in upscaler.crew),
             "precision": cost.precision if cost else upscaler.precision,
             "version": __version__,
             **(facts_of(streamed) if streamed else {}),

@@ -33,7 +33,7 @@ def upscale(
     seconds: float | None = None,
     memory: str | None = None,
     tile: str = "auto",
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+    device: str = "auto",
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
     format_: Annotated[
         Literal["png", "jpg", "jpeg", "webp", "tif", "tiff", "avif"] | None, Parameter(name="--format")
@@ -91,7 +91,8 @@ def upscale(
     tile
         Side of a tile in pixels of the input, a multiple of 16; 0 for none; or auto.
     device
-        Where to compute.
+        Where to compute: cpu, cuda, cuda:1, mps; several such as cuda:0,cuda:1, or all, share a picture's
+        tiles or a folder's files; auto is the first accelerator, else the CPU.
     precision
         What to compute in; auto is fp32.
     format_
@@ -207,6 +208,8 @@ def upscale(
                 compute=pictures.compute,
                 encode=pictures.encode,
                 finished=bar.finished,
+                workers=pictures.workers,
+                stop=pictures.stop,
             )
         finally:
             if manifest is not None:

@@ -325,6 +325,7 @@ class Prepared:
 
     def __init__(self, network: CAMixerSR, dtype: torch.dtype = torch.float32) -> None:
         self._network = network
+        self.dtype = dtype
         self._groups: list[tuple[list[_PreparedBlock], _Pointwise]] = []
         C = network.config.channels
         with torch.no_grad():

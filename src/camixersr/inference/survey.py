@@ -7,7 +7,7 @@ tiles agree and a plain one spends less than a busy one (decision 0004).
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
@@ -20,7 +20,20 @@ from camixersr.inference.tiles import GRID, Tile, cut, of_owned, owned
 from camixersr.nn.predictor import Pool, pool_image
 from camixersr.nn.routing import Policy, Routing, TopShare, fade
 
-__all__ = ["Look", "Plan", "Source", "Survey", "allow_best", "patches", "rounds", "survey"]
+__all__ = [
+    "Allowed",
+    "LogOddsThreshold",
+    "Look",
+    "Plan",
+    "Recording",
+    "Replayed",
+    "Source",
+    "Survey",
+    "allow_best",
+    "patches",
+    "rounds",
+    "survey",
+]
 
 PATCH = 64
 """Side of a sampled patch, in low pixels."""
@@ -58,7 +71,7 @@ Look = Callable[[Tensor, Policy, Pool], Routing]
 
 
 @dataclass(frozen=True)
-class _Replayed:
+class Replayed:
     """A pool that hands in what was measured: for each block 1 x 1 x 1 x c."""
 
     means: tuple[Tensor, ...]
@@ -68,19 +81,19 @@ class _Replayed:
 
 
 @dataclass(frozen=True)
-class _Recording:
+class Recording:
     """A pool that notes each block's own mean and hands in another's."""
 
     inner: Pool
     means: dict[int, Tensor]
 
     def __call__(self, features: Tensor, block: int) -> Tensor:
-        self.means[block] = pool_image(features, block).double().cpu()
+        self.means[block] = pool_image(features, block).cpu().double()
         return self.inner(features, block)
 
 
 @dataclass(frozen=True)
-class _LogitThreshold:
+class LogOddsThreshold:
     """Attend from a log-odds up; `Threshold` on scores saturates where a checkpoint's are near 1."""
 
     thresholds: tuple[float, ...]
@@ -91,7 +104,7 @@ class _LogitThreshold:
 
 
 @dataclass(frozen=True)
-class _Allowed:
+class Allowed:
     """Another policy, inside a fixed set of windows."""
 
     policy: Policy
@@ -100,6 +113,17 @@ class _Allowed:
     def choose(self, logits: Tensor, block: int) -> Tensor:
         chosen = self.policy.choose(logits, block)
         return chosen * self.allowed.to(chosen)
+
+
+@dataclass(frozen=True)
+class _Each:
+    """A policy of its own for every image of a batch."""
+
+    policies: tuple[Policy, ...]
+
+    def choose(self, logits: Tensor, block: int) -> Tensor:
+        own = zip(self.policies, logits.split(1), strict=True)
+        return torch.cat([policy.choose(row, block) for policy, row in own])
 
 
 @dataclass(frozen=True)
@@ -152,7 +176,12 @@ class Plan:
             tile.rows.start // self.window : -(-tile.rows.stop // self.window),
             tile.columns.start // self.window : -(-tile.columns.stop // self.window),
         ]
-        return _Allowed(self.policy, torch.from_numpy(np.ascontiguousarray(part)).reshape(1, -1))
+        return Allowed(self.policy, torch.from_numpy(np.ascontiguousarray(part)).reshape(1, -1))
+
+    def policy_of_batch(self, tiles: Sequence[Tile]) -> Policy:
+        """The policy for tiles that are computed together, in order."""
+        policies = tuple(self.policy_of(tile) for tile in tiles)
+        return policies[0] if all(each is policies[0] for each in policies) else _Each(policies)
 
 
 def patches(height: int, width: int) -> list[tuple[slice, slice]]:
@@ -206,16 +235,16 @@ def survey(look: Look, source: Source, policy: Policy) -> Survey:
         for rows, columns in patches(source.height, source.width):
             means: dict[int, Tensor] = {}
             low = source.read(rows, columns)
-            routing = look(low, policy, _Recording(pool, means))
+            routing = look(low, policy, Recording(pool, means))
             weight = low.shape[-2] * low.shape[-1]
             total += weight
             for block, mean in means.items():
                 sums[block] = sums.get(block, torch.zeros(())) + weight * mean
             scores.append([block.logits.flatten().float().cpu() for block in routing.blocks])
         logits = tuple(torch.cat(block) for block in zip(*scores, strict=True))
-        pool = _Replayed(tuple((sums[block] / total).float() for block in sorted(sums)))
+        pool = Replayed(tuple((sums[block] / total).float() for block in sorted(sums)))
         if share is not None:
-            policy = _LogitThreshold(
+            policy = LogOddsThreshold(
                 tuple(_cutoff(block, share) for block in logits),
                 tuple(RELATIVE_BAND * float(block.std(correction=0)) for block in logits),
             )

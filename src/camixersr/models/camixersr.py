@@ -221,14 +221,19 @@ class CAMixerSR(nn.Module):
 
     def _route(self, low: Tensor, policy: Policy, pool: Pool) -> tuple[Tensor, Routing]:
         """`route`, for images that may share their arithmetic."""
-        x, condition = self.enter(low)
+        # Under autocast the ends stay float32, and with them the stream that blocks add to: the picture
+        # itself goes through them. In bfloat16 they alone leave 49 dB, the body alone 77 to 82 (s-x4).
+        full = torch.autocast(low.device.type, enabled=False)
+        with full:
+            x, condition = self.enter(low)
         _, H, W, _ = x.shape
         y = x
         decided: list[BlockRouting] = []
         for group in self.body:
             y, routing = group(y, condition, policy, len(decided), pool)
             decided.extend(routing)
-        high = self.leave(y, x, *low.shape[-2:])
+        with full:
+            high = self.leave(y, x, *low.shape[-2:])
         return high, Routing(H // self.config.window, W // self.config.window, tuple(decided))
 
     def enter(self, low: Tensor) -> tuple[Tensor, Tensor]:

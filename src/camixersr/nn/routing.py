@@ -44,6 +44,7 @@ __all__ = [
     "Threshold",
     "TopShare",
     "fade",
+    "log_odds",
     "ranking_gradient",
 ]
 
@@ -226,10 +227,10 @@ class Threshold:
                 f"expected one threshold a block, got {len(self.thresholds)} and no threshold for "
                 f"block {block}; calibrate the thresholds with this network"
             )
-        return fade(logits, _log_odds(self.thresholds[block]), self.band)
+        return fade(logits, log_odds(self.thresholds[block]), self.band)
 
 
-def _log_odds(score: float) -> float:
+def log_odds(score: float) -> float:
     """Of a score; scores at or beyond the ends of [0, 1] have infinite ones."""
     if not 0.0 < score < 1.0:
         return math.inf if score >= 1.0 else -math.inf
