@@ -258,7 +258,9 @@ def build(network: CAMixerSR, *, ends: bool = True) -> onnx.ModelProto:
     else:
         y = g("Transpose", y, perm=[0, 2, 3, 1])
     results = [y, *(g("Concat", *column, axis=0) for column in zip(*seen, strict=True))]
-    entering, leaving = (INPUTS, OUTPUTS) if ends else (("x", "condition", *INPUTS[1:]), ("y", *OUTPUTS[1:]))
+    entering, leaving = (
+        (INPUTS, OUTPUTS) if ends else (("x", "condition", *INPUTS[1:]), ("y", *OUTPUTS[1:]))
+    )
     for name, result in zip(leaving, results, strict=True):
         g.nodes.append(helper.make_node("Identity", [result], [name]))
 

@@ -9,6 +9,7 @@ there (docs/runtimes.md); it is meant for accelerators, where it has not been me
 import copy
 import os
 import shutil
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,6 +22,9 @@ from camixersr.runtimes.cache import folder
 from camixersr.weights import Model
 
 __all__ = ["Compiled", "why_not"]
+
+COMPILE: dict[str, Any] = {"dynamic": True}
+"""Options of torch.compile."""
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -55,7 +59,7 @@ class Compiled:
         self._network = copy.deepcopy(model.network).to(device)
         for part in self._network.modules():
             if isinstance(part, Predictor | FeedForward):
-                part.compile(dynamic=True)
+                part.compile(**COMPILE)
 
     def route(self, low: Tensor, policy: Policy, pool: Pool) -> tuple[Tensor, Routing] | None:
         """See `camixersr.inference.engine.Engine.route`."""
