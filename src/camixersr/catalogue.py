@@ -20,7 +20,17 @@ from camixersr.errors import CheckpointError, DownloadError, UnknownModelError
 from camixersr.image.files import replacing
 from camixersr.weights import Model, load_file
 
-__all__ = ["OFFICIAL", "Official", "cache_folder", "cached_path", "default_model", "embedded", "find", "names", "pull"]
+__all__ = [
+    "OFFICIAL",
+    "Official",
+    "cache_folder",
+    "cached_path",
+    "default_model",
+    "embedded",
+    "find",
+    "names",
+    "pull",
+]
 
 REPOSITORY = "https://github.com/icandle/CAMixerSR/raw/d690b12/pretrained_models"
 LONGEST = 64 * 2**20  # bytes; no checkpoint of this family comes near it

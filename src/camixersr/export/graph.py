@@ -24,6 +24,9 @@ Inputs (float32; N = H/M * W/M windows, row by row; `blocks` and `hidden` of the
     allowed     blocks x N: 1 where a window may be attended, 0 where not, or a mask in between
     pooled      blocks x hidden: what channel attention knows of the whole image, if `whole` is 0
     whole       1: 1 if `low` is the whole image, so that its own means are taken; else 0
+Without its ends, where they shall be computed elsewhere in a higher precision (`CAMixerSR.enter` and
+`leave`), the graph takes `x`, 1 x H x W x C, and `condition`, 1 x H x W x 4, instead of `low`, and gives `y`,
+1 x H x W x C, instead of `high`.
 Outputs:
     high        1 x 3 x sH x sW, RGB, nominally in [0, 1], not clamped
     logits      blocks x N: log-odds of attention
@@ -42,7 +45,7 @@ from torch import nn
 
 from camixersr.models import CAMixerSR
 from camixersr.models.camixersr import Block
-from camixersr.nn.predictor import MAX_OFFSET, SLOPE, Predictor
+from camixersr.nn.predictor import CONDITIONS, MAX_OFFSET, SLOPE, Predictor
 
 __all__ = ["FAR", "INPUTS", "OPSET", "OUTPUTS", "build"]
 
@@ -133,7 +136,9 @@ class _Graph:
         centred = self.sub(x, self("ReduceMean", x, channels, keepdims=1))
         variance = self("ReduceMean", self.mul(centred, centred), channels, keepdims=1)
         deviation = self("Sqrt", self.add(variance, self.constant(np.float32(layer.eps))))
-        scaled = self.mul(self("Div", centred, deviation), self.constant(_array(layer.weight)[:, None, None]))
+        scaled = self.mul(
+            self("Div", centred, deviation), self.constant(_array(layer.weight)[:, None, None])
+        )
         return self.add(scaled, self.constant(_array(layer.bias)[:, None, None]))
 
     # layers, on ... x C ------------------------------------------------------------------------------
@@ -153,13 +158,13 @@ def _bias(layer: Any) -> Array | None:
 
 
 class _Places:
-    """What depends on the input's shape alone: counted once, used by every block."""
+    """What depends on the shape of an input alone (of `like`, whose axis `first` is H): counted once."""
 
-    def __init__(self, g: _Graph, window: int) -> None:
+    def __init__(self, g: _Graph, window: int, like: str, first: int) -> None:
         M = window
         self.g, self.M = g, M
-        shape = g("Shape", "low")
-        self.height, self.width = (g("Gather", shape, g.integer(axis), axis=0) for axis in (2, 3))
+        shape = g("Shape", like)
+        self.height, self.width = (g("Gather", shape, g.integer(first + i), axis=0) for i in range(2))
         self.rows, self.columns = (g("Div", length, g.integer(M)) for length in (self.height, self.width))
         # lists of one, for Reshape and Concat
         one = g.integers(0)
@@ -203,18 +208,19 @@ class _Places:
         )  # type: ignore[return-value]
 
 
-def build(network: CAMixerSR) -> onnx.ModelProto:
+def build(network: CAMixerSR, *, ends: bool = True) -> onnx.ModelProto:
     """Write the graph of a network.
 
     Args:
         network: the weights.
+        ends: with what lies before the first block and after the last.
 
     Returns:
         The model; see the module's text for its inputs and outputs. Its metadata is empty.
     """
     config = network.config
     g = _Graph()
-    places = _Places(g, config.window)
+    places = _Places(g, config.window, *(("low", 2) if ends else ("x", 1)))
     hidden = network.body[0].blocks[0].mixer.predictor.project_in.out_features  # type: ignore[union-attr]
     ranked = _Ranked(g)
     each_block = [
@@ -224,9 +230,12 @@ def build(network: CAMixerSR) -> onnx.ModelProto:
         for name in ("thresholds", "slopes", "allowed", "pooled")
     ]
 
-    x = g.layer("low", network.head)
-    condition = g.leaky(g.layer(g.leaky(g.layer(x, network.global_in)), network.global_out))
-    condition = g("Concat", condition, places.position(), axis=1)
+    if ends:
+        x = g.layer("low", network.head)
+        condition = g.leaky(g.layer(g.leaky(g.layer(x, network.global_in)), network.global_out))
+        condition = g("Concat", condition, places.position(), axis=1)
+    else:
+        x, condition = (g("Transpose", name, perm=[0, 3, 1, 2]) for name in ("x", "condition"))
     zero, one = g.constant(np.float32(0)), g.constant(np.float32(1))
     y, number = x, 0
     seen: list[tuple[str, str, str]] = []
@@ -243,15 +252,24 @@ def build(network: CAMixerSR) -> onnx.ModelProto:
             seen.append(told)
             number += 1
         y = g.add(g.layer(y, group.tail), start)  # type: ignore[arg-type]
-    y = g.layer(g.add(g.layer(y, network.body_tail), x), network.tail)
-    high = g("DepthToSpace", y, blocksize=config.scale, mode="CRD")
-    results = [high, *(g("Concat", *column, axis=0) for column in zip(*seen, strict=True))]
-    for name, result in zip(OUTPUTS, results, strict=True):
+    if ends:
+        y = g.layer(g.add(g.layer(y, network.body_tail), x), network.tail)
+        y = g("DepthToSpace", y, blocksize=config.scale, mode="CRD")
+    else:
+        y = g("Transpose", y, perm=[0, 2, 3, 1])
+    results = [y, *(g("Concat", *column, axis=0) for column in zip(*seen, strict=True))]
+    entering, leaving = (
+        (INPUTS, OUTPUTS) if ends else (("x", "condition", *INPUTS[1:]), ("y", *OUTPUTS[1:]))
+    )
+    for name, result in zip(leaving, results, strict=True):
         g.nodes.append(helper.make_node("Identity", [result], [name]))
 
-    B, s = network.block_count, config.scale
+    B, C, s = network.block_count, config.channels, config.scale
     shapes: dict[str, list[int | str]] = {
         "low": [1, 3, "H", "W"],
+        "x": [1, "H", "W", C],
+        "condition": [1, "H", "W", CONDITIONS],
+        "y": [1, "H", "W", C],
         "thresholds": [B],
         "slopes": [B],
         "count": [1],
@@ -270,7 +288,7 @@ def build(network: CAMixerSR) -> onnx.ModelProto:
             )
             for name in names
         ]
-        for names in (INPUTS, OUTPUTS)
+        for names in (entering, leaving)
     )
     graph = helper.make_graph(g.nodes, "camixersr", inputs, outputs, g.initializers)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
@@ -327,24 +345,28 @@ def _block(
     index = g("Reshape", g("NonZero", attended), g.integers(-1))
     runs = places.runs_of(index)
 
-    def runs_of_map(map: str, channels: int) -> str:
+    def runs_of_map(x: str, channels: int) -> str:
         """1 x c x H x W -> H * columns x M*c."""
-        return g("Reshape", g("Transpose", map, perm=[0, 2, 3, 1]), g.integers(-1, M * channels))
+        return g("Reshape", g("Transpose", x, perm=[0, 2, 3, 1]), g.integers(-1, M * channels))
 
-    def windows_of_map(map: str, channels: int) -> str:
+    def windows_of_map(x: str, channels: int) -> str:
         """The attended windows of a map: K x M*M x c."""
-        taken = g("Gather", runs_of_map(map, channels), runs, axis=0)
+        taken = g("Gather", runs_of_map(x, channels), runs, axis=0)
         return g("Reshape", taken, g.integers(-1, M * M, channels))
 
     own = windows_of_map(x, C)
-    offsets = g.linear(g.leaky(g.linear(windows_of_map(f, p.project_in.out_features), p.offsets[0])), p.offsets[2])  # type: ignore[arg-type]
+    offsets = g.linear(
+        g.leaky(g.linear(windows_of_map(f, p.project_in.out_features), p.offsets[0])), p.offsets[2]
+    )  # type: ignore[arg-type]
     warped = _warp(g, places, x, C, g.mul(g("Tanh", offsets), g.constant(np.float32(MAX_OFFSET))), index)
     q = g.linear(own, mixer.attention.project_q)
     k = g.linear(g.add(own, warped), mixer.attention.project_k)
     weights = g("Softmax", g("MatMul", q, g("Transpose", k, perm=[0, 2, 1])), axis=-1)
     attention = g("Reshape", g("MatMul", weights, windows_of_map(v, C)), g.integers(-1, M, M * C))
     plain = runs_of_map(g.mul(v, spatial), C)
-    share = g("Reshape", g("Gather", g("Reshape", mask, g.integers(-1)), index, axis=0), g.integers(-1, 1, 1))
+    share = g(
+        "Reshape", g("Gather", g("Reshape", mask, g.integers(-1)), index, axis=0), g.integers(-1, 1, 1)
+    )
     rest = g.sub(g.constant(np.float32(1)), share)
     blended = g.add(g.mul(attention, share), g.mul(g("Gather", plain, runs, axis=0), rest))
     where = g("Reshape", runs, g.integers(-1, 1))
@@ -359,7 +381,9 @@ def _block(
     y = g.layer(g.add(g.mul(g("Gelu", local), channel), y), mixer.project_out)
     x = g.norm(g.add(x, y), block.norm1)
     feed = block.feed_forward
-    a, b = g("Split", g.layer(g.layer(x, feed.project_in), feed.depthwise), outputs=2, axis=1, num_outputs=2)
+    a, b = g(
+        "Split", g.layer(g.layer(x, feed.project_in), feed.depthwise), outputs=2, axis=1, num_outputs=2
+    )
     y = g.norm(g.add(x, g.layer(g.mul(g("Gelu", a), b), feed.project_out)), block.norm2)
     return y, (logits, mask, means)
 
@@ -390,7 +414,9 @@ def _warp(g: _Graph, places: _Places, x: str, C: int, offsets: str, index: str) 
     zero, one = g.constant(np.int32(0), np.int32), g.constant(np.int32(1), np.int32)
     near: list[str] = []
     far: list[str] = []
-    for step, place, last in zip(steps, places.corners_of(index), (places.right, places.bottom), strict=True):
+    for step, place, last in zip(
+        steps, places.corners_of(index), (places.right, places.bottom), strict=True
+    ):
         at = g.add(g("Squeeze", step, g.integers(2)), place)
         near.append(g("Min", g("Max", at, zero), last))
         far.append(g("Min", g("Max", g.add(at, one), zero), last))
