@@ -3,6 +3,8 @@
 import threading
 from itertools import chain
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -250,6 +252,28 @@ def test_on_the_cpu_tiles_are_computed_one_at_a_time() -> None:
     assert batch_size(upscaler(batch=5), tiles) == 5
     with pytest.raises(ValueRangeError, match="batch must be at least 1"):
         upscaler(batch=0)
+
+
+def test_the_smallest_gpus_whole_memory_chooses_the_batch(monkeypatch) -> None:
+    """By numbers alone: there is no such device here."""
+    memory = {"cuda:0": 0, "cuda:1": 0}
+    monkeypatch.setattr(
+        torch.cuda,
+        "get_device_properties",
+        lambda device: SimpleNamespace(total_memory=memory[str(device)] * 2**30),
+    )
+    crew = [SimpleNamespace(device=torch.device(name)) for name in memory]
+    network = random_network(channels=36, scale=4, blocks=(1,))
+    fake: Any = SimpleNamespace(
+        batch="auto", engine=None, crew=crew, model=Model("s", network), is_prepared=False
+    )
+    tiles, sizes = cut(2000, 2000, 320), list[int]()
+    for gigabytes in (1, 8, 24, 141):
+        memory |= {"cuda:0": gigabytes + 100, "cuda:1": gigabytes}
+        sizes.append(batch_size(fake, tiles))
+    assert sizes == sorted(sizes)
+    assert (sizes[0], sizes[-1]) == (1, 16)
+    assert 1 < sizes[1] < 16
 
 
 def test_devices_have_names() -> None:

@@ -40,7 +40,7 @@ def test_warped_keys_are_as_exact_far_from_the_corner_as_near_it(precision: str)
     assert (result - exact).abs().max() < 0.02
 
 
-def extremes(height: int = 40, width: int = 56) -> dict[str, Tensor]:
+def extremes(height: int = 24, width: int = 40) -> dict[str, Tensor]:
     grid = torch.arange(height)[:, None] + torch.arange(width)
     dots = (torch.rand(3, height, width) < 0.01).float()
     bars = (torch.arange(width) // 8 % 2).float().expand(3, height, width)
@@ -97,4 +97,4 @@ def test_a_photograph_is_within_50_db_of_fp32(precision: str, ratio: float) -> N
         with autocast(precision):
             high, _ = model.network.route(low, model.policy(ratio))
     error = (high.float().clamp(0, 1) - exact.clamp(0, 1)).double().square().mean()
-    assert -10.0 * torch.log10(error) >= 50.0 + 15.0  # measured: 74 to 80; without float32 ends 49
+    assert -10.0 * torch.log10(error) >= 65.0  # measured: 77 to 100; with reduced ends 49

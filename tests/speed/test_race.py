@@ -7,6 +7,7 @@ import torch
 from camixersr.inference.upscaler import Upscaler
 from camixersr.nn import TopShare
 from camixersr.operations import count
+from camixersr.runtimes import available
 from camixersr.speed import race as module
 from camixersr.speed.machine import describe, slug
 from camixersr.speed.race import REFERENCE, Contender, Ran, contenders, noise, peaks, race, worthwhile
@@ -31,7 +32,7 @@ def raced(entered: list[Contender], **options):
 
 
 def test_everybody_computes_the_same_picture_and_the_reference_is_one() -> None:
-    entered = contenders(model(), "cpu", ["bf16"])
+    entered = contenders(model(), "cpu", ["bf16"])[0]
     assert [(each.backend, each.precision) for each in entered][:2] == [
         ("torch", "fp32"),
         (REFERENCE, "fp32"),
@@ -61,7 +62,7 @@ def test_everybody_computes_the_same_picture_and_the_reference_is_one() -> None:
 
 
 def test_the_reference_has_the_networks_bytes_to_rounding() -> None:
-    reference = contenders(model(), "cpu", [])[1]
+    reference = contenders(model(), "cpu", [])[0][1]
     low = noise(40, 50)
     expected, routing = model().network.route(low[None], TopShare(0.5))
     ran = reference.compute(low, 0.5)
@@ -69,9 +70,22 @@ def test_the_reference_has_the_networks_bytes_to_rounding() -> None:
     assert ran.macs == count(model().config, windows=12, attended=int(routing.attended.sum())).total
 
 
+def test_every_backend_that_is_there_takes_part_once_in_each_of_its_precisions() -> None:
+    found, missing = contenders(model(), "cpu", ["bf16"])
+    labels = [(each.backend, each.precision) for each in found]
+    assert len(set(labels)) == len(labels)
+    for backend in available("cpu"):
+        wanted = {(backend.name, each) for each in backend.precisions if each in ("fp32", "bf16")}
+        assert (wanted <= set(labels)) != bool(backend.missing)
+        assert (backend.missing in missing) == bool(backend.missing)
+    assert {precision for _, precision in labels} == {"fp32", "bf16"}
+    plain = [(each.backend, each.precision) for each in contenders(model(), "cpu", [])[0]]
+    assert {precision for _, precision in plain} == {"fp32"}
+
+
 def test_tiled_pictures_have_no_parity_with_the_reference() -> None:
     rows, _, _ = race(
-        contenders(model(), "cpu", [], tile=64),
+        contenders(model(), "cpu", [], tile=64)[0][:2],
         noise(80, 130),
         scale=2,
         device=CPU,
@@ -107,7 +121,7 @@ def test_medians_spread_and_turns() -> None:
 
 def test_who_runs_out_of_memory_drops_out(monkeypatch) -> None:
     monkeypatch.setattr(module, "available_memory", lambda _: 1000)
-    rows, _, dropped = raced(contenders(model(), "cpu", []))
+    rows, _, dropped = raced(contenders(model(), "cpu", [])[0][:2])
     assert {row.backend for row in rows} == {"torch"}
     assert all(row.times_reference is None for row in rows)
     assert len(dropped) == 1
@@ -144,4 +158,4 @@ def test_the_peak_is_measured(monkeypatch) -> None:
 def test_what_is_raced_is_what_upscale_runs() -> None:
     up = Upscaler(model(), device="cpu")
     low = noise(40, 50)
-    assert torch.equal(contenders(model(), "cpu", [])[0].compute(low, 0.5).high, up.run(low).high)
+    assert torch.equal(contenders(model(), "cpu", [])[0][0].compute(low, 0.5).high, up.run(low).high)

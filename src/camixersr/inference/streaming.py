@@ -299,7 +299,8 @@ def _ratio_in(
     encoding = encoding_seconds(target, speed.sample, options.write) * high.height * high.width
     left -= time.perf_counter() - began + encoding
     tiles = cut(low.height, low.width, tile)
-    pixels = sum(each.pixels for each in tiles)
+    # measured on one device; others share the tiles, but not the survey
+    pixels = sum(each.pixels for each in tiles) // len({each.device for each in upscaler.crew})
     if len(tiles) > 1:
         pixels += sum((y.stop - y.start) * (x.stop - x.start) for y, x in patches(low.height, low.width))
     ratio, expected = best_ratio(speed, pixels=pixels, seconds=left, max_share=options.max_share)

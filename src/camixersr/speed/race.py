@@ -21,9 +21,10 @@ from torch import Tensor
 
 from camixersr.errors import MemoryLimitError
 from camixersr.inference.cost import Progress, peak_memory, reset_peak_memory
-from camixersr.inference.upscaler import Upscaler
+from camixersr.inference.upscaler import Precision, Upscaler
 from camixersr.nn.routing import TopShare
 from camixersr.operations import count
+from camixersr.runtimes import available, upscaler
 from camixersr.speed.machine import available_memory
 from camixersr.speed.reference import Reference
 from camixersr.weights import Model
@@ -53,6 +54,8 @@ pixels a side on the CPU: 1,183 to 3,967 bytes a low pixel."""
 
 SIDE = {"cpu": 2048}
 """Rows and columns of the matrices whose product is the yardstick, by kind of device; 8192 elsewhere."""
+
+PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "fp16")
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -198,7 +201,7 @@ def worthwhile(peaks: Mapping[str, float]) -> list[str]:
 
 def contenders(
     model: Model, device: str, reduced: Sequence[str], *, tile: int | Literal["auto"] = "auto"
-) -> list[Contender]:
+) -> tuple[list[Contender], list[str]]:
     """Everything that can compute a model here: first what the others' parity is measured against.
 
     Args:
@@ -206,18 +209,33 @@ def contenders(
         device: as for `Upscaler`.
         reduced: precisions beside fp32, from `worthwhile`.
         tile: as for `Upscaler`; the reference computes pictures in one piece.
+
+    Returns:
+        torch in fp32, the reference, and every other backend and precision; and what cannot take
+        part, and why, a line each.
     """
-    plain, *others = (
-        Upscaler(model, device=device, precision=each, tile=tile) for each in ("fp32", *reduced)
-    )
-    return [
-        _of_upscaler("torch", plain),
-        _reference(model, plain.device),
-        *(_of_upscaler("torch", each) for each in others),
-    ]
+    plain = upscaler(model, device=device, tile=tile)
+    found = [_of_upscaler(plain), _reference(model, plain.device)]
+    missing: list[str] = []
+    for backend in available(plain.device):
+        if backend.missing:
+            missing.append(backend.missing)
+            continue
+        if backend.name != "torch" and len(plain.crew) > 1:
+            missing.append(f"backend {backend.name} computes on one device")
+            continue
+        for precision in PRECISIONS:
+            wanted = precision in backend.precisions and precision in ("fp32", *reduced)
+            if wanted and (backend.name, precision) != ("torch", "fp32"):
+                found.append(
+                    _of_upscaler(
+                        upscaler(model, backend=backend.name, device=device, precision=precision, tile=tile)
+                    )
+                )
+    return found, missing
 
 
-def _of_upscaler(backend: str, upscaler: Upscaler) -> Contender:
+def _of_upscaler(upscaler: Upscaler) -> Contender:
     def compute(low: Tensor, ratio: float) -> Ran:
         began = time.perf_counter()
         result = upscaler.run(low, attention_ratio=ratio)
@@ -227,7 +245,7 @@ def _of_upscaler(backend: str, upscaler: Upscaler) -> Contender:
             result.precision, result.peak_memory_bytes,
         )  # fmt: skip
 
-    return Contender(backend, upscaler.precision, compute)
+    return Contender(upscaler.backend, upscaler.precision, compute)
 
 
 def _reference(model: Model, device: torch.device) -> Contender:
