@@ -48,7 +48,7 @@ def main() -> None:
             if each.name not in given.only or each.missing:
                 continue
             upscaler = runtimes.upscaler(shares, backend=each.name, device="cpu", precision=precision)
-            contenders.append(_of_upscaler(each.name, upscaler))
+            contenders.append(_of_upscaler(upscaler))
             if upscaler.engine is not None and not given.no_parity:
                 seen = compare(upscaler.engine, model, [sample_photo()])
                 parity[f"{each.name} {precision}"] = round(seen.psnr_db, 1)
