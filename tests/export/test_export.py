@@ -84,7 +84,7 @@ def test_nan_is_no_parity() -> None:
 
 
 def test_wrong_options(model: Model, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="ending in .onnx"):
+    with pytest.raises(UsageError, match=r"ending in \.onnx"):
         export(model, tmp_path / "net.bin", to="onnx", photos=[PHOTO])
     with pytest.raises(ValueRangeError, match="multiple of 16"):
         export(model, tmp_path / "net.onnx", to="onnx", photos=[PHOTO], tile=40)

@@ -1,6 +1,5 @@
-"""Every runtime against the torch network, on a tiny one: each kind of policy, each kind of pool, odd sizes."""
+"""Every runtime against the torch network, on a tiny one: every kind of policy and pool, odd sizes."""
 
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -26,9 +25,8 @@ RUNTIMES = ["onnxruntime", "openvino"]
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CAMIXERSR_CACHE", str(tmp_path / "cache"))
-    yield
 
 
 @cache
@@ -37,7 +35,7 @@ def model() -> Model:
 
 
 @cache
-def engine(name: str, precision: runtimes.Precision = "fp32") -> Engine:
+def engine(name: str, precision: str = "fp32") -> Engine:
     made = runtimes.engine(model(), name, device=CPU, precision=precision)
     assert made is not None
     return made
@@ -202,7 +200,7 @@ def test_unknown_names_list_the_known() -> None:
     with pytest.raises(UsageError, match="onnxruntime computes in fp32 on this machine, not in bf16"):
         runtimes.upscaler(model(), backend="onnxruntime", device="cpu", precision="bf16")
     with pytest.raises(UsageError, match="unknown precision"):
-        runtimes.engine(model(), "onnxruntime", device=CPU, precision="int8")  # type: ignore[arg-type]
+        runtimes.engine(model(), "onnxruntime", device=CPU, precision="int8")
 
 
 @pytest.mark.parametrize("name", RUNTIMES)
@@ -226,7 +224,7 @@ def test_compile_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     ("name", "precision", "least"),
     [("onnxruntime", "fp32", 90), ("openvino", "fp32", 90), ("openvino", "bf16", 60)],
 )
-def test_the_embedded_model(name: str, precision: runtimes.Precision, least: float) -> None:
+def test_the_embedded_model(name: str, precision: str, least: float) -> None:
     from camixersr.catalogue import find
     from camixersr.export.parity import compare, sample_photo
 

@@ -24,14 +24,14 @@ Inputs (float32; N = H/M * W/M windows, row by row; `blocks` and `hidden` of the
     allowed     blocks x N: 1 where a window may be attended, 0 where not, or a mask in between
     pooled      blocks x hidden: what channel attention knows of the whole image, if `whole` is 0
     whole       1: 1 if `low` is the whole image, so that its own means are taken; else 0
-Without its ends, where they shall be computed elsewhere in a higher precision (`CAMixerSR.enter` and
-`leave`), the graph takes `x`, 1 x H x W x C, and `condition`, 1 x H x W x 4, instead of `low`, and gives `y`,
-1 x H x W x C, instead of `high`.
 Outputs:
     high        1 x 3 x sH x sW, RGB, nominally in [0, 1], not clamped
     logits      blocks x N: log-odds of attention
     mask        blocks x N: what was attended, 0 to 1
     means       blocks x hidden: the pooled features of `low`
+Without its ends, which are then computed elsewhere in a higher precision (`CAMixerSR.enter`, `leave`),
+the graph takes `x`, 1 x H x W x C, and `condition`, 1 x H x W x 4, instead of `low`, and gives `y`,
+1 x H x W x C, instead of `high`.
 """
 
 from collections.abc import Callable
@@ -337,7 +337,7 @@ def _block(
     spatial = g("Sigmoid", g.layer(f, p.spatial))
     mean = g("ReduceMean", f, g.integers(2, 3), keepdims=1)
     means = g("Reshape", mean, g.integers(1, -1))
-    known = g.add(g.mul(means, "whole"), g.mul(pooled, g.sub(g.constant(np.float32([1])), "whole")))
+    known = g.add(g.mul(means, "whole"), g.mul(pooled, g.sub(g.constant(np.ones(1)), "whole")))
     channel = g("Sigmoid", g.layer(g("Reshape", known, g.integers(1, -1, 1, 1)), p.channel))
 
     # attention, where it is wanted; convolution everywhere else
@@ -355,9 +355,11 @@ def _block(
         return g("Reshape", taken, g.integers(-1, M * M, channels))
 
     own = windows_of_map(x, C)
-    offsets = g.linear(
-        g.leaky(g.linear(windows_of_map(f, p.project_in.out_features), p.offsets[0])), p.offsets[2]
-    )  # type: ignore[arg-type]
+    hidden, last = p.offsets[0], p.offsets[2]
+    assert isinstance(hidden, nn.Linear)
+    assert isinstance(last, nn.Linear)
+    features = windows_of_map(f, p.project_in.out_features)
+    offsets = g.linear(g.leaky(g.linear(features, hidden)), last)
     warped = _warp(g, places, x, C, g.mul(g("Tanh", offsets), g.constant(np.float32(MAX_OFFSET))), index)
     q = g.linear(own, mixer.attention.project_q)
     k = g.linear(g.add(own, warped), mixer.attention.project_k)

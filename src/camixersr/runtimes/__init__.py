@@ -93,9 +93,7 @@ def available(device: str | torch.device = "cpu") -> tuple[Backend, ...]:
     return tuple(_backend(name, torch.device(device)) for name in BACKENDS)
 
 
-def engine(
-    model: Model, backend: str, *, device: torch.device, precision: Precision = "auto"
-) -> Engine | None:
+def engine(model: Model, backend: str, *, device: torch.device, precision: str = "auto") -> Engine | None:
     """What computes for an `Upscaler`; None is the torch network.
 
     Args:
@@ -142,7 +140,7 @@ def upscaler(
     *,
     backend: str = "torch",
     device: str = "auto",
-    precision: Precision = "auto",
+    precision: str = "auto",
     tile: int | Literal["auto"] = "auto",
     say: Callable[[str], None] = lambda line: None,
 ) -> Upscaler:

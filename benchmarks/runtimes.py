@@ -1,0 +1,87 @@
+"""Every backend beside the plain reference, on a photograph of 960 x 540 low pixels, with parity.
+
+    python benchmarks/runtimes.py PHOTO [--ratios 0.5 ...] [--rounds 2] [--only openvino ...] [--json FILE]
+
+Pictures are computed in-process, in turns; medians. `parity_db` is that of the package's photograph
+(`camixersr.export.parity`). Ratios are shares of windows, as in `camixersr benchmark`.
+"""
+
+import argparse
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+
+from camixersr import runtimes
+from camixersr.catalogue import find
+from camixersr.export.parity import compare, sample_photo
+from camixersr.image.codec import read
+from camixersr.image.resize import resize
+from camixersr.inference.arrays import planes_of
+from camixersr.speed.machine import describe
+from camixersr.speed.race import _of_upscaler, _reference, race
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("photo", type=Path)
+    parser.add_argument("--ratios", type=float, nargs="+", default=[0.5])
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--height", type=int, default=540, help="low rows of the photograph that are used")
+    parser.add_argument("--no-parity", action="store_true")
+    parser.add_argument("--only", nargs="+", default=["reference", *runtimes.BACKENDS])
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    model = find("s-x4")
+    shares = replace(model, calibration=None)
+    photo = read(given.photo).pixels
+    width = max(960, -(-540 * photo.shape[1] // photo.shape[0]))
+    low = planes_of(
+        resize(photo, height=width * photo.shape[0] // photo.shape[1], width=width)[: given.height, :960]
+    ).colour
+    device = torch.device("cpu")
+    contenders = []
+    parity: dict[str, float] = {}
+    for each in runtimes.available(device):
+        for precision in each.precisions:
+            if each.name not in given.only or each.missing:
+                continue
+            upscaler = runtimes.upscaler(shares, backend=each.name, device="cpu", precision=precision)
+            contenders.append(_of_upscaler(upscaler))
+            if upscaler.engine is not None and not given.no_parity:
+                seen = compare(upscaler.engine, model, [sample_photo()])
+                parity[f"{each.name} {precision}"] = round(seen.psnr_db, 1)
+    if "reference" in given.only:
+        contenders.append(_reference(shares, device))
+    rows = []
+    for ratio in given.ratios:
+        found, _, dropped = race(
+            contenders,
+            low.contiguous(),
+            scale=4,
+            attention_ratios=[ratio],
+            rounds=given.rounds,
+            device=device,
+        )
+        rows += found
+        for row in found:
+            print(
+                f"{row.backend:12} {row.precision} gamma {row.attention_ratio:4} {row.seconds:6.2f} s "
+                f"{row.microseconds_per_low_pixel:6.2f} us/px, {row.tiles} tiles, "
+                f"x{row.times_reference or 0:.2f}, {parity.get(f'{row.backend} {row.precision}', '')} dB, "
+                f"first {row.first:.1f} s, {(row.peak_memory_bytes or 0) / 2**20:.0f} MiB",
+                flush=True,
+            )
+        print(*dropped, sep="\n", flush=True)
+    if given.json:
+        facts = describe() | {
+            "model": "s-x4",
+            "parity_db": parity,
+            "rows": [asdict(row) for row in rows],
+        }
+        given.json.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
