@@ -23,6 +23,8 @@ from camixersr.weights import Model, load_file
 __all__ = ["OFFICIAL", "Official", "cached_path", "default_model", "embedded", "find", "names", "pull"]
 
 REPOSITORY = "https://github.com/icandle/CAMixerSR/raw/d690b12/pretrained_models"
+PANORAMIC = "-360-"
+"""In the names of models for panoramas."""
 LONGEST = 64 * 2**20  # bytes; no checkpoint of this family comes near it
 
 
@@ -94,13 +96,20 @@ def names() -> tuple[str, ...]:
     return (*embedded(), *OFFICIAL)
 
 
-def default_model(scale: int) -> str:
+def default_model(scale: int, *, projection: str = "flat") -> str:
     """The embedded model for a scale.
+
+    Args:
+        scale: high pixels a low pixel, a side.
+        projection: "erp" takes the one for panoramas where there is one.
 
     Raises:
         UnknownModelError: there is none; the message lists the scales that have one.
     """
-    known = {name.rsplit("-x", 1)[-1]: name for name in embedded()}
+    flat = [name for name in embedded() if PANORAMIC not in name]
+    known = {name.rsplit("-x", 1)[-1]: name for name in flat}
+    if projection == "erp":
+        known |= {name.rsplit("-x", 1)[-1]: name for name in embedded() if PANORAMIC in name}
     if str(scale) not in known:
         raise UnknownModelError(
             f"no embedded model enlarges x{scale}; embedded: {', '.join(embedded()) or 'none'}; "

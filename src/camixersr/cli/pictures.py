@@ -21,6 +21,7 @@ from camixersr.image.color import Color
 from camixersr.image.files import make_folder, shown
 from camixersr.image.formats import WRITABLE, WriteOptions, suffix_for
 from camixersr.image.metadata import PNG_COLOUR
+from camixersr.image.panorama import Panorama, Projection, panorama_of
 from camixersr.image.size import Size, best_scale
 from camixersr.image.stream import Look, look
 from camixersr.inference.cost import Cost
@@ -69,12 +70,12 @@ class Models:
         from camixersr.catalogue import embedded
 
         self._how: dict[str, Any] = {"device": device, "precision": precision, "tile": tile}
-        self._loaded: dict[int, Upscaler] = {}
+        self._loaded: dict[tuple[int, bool], Upscaler] = {}
         self._given = name
         self.routing = routing
         if name is not None:
             only = self._load(name)
-            self._loaded[only.scale] = only
+            self._loaded = {(only.scale, spherical): only for spherical in (False, True)}
             self.scales = (only.scale,)
         else:
             endings = {each.rsplit("-x", 1)[-1] for each in embedded()}
@@ -100,13 +101,16 @@ class Models:
         if size == Size():
             self.of(self.default_scale)
 
-    def of(self, scale: int) -> Upscaler:
-        """The model of a scale."""
-        if scale not in self._loaded:
+    def of(self, scale: int, *, spherical: bool = False) -> Upscaler:
+        """The model of a scale, for flat pictures or for panoramas."""
+        if (scale, spherical) not in self._loaded:
             from camixersr.catalogue import default_model
 
-            self._loaded[scale] = self._load(default_model(scale))
-        return self._loaded[scale]
+            name = default_model(scale, projection="erp" if spherical else "flat")
+            flat = self._loaded.get((scale, False))
+            same = flat is not None and flat.model.name == name
+            self._loaded[scale, spherical] = flat if flat is not None and same else self._load(name)
+        return self._loaded[scale, spherical]
 
     def _load(self, name: str) -> Upscaler:
         from camixersr.catalogue import find
@@ -116,9 +120,12 @@ class Models:
             model = replace(model, calibration=None)
         return Upscaler(model, **self._how)
 
-    def reaching(self, low: tuple[int, int], high: tuple[int, int]) -> Upscaler:
+    def reaching(
+        self, low: tuple[int, int], high: tuple[int, int], panorama: Panorama | None = None
+    ) -> Upscaler:
         """The smallest model that makes a picture large enough; the largest if none does."""
-        return self.of(best_scale(low, high, self.scales) or max(self.scales))
+        scale = best_scale(low, high, self.scales) or max(self.scales)
+        return self.of(scale, spherical=panorama is not None)
 
 
 @dataclass(frozen=True)
@@ -135,6 +142,7 @@ class Settings:
         existing: what to do about results that exist.
         name: template of names.
         folder: of the results, where there are several.
+        projection: whether pictures are panoramas.
         budget: what a picture may cost.
     """
 
@@ -147,6 +155,7 @@ class Settings:
     existing: Existing
     name: str
     folder: Path | None
+    projection: Projection = "auto"
     budget: Budget = field(default_factory=Budget)
 
 
@@ -161,6 +170,7 @@ class _Work:
     streamed: Streamed | None = None
     cost: Cost | None = None
     upscaler: Upscaler | None = None
+    panorama: Panorama | None = None
     sha256: str = ""
     seconds: float = 0.0
     pages: int = 1
@@ -203,6 +213,7 @@ class Pictures:
             "color": settings.color,
             "alpha": settings.alpha_by,
             "format": settings.suffix,
+            "projection": settings.projection,
             "name": settings.name,
             "model": (model.sha256 or model.name) if model else list(models.scales),
             "tile": models.of(models.scales[0]).tile,
@@ -295,7 +306,9 @@ class Pictures:
         self.bar.begin(shown(job.source.name))
         with self._recorded(work):
             high = self._size(work.low)
-            work.upscaler = self.models.reaching((work.low.height, work.low.width), high)
+            work.panorama = self._panorama(work, work.low)
+            low = (work.low.height, work.low.width)
+            work.upscaler = self.models.reaching(low, high, work.panorama)
             work.job = self._settled(work, high)
             self._claim(work, high)
             if work.pages > 1 and work.job.target.suffix.lower() in (".tif", ".tiff"):
@@ -315,7 +328,8 @@ class Pictures:
         with self._recorded(work):
             low = (seen.layout.height, seen.layout.width)
             high = self.settings.size.of(*low, default=self.models.default_scale)
-            work.upscaler = self.models.reaching(low, high)
+            work.panorama, _ = panorama_of(seen.metadata, *low, self.settings.projection)
+            work.upscaler = self.models.reaching(low, high, work.panorama)
             work.job = self._settled(work, high)
             self._claim(work, high)
             work.streamed = enlarge_huge(
@@ -327,6 +341,7 @@ class Pictures:
                 self.bar,
                 color=self.settings.color,
                 max_pixels=self.settings.max_pixels,
+                projection=self.settings.projection,
                 write=self.settings.options,
             )
             work.cost = work.streamed.cost
@@ -335,6 +350,14 @@ class Pictures:
                 work.notes.append("its transparency was enlarged bicubically: too large for the model")
         work.seconds += time.perf_counter() - began
         return work
+
+    def _panorama(self, work: _Work, picture: Picture) -> Panorama | None:
+        panorama, remark = panorama_of(
+            picture.metadata, picture.height, picture.width, self.settings.projection
+        )
+        if remark:
+            work.notes.append(remark)
+        return panorama
 
     def _size(self, picture: Picture) -> tuple[int, int]:
         return self.settings.size.of(picture.height, picture.width, default=self.models.default_scale)
@@ -349,6 +372,7 @@ class Pictures:
             max_share=self.settings.budget.max_share,
             alpha_by=self.settings.alpha_by,
             progress=self.bar,
+            panorama=work.panorama,
         )
 
     def _settled(self, work: _Work, high: tuple[int, int]) -> Job:
@@ -415,7 +439,9 @@ class Pictures:
         def pages() -> Generator[Picture, None, None]:
             for number in range(work.pages):
                 picture = first if number == 0 else self._read(work, number)
-                work.upscaler = self.models.reaching((picture.height, picture.width), self._size(picture))
+                work.panorama = self._panorama(work, picture)
+                low = (picture.height, picture.width)
+                work.upscaler = self.models.reaching(low, self._size(picture), work.panorama)
                 cost, high = self._enlarge(work, picture)
                 if number == 0:
                     work.cost, work.high = cost, high
@@ -475,6 +501,7 @@ class Pictures:
             "output": str(work.job.target),
             "scale": upscaler.scale,
             "model": upscaler.model.name,
+            "projection": "flat" if work.panorama is None else "erp",
             "low_size": [low.width, low.height],
             "high_size": [high.width, high.height],
             "pages": work.pages,

@@ -33,6 +33,7 @@ def upscale(
     seconds: float | None = None,
     memory: str | None = None,
     tile: str = "auto",
+    projection: Literal["auto", "flat", "erp"] = "auto",
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
     format_: Annotated[
@@ -90,6 +91,9 @@ def upscale(
         Choose tiles so that no more memory is needed in all, such as 2GB.
     tile
         Side of a tile in pixels of the input, a multiple of 16; 0 for none; or auto.
+    projection
+        erp: the pictures are equirectangular 360-degree panoramas, and are enlarged without a seam.
+        auto: those whose metadata (GPano) says so. flat: none is.
     device
         Where to compute.
     precision
@@ -188,6 +192,7 @@ def upscale(
         suffix=suffix,
         existing=existing,
         name=name,
+        projection=projection,
         folder=output if many else None,
     )
     if json_ is not None:

@@ -11,9 +11,10 @@ default tile runs of 1 Mpx peaked at 784 to 1,433 MiB, hence `MAPS`);
 import math
 
 from camixersr.errors import MemoryLimitError
+from camixersr.image.panorama import Panorama
 from camixersr.image.stream import Layout
 from camixersr.inference.cost import resident_memory
-from camixersr.inference.tiles import GRID, SMALLEST, cut
+from camixersr.inference.tiles import GRID, SMALLEST, Beyond, cut
 from camixersr.inference.upscaler import AUTO_TILE, Upscaler
 
 __all__ = ["largest_tile", "predict"]
@@ -31,7 +32,9 @@ FIXED = 64 * 2**20
 """Bytes that do not depend on the tile: buffers of decoder and encoder, the allocator's slack."""
 
 
-def predict(upscaler: Upscaler, layout: Layout, tile: int, held: int = 0) -> int:
+def predict(
+    upscaler: Upscaler, layout: Layout, tile: int, held: int = 0, panorama: Panorama | None = None
+) -> int:
     """Highest memory of a run, bytes: of the process, or of the accelerator where one is used.
 
     Args:
@@ -39,11 +42,13 @@ def predict(upscaler: Upscaler, layout: Layout, tile: int, held: int = 0) -> int
         layout: of the low picture.
         tile: low pixels a tile; 0 for the whole picture.
         held: bytes that the encoder keeps.
+        panorama: what it shows of a sphere; its halos reach beyond its edges.
 
     Returns:
         What is held now and what will come to it at most.
     """
-    pixels = max(each.pixels for each in cut(layout.height, layout.width, tile))
+    tiles = cut(layout.height, layout.width, tile, beyond=Beyond.of(panorama))
+    pixels = max(each.pixels for each in tiles)
     return resident_memory(upscaler.device) + held + FIXED + pixels * _per_pixel(upscaler)
 
 
@@ -52,7 +57,9 @@ def _per_pixel(upscaler: Upscaler) -> int:
     return 4 * (MAPS * config.channels + PLANES + HIGH_COPIES * 3 * config.scale**2)
 
 
-def largest_tile(upscaler: Upscaler, layout: Layout, memory: int, held: int = 0) -> int:
+def largest_tile(
+    upscaler: Upscaler, layout: Layout, memory: int, held: int = 0, panorama: Panorama | None = None
+) -> int:
     """The largest tile that keeps within some memory.
 
     Args:
@@ -60,6 +67,7 @@ def largest_tile(upscaler: Upscaler, layout: Layout, memory: int, held: int = 0)
         layout: of the low picture.
         memory: bytes granted.
         held: bytes that the encoder keeps.
+        panorama: as for `predict`.
 
     Returns:
         Low pixels a side: a multiple of 16, at most the default.
@@ -67,7 +75,7 @@ def largest_tile(upscaler: Upscaler, layout: Layout, memory: int, held: int = 0)
     Raises:
         MemoryLimitError: the smallest tile needs more.
     """
-    smallest = predict(upscaler, layout, SMALLEST, held)
+    smallest = predict(upscaler, layout, SMALLEST, held, panorama)
     if smallest > memory:
         raise MemoryLimitError(
             f"{memory / 2**20:.0f} MB of memory do not suffice: the smallest tile needs "
@@ -75,6 +83,6 @@ def largest_tile(upscaler: Upscaler, layout: Layout, memory: int, held: int = 0)
             + (", or write PNG or TIFF, which are not encoded in memory" if held else "")
         )
     for tile in range(AUTO_TILE, SMALLEST, -GRID):
-        if predict(upscaler, layout, tile, held) <= memory:
+        if predict(upscaler, layout, tile, held, panorama) <= memory:
             return tile
     return SMALLEST

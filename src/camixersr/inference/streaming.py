@@ -28,6 +28,7 @@ from camixersr.image.codec import MAX_PIXELS, check_writable
 from camixersr.image.color import Color
 from camixersr.image.formats import WriteOptions
 from camixersr.image.metadata import fitted
+from camixersr.image.panorama import Panorama, Projection, panorama_of
 from camixersr.image.resize import resize
 from camixersr.image.spill import Spill, digest, folder_for
 from camixersr.image.stream import (
@@ -44,8 +45,9 @@ from camixersr.inference.arrays import from_array, to_array
 from camixersr.inference.budget import best_ratio, measure_speed
 from camixersr.inference.cost import Bill, Cost, Progress, peak_memory
 from camixersr.inference.memory import largest_tile, predict
-from camixersr.inference.survey import Plan, patches
-from camixersr.inference.tiles import Tile, cut, owned
+from camixersr.inference.sphere import Spherical
+from camixersr.inference.survey import Plan, Source, patches
+from camixersr.inference.tiles import Beyond, Tile, cut, owned
 from camixersr.inference.upscaler import AUTO_TILE, AUTO_WHOLE, Piece, Upscaler
 
 __all__ = ["Options", "Streamed", "enlarge_file"]
@@ -73,6 +75,7 @@ class Options:
         resume: go on with what an interrupted run left, and leave it behind if interrupted.
         color: what becomes of colour profiles, as for `camixersr.image.codec.read`.
         max_pixels: larger pictures are refused.
+        projection: whether it is a panorama, as for `camixersr.image.panorama.panorama_of`.
         write: how to encode.
     """
 
@@ -84,6 +87,7 @@ class Options:
     resume: bool = False
     color: Color = "keep"
     max_pixels: int = MAX_PIXELS
+    projection: Projection = "auto"
     write: WriteOptions = field(default_factory=WriteOptions)
 
 
@@ -100,6 +104,7 @@ class Streamed:
         predicted_memory_bytes: highest memory that was predicted.
         resumed: tiles that an earlier run had computed.
         notes: what the format could not hold, in words.
+        panorama: what the picture shows of a sphere; None for a flat one.
     """
 
     cost: Cost
@@ -110,6 +115,7 @@ class Streamed:
     predicted_memory_bytes: int
     resumed: int
     notes: tuple[str, ...]
+    panorama: Panorama | None
 
 
 @dataclass(frozen=True)
@@ -117,6 +123,7 @@ class _Low:
     """A `Source` that reads from a raw file."""
 
     raw: Raw
+    panorama: None = None
 
     @property
     def height(self) -> int:
@@ -170,6 +177,9 @@ def enlarge_file(
     began = time.perf_counter()
     seen = look(source, color=options.color, max_pixels=options.max_pixels)
     high = seen.layout.enlarged(upscaler.scale)
+    panorama, remark = panorama_of(
+        seen.metadata, seen.layout.height, seen.layout.width, options.projection
+    )
     check_writable(target, height=high.height, width=high.width)
     folder = folder_for(target, options.spill)
     bill = Bill(upscaler.model.config, upscaler.device, seen.layout.height, seen.layout.width, progress)
@@ -178,12 +188,12 @@ def enlarge_file(
         resumed = len(spill.done)
         held = high.size if target.suffix.lower() in HELD_WHOLE else 0
         if fresh:
-            tile = _tile(upscaler, seen.layout, held, options.memory)
+            tile = _tile(upscaler, seen.layout, held, options.memory, panorama)
             _require_room(folder, seen, high)
         else:  # the same again, so that the same bytes come out
             tile = int(spill.settled["tile"])
             torch.set_num_threads(int(spill.settled["threads"]))
-        needed = predict(upscaler, seen.layout, tile, held)
+        needed = predict(upscaler, seen.layout, tile, held, panorama)
         disk = seen.layout.size + high.size
         say(
             f"{seen.layout.width} x {seen.layout.height} -> {high.width} x {high.height}, "
@@ -195,19 +205,22 @@ def enlarge_file(
             Raw(folder / "low.raw", seen.layout, create=fresh) as low,
             Raw(folder / "high.raw", high, create=fresh) as out,
         ):
+            picture: Source = _Low(low)
+            if panorama is not None:
+                picture = Spherical(picture, panorama, upscaler.model.config.latitude)
             if fresh:
                 decode(source, low, color=options.color, max_pixels=options.max_pixels)
                 low.sync()
                 ratio = options.attention_ratio
                 if options.seconds is not None:
                     left = options.seconds - (time.perf_counter() - began)
-                    ratio = _ratio_in(left, upscaler, _Low(low), tile, target, high, options, say)
+                    ratio = _ratio_in(left, upscaler, picture, tile, target, high, options, say)
                 spill.settle({"tile": tile, "threads": torch.get_num_threads(), "ratio": ratio})
             ratio = float(spill.settled["ratio"])
             plan = upscaler.plan(
-                _Low(low), bill, attention_ratio=ratio, max_share=options.max_share, tile=tile
+                picture, bill, attention_ratio=ratio, max_share=options.max_share, tile=tile
             )
-            _run(upscaler, plan, low, out, spill, bill)
+            _run(upscaler, plan, picture, low, out, spill, bill)
             notes = encode(
                 out,
                 target,
@@ -221,7 +234,8 @@ def enlarge_file(
                 lossless=seen.lossless,
             )
         cost = replace(bill.cost(), peak_memory_bytes=peak_memory(upscaler.device))
-        return Streamed(cost, seen, high, ratio, tile, needed, resumed, tuple(notes))
+        notes = [*([remark] if remark else []), *notes]
+        return Streamed(cost, seen, high, ratio, tile, needed, resumed, tuple(notes), panorama)
 
 
 def _job(upscaler: Upscaler, source: Path, options: Options) -> dict[str, Any]:
@@ -239,10 +253,13 @@ def _job(upscaler: Upscaler, source: Path, options: Options) -> dict[str, Any]:
         "routing": "top share" if upscaler.model.calibration is None else "thresholds",
         "seconds": options.seconds,
         "color": options.color,
+        "projection": options.projection,
     }
 
 
-def _tile(upscaler: Upscaler, layout: Layout, held: int, memory: int | None) -> int:
+def _tile(
+    upscaler: Upscaler, layout: Layout, held: int, memory: int | None, panorama: Panorama | None
+) -> int:
     """The tile that was asked for, or the largest that the memory granted allows."""
     if upscaler.tile != "auto":
         tile = upscaler.tile
@@ -250,13 +267,13 @@ def _tile(upscaler: Upscaler, layout: Layout, held: int, memory: int | None) -> 
         tile = 0
     else:
         tile = AUTO_TILE
-    if memory is None or predict(upscaler, layout, tile, held) <= memory:
+    if memory is None or predict(upscaler, layout, tile, held, panorama) <= memory:
         return tile
-    largest = largest_tile(upscaler, layout, memory, held)  # complains if there is none
+    largest = largest_tile(upscaler, layout, memory, held, panorama)  # complains if there is none
     if upscaler.tile != "auto":
         raise MemoryLimitError(
             f"a tile of {tile or 'the whole picture'} needs "
-            f"{_size(predict(upscaler, layout, tile, held))}, more than the {_size(memory)} granted; "
+            f"{_size(predict(upscaler, layout, tile, held, panorama))}, more than the {_size(memory)} granted; "
             f"use --tile {largest}"
         )
     return largest
@@ -283,7 +300,7 @@ def _size(count: int) -> str:
 def _ratio_in(
     left: float,
     upscaler: Upscaler,
-    low: _Low,
+    low: Source,
     tile: int,
     target: Path,
     high: Layout,
@@ -295,7 +312,7 @@ def _ratio_in(
     speed = measure_speed(upscaler, low)
     encoding = encoding_seconds(target, speed.sample, options.write) * high.height * high.width
     left -= time.perf_counter() - began + encoding
-    tiles = cut(low.height, low.width, tile)
+    tiles = cut(low.height, low.width, tile, beyond=Beyond.of(low.panorama))
     pixels = sum(each.pixels for each in tiles)
     if len(tiles) > 1:
         pixels += sum((y.stop - y.start) * (x.stop - x.start) for y, x in patches(low.height, low.width))
@@ -318,7 +335,9 @@ def _threads_kept() -> Generator[None]:
             torch.set_num_threads(threads)
 
 
-def _run(upscaler: Upscaler, plan: Plan, low: Raw, high: Raw, spill: Spill, bill: Bill) -> None:
+def _run(
+    upscaler: Upscaler, plan: Plan, source: Source, low: Raw, high: Raw, spill: Spill, bill: Bill
+) -> None:
     """Compute the tiles that are missing; read ahead and write behind."""
     window = plan.window
     for line in spill.done:
@@ -329,7 +348,6 @@ def _run(upscaler: Upscaler, plan: Plan, low: Raw, high: Raw, spill: Spill, bill
         bill.skip(tile, attended, str(line["precision"]))
     there = {int(line["tile"]) for line in spill.done}
     todo = [(number, tile) for number, tile in enumerate(plan.tiles) if number not in there]
-    source = _Low(low)
     with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(1, "write") as writer:
         ahead = reader.submit(source.read, *todo[0][1].computed) if todo else None
         waiting: deque[Future[None]] = deque()

@@ -34,6 +34,7 @@ class CAMixerSRConfig:
         scale: high pixels a low pixel, a side.
         blocks: number of blocks in each group.
         window: side M of a window, in low pixels.
+        latitude: the network is told the latitude of each row, for equirectangular panoramas.
 
     Raises:
         ValueRangeError: a number is not positive, or too small for the predictor.
@@ -43,6 +44,7 @@ class CAMixerSRConfig:
     scale: int = 4
     blocks: tuple[int, ...] = (4, 4, 6, 6)
     window: int = 16
+    latitude: bool = False
 
     def __post_init__(self) -> None:
         if self.channels < 4 or self.scale < 1 or self.window < 1 or min(self.blocks, default=0) < 1:
@@ -58,6 +60,10 @@ PRESETS = {
     for scale in SCALES
 }
 """The paper's sizes S, M and B at x2, x3 and x4, by name: "s-x4" and so on."""
+
+PRESETS |= {
+    name.replace("-x", "-360-x"): replace(config, latitude=True) for name, config in PRESETS.items()
+}
 
 
 class Block(nn.Module):
@@ -139,6 +145,9 @@ class CAMixerSR(nn.Module):
         self.config = config
         C = config.channels
         self.head = nn.Conv2d(3, C, 3, padding=1)
+        if config.latitude:
+            self.latitude = nn.Linear(1, C, bias=False)
+            nn.init.zeros_(self.latitude.weight)  # at first the network for flat pictures
         self.global_in = nn.Linear(C, 8)
         self.global_out = nn.Conv2d(8, 2, 3, padding=1)
         self.body = nn.ModuleList(Group(config, count) for count in config.blocks)
@@ -149,7 +158,9 @@ class CAMixerSR(nn.Module):
         """Enlarge.
 
         Args:
-            low: B x 3 x H x W, RGB, floating point in [0, 1], any H and W from 1.
+            low: B x 3 x H x W, RGB, floating point in [0, 1], any H and W from 1. For a network with
+                `latitude`, a fourth channel may give the cosine of each pixel's latitude; without it
+                everything lies on the equator.
             policy: who chooses the attended windows.
 
         Returns:
@@ -170,7 +181,8 @@ class CAMixerSR(nn.Module):
         evaluation mode the images of a batch are computed one after another, so that each has the
         same bytes alone and in any company.
         """
-        if low.ndim != 4 or low.shape[1] != 3 or 0 in low.shape:
+        channels = (3, 4) if self.config.latitude else (3,)
+        if low.ndim != 4 or low.shape[1] not in channels or 0 in low.shape:
             raise ShapeError(
                 f"expected a batch of RGB images, B x 3 x H x W with H, W >= 1, got {tuple(low.shape)}"
             )
@@ -195,7 +207,9 @@ class CAMixerSR(nn.Module):
         image = pad_to_windows(low, M).permute(0, 2, 3, 1)
         B, H, W, _ = image.shape
 
-        x = conv2d(self.head, image)
+        x = conv2d(self.head, image[..., :3])
+        if image.shape[-1] == 4:
+            x = x + self.latitude(1.0 - image[..., 3:])  # nothing at the equator
         place = window_position(H, W, M, like=x).expand(B, H, W, 2)
         condition = torch.cat((self._global_condition(x), place), dim=-1)
         y = x

@@ -24,7 +24,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from camixersr.data import SUFFIXES, BenchmarkSet, open_set
 from camixersr.errors import InputError, OutputError, UnknownModelError
 from camixersr.image.files import make_folder
-from camixersr.metrics import luma, psnr
+from camixersr.image.resize import resize
+from camixersr.metrics import latitude_weights, luma, psnr, ws_psnr
 from camixersr.models import PRESETS, CAMixerSR
 from camixersr.nn.detail import window_detail
 from camixersr.nn.layers import FeedForward
@@ -34,7 +35,7 @@ from camixersr.train.callbacks import Pictures, Progress, SaturationAlarm, Stopp
 from camixersr.train.initialise import initialise_linear, transfer
 from camixersr.train.objective import detail_loss, paper_loss, percentile
 from camixersr.train.optimizer import MuonAdamW
-from camixersr.train.photos import Batches, PatchStream, Photos, load_photos, reduce
+from camixersr.train.photos import Batches, PanoramaStream, PatchStream, Photos, load_photos, reduce
 from camixersr.train.recipe import Recipe
 from camixersr.weights import Model, load_file, save
 
@@ -47,13 +48,14 @@ FLAT = 0.01
 
 
 @torch.no_grad()
-def score(network: CAMixerSR, images: Images, policy: Policy) -> float:
+def score(network: CAMixerSR, images: Images, policy: Policy, projection: str = "flat") -> float:
     """Mean luma PSNR over benchmark pairs, border of `scale` pixels cropped, 8-bit rounding first.
 
     Args:
         network: on any device.
         images: low and high, uint8 RGB, each.
         policy: who chooses the windows.
+        projection: "erp" for panoramas: mean WS-PSNR of RGB instead, computed flat, without wrap.
 
     Returns:
         dB.
@@ -63,9 +65,15 @@ def score(network: CAMixerSR, images: Images, policy: Policy) -> float:
     results: list[float] = []
     for low, high in images:
         image = torch.from_numpy(low.copy()).permute(2, 0, 1)[None].to(device).float() / 255.0
+        if network.config.latitude and projection == "erp":
+            cosine = torch.from_numpy(latitude_weights(len(low))).to(image)
+            image = torch.cat((image, cosine[:, None].expand(1, 1, *low.shape[:2])), dim=1)
         out = (network(image, policy)[0].float() * 255.0).round().clamp(0, 255)
         result = out.byte().permute(1, 2, 0).cpu().numpy()
-        results.append(psnr(luma(result), luma(high), border=scale))
+        if projection == "erp":
+            results.append(ws_psnr(result, high))
+        else:
+            results.append(psnr(luma(result), luma(high), border=scale))
     return float(np.mean(results))
 
 
@@ -87,7 +95,7 @@ class Training(lightning.LightningModule):
         self.flat_blocks: list[int] = []
         self._began = time.perf_counter()
         low, _ = reduce(self.patches(256, seed=recipe.seed + 1), network.config.scale)
-        detail = window_detail(low, network.config.window).flatten()
+        detail = window_detail(low[:, :3], network.config.window).flatten()
         probability = torch.linspace(0.0, 1.0, 256, dtype=detail.dtype)
         self.register_buffer("quantiles", detail.quantile(probability))
 
@@ -98,7 +106,8 @@ class Training(lightning.LightningModule):
 
     def _stream(self, seed: int) -> PatchStream:
         recipe = self.recipe
-        return PatchStream(
+        kind = PanoramaStream if recipe.projection == "erp" else PatchStream
+        return kind(
             self.photos,
             scale=self.network.config.scale,
             patch=recipe.patch,
@@ -149,7 +158,7 @@ class Training(lightning.LightningModule):
         recipe = self.recipe
         if recipe.routing == "paper":
             return recipe.routing_weight * paper_loss(routing, recipe.ratio)
-        detail = window_detail(low, self.network.config.window)
+        detail = window_detail(low[:, :3], self.network.config.window)
         guide = recipe.routing_weight * detail_loss(routing, percentile(detail, self.quantiles))
         if recipe.routing == "gain":  # detail first; later half of it, or noisy gains flatten the scores
             guide = guide * max(0.5, 1.0 - self.global_step / recipe.steps)
@@ -158,9 +167,13 @@ class Training(lightning.LightningModule):
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         """L1 in [0, 1] units plus the weighted routing loss."""
         low, high = reduce(batch, self.network.config.scale)
-        policy = self._policy()
+        recipe, policy = self.recipe, self._policy()
         result, routing = self.network.route(low, policy)
-        pixels = F.l1_loss(result.float(), high)
+        if recipe.projection == "erp":  # by the area that a pixel covers; of mean 1 over the sphere
+            error = (result.float() - high[:, :3]).abs() * high[:, 3:]
+            pixels = error.mean() * (math.pi / 2.0)
+        else:
+            pixels = F.l1_loss(result.float(), high)
         guide = self._guide(routing, low)
         scores = torch.stack([block.scores.detach().float().flatten() for block in routing.blocks])
         spread = scores.std(dim=1, correction=0)
@@ -186,9 +199,10 @@ class Training(lightning.LightningModule):
 
     def validation_step(self, batch: list[Tensor], batch_idx: int) -> None:
         """Score the averaged weights at the recipe's ratio and at full attention."""
-        value = score(self.network, self.images, TopShare(self.recipe.ratio))
+        recipe = self.recipe
+        value = score(self.network, self.images, TopShare(recipe.ratio), recipe.projection)
         self.log("psnr", value, sync_dist=True)
-        full = score(self.network, self.images, TopShare(1.0))
+        full = score(self.network, self.images, TopShare(1.0), recipe.projection)
         self.log("psnr_full", full, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
@@ -312,10 +326,13 @@ def fit(recipe: Recipe, *, resume: bool = False, name: str = "") -> Path:
     with FileLock(output / "cache" / ".lock"):  # the first process decodes, the others wait
         photos = load_photos(kept, output / "cache", smallest=smallest)
         held_out = load_photos(aside, output / "cache", smallest=smallest)
-    benchmark = open_set(recipe.validation)
     network, before = start_network(recipe)
     scale = network.config.scale
-    images = _read(benchmark, scale)
+    if recipe.validation:
+        benchmark = open_set(recipe.validation)
+        measured, images = benchmark.name, _read(benchmark, scale)
+    else:
+        measured, images = "held out", _reduced(held_out, scale)
     torch.set_flush_denormal(True)  # momenta of idle layers fade into denormals, 3x slower on a CPU
 
     training = Training(network, recipe, photos, images)
@@ -352,7 +369,7 @@ def fit(recipe: Recipe, *, resume: bool = False, name: str = "") -> Path:
         provenance=_provenance(recipe, before, hours, str(trainer.strategy.root_device)),
     )
     scores = {
-        f"{benchmark.name}/{ratio:g}": round(score(network, images, model.policy(ratio)), 3)
+        f"{measured}/{ratio:g}": round(score(network, images, model.policy(ratio), recipe.projection), 3)
         for ratio in (0.0, 0.25, 0.5, 1.0)
     }
     save(file, Model(model.name, network, model.calibration, model.provenance, scores))
@@ -427,6 +444,16 @@ def _provenance(recipe: Recipe, before: Model | None, hours: float, device: str)
         else:
             facts["start"] = f"{before.name} ({known.get('steps', '?')} steps)"
     return {**facts, "steps": str(steps), "hours": f"{hours:.2f}", "legs": str(legs)}
+
+
+def _reduced(photos: Photos, scale: int) -> Images:
+    """Photographs as validation pairs."""
+    pairs: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]] = []
+    for number in range(len(photos)):
+        height, width = (length // scale for length in photos.sizes[number])
+        high = photos.photo(number)[: scale * height, : scale * width]
+        pairs.append((resize(high, height=height, width=width), high))
+    return pairs
 
 
 def _read(benchmark: BenchmarkSet, scale: int) -> Images:

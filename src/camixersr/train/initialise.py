@@ -85,6 +85,8 @@ def _before_tail(network: CAMixerSR, low: Tensor) -> Tensor:
 def transfer(source: CAMixerSR, target: CAMixerSR) -> None:
     """Copy weights into a network of the same shape; at another scale, all but the last layer.
 
+    A latitude condition that the source does not have stays as it is: zero, in a fresh network.
+
     Args:
         source: where they come from.
         target: changed in place.
@@ -92,12 +94,14 @@ def transfer(source: CAMixerSR, target: CAMixerSR) -> None:
     Raises:
         InputError: the shapes differ in more than the scale.
     """
-    if replace(source.config, scale=target.config.scale) != target.config:
+    same = replace(source.config, scale=target.config.scale, latitude=target.config.latitude)
+    if same != target.config or (source.config.latitude and not target.config.latitude):
         raise InputError(
-            f"cannot start {target.config} from weights of {source.config}; they may differ in scale alone"
+            f"cannot start {target.config} from weights of {source.config}; they may differ in scale "
+            "alone, and in a latitude condition that is new"
         )
-    weights = source.state_dict()
+    weights, own = source.state_dict(), target.state_dict()
+    weights |= {name: own[name] for name in own.keys() - weights.keys()}  # the condition begins at zero
     if source.config.scale != target.config.scale:
-        own = target.state_dict()
         weights |= {name: own[name] for name in own if name.startswith("tail.")}
     target.load_state_dict(weights)
