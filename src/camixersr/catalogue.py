@@ -82,6 +82,16 @@ OFFICIAL: Mapping[str, Official] = {
         "3302e2bcd6b73d100b1298ea2076bee5f1fdc22a",
         "authors' B x2, DF2K",
     ),
+    "official-360-b-x4": Official(
+        "ODISR/CAMixerSRx4.pth",
+        "26f0cca359323b523d4b37ed5f86dd072bdcf844",
+        "authors' omnidirectional B x4, ODI-SR",
+    ),
+    "official-360-b-x2": Official(
+        "ODISR/CAMixerSRx2.pth",
+        "b88949a0cb694b6534d051497a33f22c92244a3f",
+        "authors' omnidirectional B x2, ODI-SR",
+    ),
 }
 
 

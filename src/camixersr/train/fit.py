@@ -26,9 +26,10 @@ from camixersr.errors import InputError, OutputError, UnknownModelError
 from camixersr.image.files import make_folder
 from camixersr.image.resize import resize
 from camixersr.metrics import latitude_weights, luma, psnr, ws_psnr
-from camixersr.models import PRESETS, CAMixerSR
+from camixersr.models import Network, make, presets
 from camixersr.nn.detail import window_detail
 from camixersr.nn.layers import FeedForward
+from camixersr.nn.omni import OmniFeedForward
 from camixersr.nn.routing import Explore, Policy, Routing, Stochastic, TopShare
 from camixersr.train.calibrate import calibrate
 from camixersr.train.callbacks import Pictures, Progress, SaturationAlarm, Stopper, WholeCheckpoints
@@ -48,7 +49,7 @@ FLAT = 0.01
 
 
 @torch.no_grad()
-def score(network: CAMixerSR, images: Images, policy: Policy, projection: str = "flat") -> float:
+def score(network: Network, images: Images, policy: Policy, projection: str = "flat") -> float:
     """Mean luma PSNR over benchmark pairs, border of `scale` pixels cropped, 8-bit rounding first.
 
     Args:
@@ -86,7 +87,7 @@ class Training(lightning.LightningModule):
 
     quantiles: Tensor
 
-    def __init__(self, network: CAMixerSR, recipe: Recipe, photos: Photos, images: Images) -> None:
+    def __init__(self, network: Network, recipe: Recipe, photos: Photos, images: Images) -> None:
         super().__init__()
         self.network = network
         self.recipe = recipe
@@ -266,8 +267,8 @@ def find_photos(recipe: Recipe) -> tuple[list[Path], list[Path], int]:
         UnknownModelError: the recipe's preset does not exist.
         InputError: there is no such folder.
     """
-    if recipe.model not in PRESETS:
-        raise UnknownModelError(f"no preset {recipe.model!r}; there are {', '.join(PRESETS)}")
+    if recipe.model not in presets():
+        raise UnknownModelError(f"no preset {recipe.model!r}; there are {', '.join(presets())}")
     folder = Path(recipe.photos)
     if not folder.is_dir():
         raise InputError(f"{folder}: expected a folder of photographs; set `photos` in the recipe")
@@ -275,11 +276,11 @@ def find_photos(recipe: Recipe) -> tuple[list[Path], list[Path], int]:
     if 0 < recipe.limit < len(files):
         files = [files[number * len(files) // recipe.limit] for number in range(recipe.limit)]
     kept = [file for number, file in enumerate(files) if number % recipe.holdout]
-    smallest = PatchStream.side_of(scale=PRESETS[recipe.model].scale, patch=recipe.patch)
+    smallest = PatchStream.side_of(scale=presets()[recipe.model].scale, patch=recipe.patch)
     return kept, files[:: recipe.holdout], smallest
 
 
-def start_network(recipe: Recipe) -> tuple[CAMixerSR, Model | None]:
+def start_network(recipe: Recipe) -> tuple[Network, Model | None]:
     """Make the network a recipe starts from.
 
     Returns:
@@ -291,7 +292,7 @@ def start_network(recipe: Recipe) -> tuple[CAMixerSR, Model | None]:
         InputError: they are of another shape.
     """
     torch.manual_seed(recipe.seed)
-    network = CAMixerSR(PRESETS[recipe.model])
+    network = make(presets()[recipe.model])
     before = load_file(recipe.start) if recipe.start else None
     if before is not None:
         transfer(before.network, network)
@@ -376,12 +377,12 @@ def fit(recipe: Recipe, *, resume: bool = False, name: str = "") -> Path:
     return file
 
 
-def _trainer(recipe: Recipe, network: CAMixerSR) -> tuple[lightning.Trainer, Stopper]:
+def _trainer(recipe: Recipe, network: Network) -> tuple[lightning.Trainer, Stopper]:
     """Lightning's trainer for a recipe, and the callback that knows whether it was stopped."""
     output = Path(recipe.output)
     if recipe.compile:
         for part in network.modules():
-            if isinstance(part, FeedForward):  # the same at every step, where mixers route anew
+            if isinstance(part, FeedForward | OmniFeedForward):  # the same at every step, where mixers route anew
                 part.compile()
     # torchrun has started the processes already, and says so in the environment
     devices = int(os.environ.get("LOCAL_WORLD_SIZE", recipe.devices))
@@ -437,7 +438,7 @@ def _provenance(recipe: Recipe, before: Model | None, hours: float, device: str)
     steps, legs = recipe.steps, 1
     if before is not None:
         known = before.provenance
-        if before.network.config == PRESETS[recipe.model]:
+        if before.network.config == presets()[recipe.model]:
             steps += int(known.get("steps", 0))
             hours += float(known.get("hours", 0))
             legs += int(known.get("legs", 1))

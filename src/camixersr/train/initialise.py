@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from camixersr.errors import InputError
-from camixersr.models import CAMixerSR
+from camixersr.models import Network, OmniSR
+from camixersr.models.omni import MEAN
 from camixersr.nn.routing import TopShare
 
 __all__ = ["initialise_linear", "transfer"]
@@ -25,7 +26,7 @@ FLOOR = 1e-3  # added to the variances before whitening, so that noise is not bl
 
 
 @torch.no_grad()
-def initialise_linear(network: CAMixerSR, low: Tensor, high: Tensor, *, tail_only: bool = False) -> None:
+def initialise_linear(network: Network, low: Tensor, high: Tensor, *, tail_only: bool = False) -> None:
     """Set `head`, `body_tail` and `tail` of a fresh network; or solve the tail for a body that is not.
 
     Args:
@@ -36,13 +37,13 @@ def initialise_linear(network: CAMixerSR, low: Tensor, high: Tensor, *, tail_onl
     """
     assert network.tail.bias is not None
     if not tail_only:
-        _whiten_head(network, low)
+        _whiten_head(network, low[:, :3] - _mean(network))
         _zero(network.body_tail)
     _zero(network.tail)
 
     features = F.unfold(_before_tail(network, low), 3, padding=1).transpose(1, 2).flatten(0, 1).double()
     features = torch.cat((features, torch.ones_like(features[:, :1])), dim=1)
-    wanted = F.pixel_unshuffle(high, network.config.scale).flatten(2).transpose(1, 2)
+    wanted = F.pixel_unshuffle(high[:, :3] - _mean(network), network.config.scale).flatten(2).transpose(1, 2)
     wanted = wanted.flatten(0, 1).double()
     gram = features.T @ features
     gram += torch.eye(len(gram), dtype=gram.dtype) * RIDGE * gram.diagonal().mean()
@@ -51,12 +52,17 @@ def initialise_linear(network: CAMixerSR, low: Tensor, high: Tensor, *, tail_onl
     network.tail.bias.copy_(solution[-1])
 
 
+def _mean(network: Network) -> Tensor:
+    """What the network takes off its input and adds to its output, 3 x 1 x 1."""
+    return torch.tensor(MEAN if isinstance(network, OmniSR) else (0.0, 0.0, 0.0))[:, None, None]
+
+
 def _zero(layer: nn.Conv2d) -> None:
     for parameter in layer.parameters():
         parameter.zero_()
 
 
-def _whiten_head(network: CAMixerSR, low: Tensor) -> None:
+def _whiten_head(network: Network, low: Tensor) -> None:
     assert network.head.bias is not None
     channels = network.config.channels
     patches = F.unfold(low, 3).transpose(1, 2).flatten(0, 1).double()
@@ -70,7 +76,7 @@ def _whiten_head(network: CAMixerSR, low: Tensor) -> None:
     network.head.bias.copy_(-head @ mean.float())
 
 
-def _before_tail(network: CAMixerSR, low: Tensor) -> Tensor:
+def _before_tail(network: Network, low: Tensor) -> Tensor:
     """What the last layer sees, B x C x H x W, half the windows attended."""
     seen: list[Tensor] = []
     handle = network.tail.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
@@ -82,7 +88,7 @@ def _before_tail(network: CAMixerSR, low: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def transfer(source: CAMixerSR, target: CAMixerSR) -> None:
+def transfer(source: Network, target: Network) -> None:
     """Copy weights into a network of the same shape; at another scale, all but the last layer.
 
     A latitude condition that the source does not have stays as it is: zero, in a fresh network.
@@ -94,8 +100,14 @@ def transfer(source: CAMixerSR, target: CAMixerSR) -> None:
     Raises:
         InputError: the shapes differ in more than the scale.
     """
-    same = replace(source.config, scale=target.config.scale, latitude=target.config.latitude)
-    if same != target.config or (source.config.latitude and not target.config.latitude):
+    if isinstance(source, OmniSR) or isinstance(target, OmniSR):
+        fits = type(source) is type(target)
+        fits = fits and replace(source.config, scale=target.config.scale) == target.config
+    else:
+        given, wanted = source.config, target.config
+        fits = replace(given, scale=wanted.scale, latitude=wanted.latitude) == wanted
+        fits = fits and given.latitude <= wanted.latitude
+    if not fits:
         raise InputError(
             f"cannot start {target.config} from weights of {source.config}; they may differ in scale "
             "alone, and in a latitude condition that is new"

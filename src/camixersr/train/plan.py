@@ -10,7 +10,7 @@ from PIL import Image
 
 from camixersr.data import open_set
 from camixersr.inference.cost import peak_memory
-from camixersr.models import CAMixerSR
+from camixersr.models import Network
 from camixersr.nn.routing import TopShare
 from camixersr.train.fit import find_photos, start_network
 from camixersr.train.photos import MARGIN, reduce
@@ -85,7 +85,7 @@ def _checkpoint(network: torch.nn.Module) -> int:
     return 4 * sum(parameter.numel() * parameter.element_size() for parameter in network.parameters())
 
 
-def _measure(network: CAMixerSR, recipe: Recipe, device: torch.device) -> tuple[float, int]:
+def _measure(network: Network, recipe: Recipe, device: torch.device) -> tuple[float, int]:
     """Seconds of a step, and the process's (or accelerator's) peak memory in bytes."""
     scale = network.config.scale
     side = (recipe.patch + 2 * MARGIN) * scale
