@@ -95,7 +95,7 @@ def test_any_other_turn_leaves_no_mark_where_the_picture_closes(turn: int) -> No
     there = up.run(low.roll(turn, 2), attention_ratio=1.0, panorama=whole).high.roll(-2 * turn, 2)
     change = (there - here).abs().mean(dim=(0, 1))
     borders = [float(change.roll(8 - 32 * number)[:16].mean()) for number in range(6)]
-    assert borders[0] <= 1.2 * max(borders[1:])
+    assert borders[0] <= 1.5 * max(borders[1:])
 
 
 @pytest.mark.parametrize("size", [(1, 2), (5, 10), (17, 34), (33, 65), (40, 79), (50, 101)])

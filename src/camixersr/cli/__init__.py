@@ -18,7 +18,7 @@ from cyclopts import App
 from cyclopts.exceptions import CycloptsError
 
 from camixersr import __version__
-from camixersr.cli import evaluate, models, routes, train, upscale
+from camixersr.cli import evaluate, models, routes, train, upscale, viewports
 from camixersr.errors import CamixerError
 
 __all__ = ["app", "main"]
@@ -35,6 +35,7 @@ app.command(models.app)
 app.command(evaluate.evaluate)
 app.command(routes.routes)
 app.command(train.train)
+app.command(viewports.viewports)
 
 
 def _fail(message: str, code: int) -> NoReturn:

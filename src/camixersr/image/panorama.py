@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from camixersr.errors import ImageError
 
-__all__ = ["Panorama", "Piece", "Projection", "panorama_of", "pieces"]
+__all__ = ["SLACK", "Panorama", "Piece", "Projection", "panorama_of", "pieces"]
 
 Projection = Literal["auto", "flat", "erp"]
 
