@@ -9,7 +9,8 @@ For each picture and attention ratio the result in tiles is compared, at 8 bits,
 and, beside it, the practice of the paper's code (tiles of 64, overlap 4, flat average) with `paper`.
 `seam` is the mean error within 8 high pixels of a tile border over the mean error elsewhere: against
 the picture in one piece, and, where a true high picture is given (--truth: the pictures are first
-reduced by the scale), against that.
+reduced by the scale), against that. `no_tiles` is the control: the two pictures in one piece compared
+with each other, so that its `seam` is what the content at those places does without any border there.
 
     python benchmarks/seams.py PICTURE... [--crop 1500x1000+0+0] [--attention-ratio 0 0.5 1] [--json FILE]
 """
@@ -112,6 +113,7 @@ def main() -> None:
                 "tiles": len(plan.tiles),
                 "paper": compare(tiled, paper, near),
                 "same_pool": compare(tiled, same, near),
+                "no_tiles": compare(same, paper, near),
             }
             if truth is not None:
                 row["truth"] = compare(tiled, truth, near)

@@ -106,7 +106,9 @@ def _score(
     return ws_psnr(image, reference), ws_ssim(image, reference)
 
 
-def _at_seam(image: NDArray[np.uint8], reference: NDArray[np.uint8], protocol: Protocol) -> dict[str, float]:
+def _at_seam(
+    image: NDArray[np.uint8], reference: NDArray[np.uint8], protocol: Protocol
+) -> dict[str, float]:
     """WS-PSNR at the seam and elsewhere, of panoramas."""
     if protocol != "erp":
         return {}
@@ -296,9 +298,7 @@ def _score_image(
     bicubic = resize(low, height=high.shape[0], width=high.shape[1])
     seconds = time.perf_counter() - began
     scores = _score(bicubic, high, protocol, scale)
-    results = [
-        ImageScore(name, *scores, seconds, 0, 0.0, None, **_at_seam(bicubic, high, protocol))
-    ]
+    results = [ImageScore(name, *scores, seconds, 0, 0.0, None, **_at_seam(bicubic, high, protocol))]
     ways: list[Panorama | None] = [None]
     if protocol == "erp":
         ways = [Panorama.whole(*low.shape[:2]), None]

@@ -20,7 +20,17 @@ from camixersr.errors import CheckpointError, DownloadError, UnknownModelError
 from camixersr.image.files import replacing
 from camixersr.weights import Model, load_file
 
-__all__ = ["OFFICIAL", "Official", "cached_path", "default_model", "embedded", "find", "names", "pull"]
+__all__ = [
+    "OFFICIAL",
+    "Official",
+    "cache_folder",
+    "cached_path",
+    "default_model",
+    "embedded",
+    "find",
+    "names",
+    "pull",
+]
 
 REPOSITORY = "https://github.com/icandle/CAMixerSR/raw/d690b12/pretrained_models"
 PANORAMIC = "-360-"
@@ -128,14 +138,15 @@ def default_model(scale: int, *, projection: str = "flat") -> str:
     return known[str(scale)]
 
 
-def _cache() -> Path:
+def cache_folder() -> Path:
+    """Where downloads and compiled models are kept: CAMIXERSR_CACHE, or the user's cache."""
     own = os.environ.get("CAMIXERSR_CACHE")
     return Path(own) if own else user_cache_path("camixersr")
 
 
 def cached_path(name: str) -> Path:
     """Where the official checkpoint `name` is, or would be, on this machine."""
-    return _cache() / "models" / f"{name}.pth"
+    return cache_folder() / "models" / f"{name}.pth"
 
 
 def _unknown(name: str) -> UnknownModelError:

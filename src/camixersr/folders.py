@@ -10,10 +10,11 @@ import hashlib
 import json
 import os
 import string
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -410,17 +411,22 @@ def run(
     compute: Callable[[Job, Decoded], Computed],
     encode: Callable[[Job, Computed], None],
     finished: Callable[[Job], None] = lambda _: None,
+    workers: int = 1,
+    stop: Callable[[], None] = lambda: None,
 ) -> list[Failure]:
-    """Do all jobs: the next picture is decoded and the last one encoded while one is computed.
+    """Do all jobs: the next picture is decoded and the last one encoded while others are computed.
 
     An error ends its picture, never the run. Order, and so every result, is that of `jobs`.
 
     Args:
         jobs: what to do.
         decode: called in a thread of its own; of one picture at a time.
-        compute: called in this thread, with what `decode` returned.
-        encode: called in a thread of its own, with what `compute` returned.
+        compute: called in this thread, with what `decode` returned; in as many threads as there are
+            workers, if there are several.
+        encode: called in a thread of its own, with what `compute` returned; of one picture at a time.
         finished: called in this thread after each picture, good or bad.
+        workers: pictures computed at the same time, one for each device.
+        stop: called when the run is interrupted, to make several `compute`s end early.
 
     Returns:
         What failed, in order.
@@ -440,29 +446,73 @@ def run(
                 fail(number, error)
             finished(jobs[number])
 
-    with ThreadPoolExecutor(1, "decode") as reader, ThreadPoolExecutor(1, "encode") as writer:
+    with (
+        ThreadPoolExecutor(1, "decode") as reader,
+        ThreadPoolExecutor(workers, "compute") as computers,
+        ThreadPoolExecutor(1, "encode") as writer,
+    ):
         try:
-            ahead = reader.submit(decode, jobs[0]) if jobs else None
-            for number, job in enumerate(jobs):
-                assert ahead is not None
-                current = ahead
-                wait([current])
-                if number + 1 < len(jobs):
-                    ahead = reader.submit(decode, jobs[number + 1])
+            if workers == 1:
+                results = _one_after_another(jobs, decode, compute, reader)
+            else:
+                results = _side_by_side(jobs, decode, compute, reader, computers, workers)
+            for number, result in results:
                 try:
-                    computed = compute(job, current.result())
+                    computed = result()
                 except Exception as error:  # noqa: BLE001 - one bad file never stops the rest
                     fail(number, error)
-                    finished(job)
+                    finished(jobs[number])
                     continue
                 settle()
-                writing = number, writer.submit(encode, job, computed)
+                writing = number, writer.submit(encode, jobs[number], computed)
             settle()
         except BaseException:
-            reader.shutdown(wait=False, cancel_futures=True)
-            writer.shutdown(wait=False, cancel_futures=True)
+            stop()
+            for pool in (reader, computers, writer):
+                pool.shutdown(wait=False, cancel_futures=True)
             raise
     return [failures[number] for number in sorted(failures)]
+
+
+def _one_after_another(
+    jobs: Sequence[Job],
+    decode: Callable[[Job], Decoded],
+    compute: Callable[[Job, Decoded], Computed],
+    reader: ThreadPoolExecutor,
+) -> Generator[tuple[int, Callable[[], Computed]]]:
+    """Number of each job, and what computes it, in the thread that calls it."""
+    ahead = reader.submit(decode, jobs[0]) if jobs else None
+    for number, job in enumerate(jobs):
+        assert ahead is not None
+        current = ahead
+        wait([current])
+        if number + 1 < len(jobs):
+            ahead = reader.submit(decode, jobs[number + 1])
+        yield number, lambda job=job, current=current: compute(job, current.result())
+
+
+def _side_by_side(
+    jobs: Sequence[Job],
+    decode: Callable[[Job], Decoded],
+    compute: Callable[[Job, Decoded], Computed],
+    reader: ThreadPoolExecutor,
+    computers: ThreadPoolExecutor,
+    workers: int,
+) -> Generator[tuple[int, Callable[[], Computed]]]:
+    """Number of each job, and what waits for it."""
+
+    def do(job: Job, decoded: Future[Decoded]) -> Computed:
+        return compute(job, decoded.result())
+
+    left = iter(enumerate(jobs))
+    underway: deque[tuple[int, Future[Computed]]] = deque()
+    while True:
+        for number, job in islice(left, workers + 1 - len(underway)):  # one is decoded ahead
+            underway.append((number, computers.submit(do, job, reader.submit(decode, job))))
+        if not underway:
+            return
+        number, future = underway.popleft()
+        yield number, future.result
 
 
 def with_suffix(job: Job, suffix: str, taken: Iterable[Path]) -> Job:

@@ -384,6 +384,32 @@ main(sys.argv[1:])
 """
 
 
+SMALL = """
+import resource, sys
+from camixersr.cli import main
+limit = int(sys.argv.pop(1)) * 2**20
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a limit of the address space")
+@pytest.mark.parametrize("megabytes", [50, 150, 400])
+def test_too_little_memory_to_start_is_one_line(picture: Path, model: Path, megabytes: int) -> None:
+    before = files(picture.parent)
+    ended = subprocess.run(
+        [sys.executable, "-c", SMALL, str(megabytes), "upscale", str(picture), "--model", str(model)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("camixersr: ")
+    assert "memory" in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+    assert files(picture.parent) == before
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX limits")
 def test_a_disk_that_takes_no_more_is_one_line(large: Path, model: Path) -> None:
     before = files(large.parent)

@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -15,6 +16,8 @@ import pytest
 from PIL import Image
 
 from camixersr.cli import main
+from camixersr.folders import Found, Job
+from camixersr.folders import run as run_jobs
 from camixersr.weights import Model, save
 from tests.conftest import ROOT, noise_picture, random_network
 
@@ -401,3 +404,81 @@ def test_max_pixels_is_checked_before_decoding(tmp_path: Path, model: Path, caps
     assert "--max-pixels" in capsys.readouterr().err
     assert run("upscale", path, "--model", model, "--max-pixels", 256) == 0
     assert run("upscale", path, "--model", model, "--max-pixels", 0) == 2
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_pictures_computed_side_by_side_come_out_in_order_and_one_at_a_time(workers: int) -> None:
+    jobs = [Job(Found(Path(str(n)), Path(str(n))), Path(f"{n}.out"), settled=True) for n in range(9)]
+    written, finished, active, most = [], [], [0], [0]
+    lock = threading.Lock()
+
+    def compute(job: Job, name: str) -> str:
+        with lock:
+            active[0] += 1
+            most[0] = max(most[0], active[0])
+        time.sleep(0.02 if name == "0" else 0.005)  # the first is the slowest
+        with lock:
+            active[0] -= 1
+        if name in ("3", "7"):
+            raise ValueError(name)
+        return name
+
+    failures = run_jobs(
+        jobs,
+        decode=lambda job: job.source.name,
+        compute=compute,
+        encode=lambda job, name: written.append((job.source.name, name)),
+        finished=lambda job: finished.append(job.source.name),
+        workers=workers,
+    )
+    assert written == [(str(n), str(n)) for n in range(9) if n not in (3, 7)]
+    assert sorted(finished) == [str(n) for n in range(9)]
+    assert [(each.job.source.name, str(each.cause)) for each in failures] == [("3", "3"), ("7", "7")]
+    assert most[0] == workers
+
+
+def test_an_interruption_stops_what_is_computed_side_by_side() -> None:
+    jobs = [Job(Found(Path(str(n)), Path(str(n))), Path(f"{n}.out"), settled=True) for n in range(9)]
+    stopped = threading.Event()
+
+    def compute(job: Job, name: str) -> str:
+        if name == "0":
+            raise KeyboardInterrupt
+        assert stopped.wait(30)
+        return name
+
+    with pytest.raises(KeyboardInterrupt):
+        run_jobs(
+            jobs,
+            decode=lambda job: job.source.name,
+            compute=compute,
+            encode=lambda job, name: None,
+            workers=3,
+            stop=stopped.set,
+        )
+
+
+def test_devices_share_a_folder(tmp_path: Path, model: Path) -> None:
+    """Files on two devices, and one large picture's tiles: the bytes of one device, all facts there."""
+    source = tmp_path / "in"
+    source.mkdir()
+    for number, size in enumerate([(40, 30), (20, 50), (33, 33), (60, 600), (16, 16)]):
+        Image.fromarray(noise_picture(*size, seed=number)).save(source / f"{number}.png")
+    (source / "bad.png").write_bytes(b"no picture")
+    options = ("--model", model, "--tile", 64, "--memory", "4GB")
+    for name, device in (("one", "cpu"), ("two", "cpu,cpu")):
+        facts = tmp_path / f"{name}.json"
+        code = run("upscale", source, "-o", tmp_path / name, "--device", device, "--json", facts, *options)
+        assert code == 3
+        told = [Path(each["input"]).name for each in json.loads(facts.read_text())]
+        assert told == [f"{number}.png" for number in range(5)]
+    one, two = (
+        {each.name: each.read_bytes() for each in (tmp_path / name).glob("*.png")}
+        for name in ("one", "two")
+    )
+    assert len(one) == 5
+    assert one == two
+    large = source / "3.png"
+    for name, device in (("a", "cpu"), ("b", "cpu,cpu")):
+        assert run("upscale", large, "-o", tmp_path / f"{name}.png", "--device", device, *options) == 0
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()

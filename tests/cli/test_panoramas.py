@@ -38,7 +38,9 @@ def panorama(path: Path, rows: int = 64, *, kind: str = "equirectangular", top: 
 def upscale(source: Path, target: Path, model: Path, *more: str) -> dict[str, object]:
     facts = target.with_suffix(".json")
     with pytest.raises(SystemExit) as end:
-        main(["upscale", str(source), "-o", str(target), "--model", str(model), "--json", str(facts), *more])
+        main(
+            ["upscale", str(source), "-o", str(target), "--model", str(model), "--json", str(facts), *more]
+        )
     assert end.value.code == 0
     return json.loads(facts.read_text())
 

@@ -76,9 +76,7 @@ def test_routing_follows_content() -> None:
 
     photo = np.asarray(Image.open(ROOT / "samples" / "summer-palace.jpg"))
     sky, building = photo[16:112, 400:592], photo[130:226, 96:288]
-    spent = [
-        up.run(torch.from_numpy(part.copy()).permute(2, 0, 1).float() / 255.0).attention_share
-        for part in (sky, building)
-    ]
-    assert spent[0] < 0.2
-    assert spent[1] > 0.7
+    both = np.concatenate((sky, building), axis=1)
+    shares = up.run(torch.from_numpy(both).permute(2, 0, 1).float() / 255.0).shares
+    assert shares[:, 12:].mean() > 0.7
+    assert shares[:, 12:].mean() >= 3.0 * shares[:, :12].mean()

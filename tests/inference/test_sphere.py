@@ -125,7 +125,9 @@ def test_tiles_agree_with_the_panorama_in_one_piece() -> None:
 
 def test_most_windows_attended_are_counted_once() -> None:
     up = upscaler()
-    result = up.run(panorama(64, 128), attention_ratio=1.0, max_share=0.25, panorama=Panorama.whole(64, 128))
+    result = up.run(
+        panorama(64, 128), attention_ratio=1.0, max_share=0.25, panorama=Panorama.whole(64, 128)
+    )
     assert result.shares.shape == (4, 8)
     assert result.attention_share <= 0.25
     share = upscaler(calibrated=False).run(

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from camixersr.nn import CAMixer, FixedWindows, Stochastic, TopShare
+from camixersr.nn import CAMixer, FixedWindows, Stochastic, Threshold, TopShare
 from camixersr.nn.attention import WindowAttention
 from tests.conftest import random_network
 from tests.oracle import reference
@@ -49,6 +49,22 @@ def test_masked_and_gathered_paths_give_the_same_numbers(share: float) -> None:
     masked, other = mixer(x, condition, _FloatMask(routing.mask))
     assert torch.equal(other.attended, routing.attended)
     assert torch.allclose(gathered, masked, atol=1e-6, rtol=1e-6)
+
+
+def test_a_window_does_not_jump_at_its_threshold() -> None:
+    mixer, (x, condition) = _mixer(), _inputs(B=1)
+    _, routing = mixer(x, condition, TopShare(0.0))
+    score = float(routing.scores[0].sort().values[3])
+
+    def step(band: float) -> float:
+        """What the least step of the threshold across a window's score changes in the result."""
+        below, above = (
+            mixer(x, condition, Threshold((score + shift,), band=band))[0] for shift in (-1e-5, 1e-5)
+        )
+        return float((below - above).abs().max())
+
+    assert step(0.0) > 1e-2
+    assert step(0.25) < 1e-4
 
 
 def test_skipped_windows_are_not_computed(monkeypatch: pytest.MonkeyPatch) -> None:

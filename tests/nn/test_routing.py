@@ -5,6 +5,7 @@ import torch
 
 from camixersr.errors import ShapeError, ValueRangeError
 from camixersr.nn.routing import (
+    BAND,
     BlockRouting,
     Calibration,
     ExpectedCount,
@@ -79,13 +80,32 @@ def test_expected_count_is_the_mean_of_the_public_random_mask() -> None:
     assert abs(float(torch.stack(drawn).mean()) - expected) < 0.005
 
 
-def test_threshold_is_per_block_and_inclusive() -> None:
-    logits = torch.tensor([[-1.0, 0.0, 1.0]])
+def test_a_threshold_is_per_block() -> None:
+    logits = torch.tensor([[-1.0, 0.1, 1.0]])
     policy = Threshold((0.5, 0.6))
-    assert policy.choose(logits, 0).tolist() == [[False, True, True]]
-    assert policy.choose(logits, 1).tolist() == [[False, False, True]]
+    assert (policy.choose(logits, 0) > 0.0).tolist() == [[False, True, True]]
+    assert (policy.choose(logits, 1) > 0.0).tolist() == [[False, False, True]]
     with pytest.raises(ShapeError, match="one threshold a block"):
         policy.choose(logits, 2)
+
+
+@pytest.mark.parametrize("threshold", [0.1, 0.5, 0.93])
+def test_windows_fade_in_above_their_threshold(threshold: float) -> None:
+    at = math.log(threshold / (1.0 - threshold))
+    logits = torch.tensor([[at - 1.0, at - 1e-3, at + BAND / 4, at + BAND / 2, at + BAND + 1e-3, at + 9.0]])
+    mask = Threshold((threshold,)).choose(logits, 0)
+    assert mask.tolist()[0] == pytest.approx([0.0, 0.0, 0.25, 0.5, 1.0, 1.0], abs=1e-5)
+
+
+def test_no_band_is_a_step_and_the_ends_are_all_and_nothing() -> None:
+    logits = torch.tensor([[-50.0, 0.0, 50.0]])
+    assert Threshold((0.5,), band=0.0).choose(logits, 0).tolist() == [[False, True, True]]
+    for band in (0.0, BAND):
+        assert (Threshold((0.0,), band=band).choose(logits, 0) == 1.0).all()
+        assert (Threshold((1.0,), band=band).choose(logits, 0) == 0.0).all()
+        assert (Threshold((1.5,), band=band).choose(logits, 0) == 0.0).all()
+    with pytest.raises(ValueRangeError, match="band"):
+        Threshold((0.5,), band=-0.1)
 
 
 def test_fixed_windows_replay_a_routing_and_refuse_another_shape() -> None:
@@ -168,7 +188,7 @@ def test_calibration_gives_its_thresholds_and_interpolates_between() -> None:
 def test_more_ratio_never_attends_less() -> None:
     calibration = Calibration((0.25, 0.5), ((0.8,), (0.5,)))
     logits = torch.randn(1, 500)
-    counts = [int(calibration.at(ratio / 20).choose(logits, 0).sum()) for ratio in range(21)]
+    counts = [int((calibration.at(ratio / 20).choose(logits, 0) > 0.0).sum()) for ratio in range(21)]
     assert counts == sorted(counts)
     assert (counts[0], counts[-1]) == (0, 500)
 

@@ -18,7 +18,7 @@ from cyclopts import App
 from cyclopts.exceptions import CycloptsError
 
 from camixersr import __version__
-from camixersr.cli import evaluate, models, routes, train, upscale, viewports
+from camixersr.cli import benchmark, evaluate, models, routes, train, upscale, viewports
 from camixersr.errors import CamixerError
 
 __all__ = ["app", "main"]
@@ -34,8 +34,13 @@ app.command(upscale.upscale)
 app.command(models.app)
 app.command(evaluate.evaluate)
 app.command(routes.routes)
+app.command(benchmark.benchmark)
 app.command(train.train)
 app.command(viewports.viewports)
+
+
+_NO_ROOM = ("failed to map segment", "annot allocate memory", "without setting an exception")
+"""What is said of a library that a memory limit keeps out: by the loader, and by Python."""
 
 
 def _fail(message: str, code: int) -> NoReturn:
@@ -86,6 +91,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if debug:
             raise
         _fail("out of memory; choose a smaller --tile", 1)
+    except (ImportError, SystemError) as error:
+        if debug or not any(words in str(error) for words in _NO_ROOM):
+            raise
+        _fail("too little memory to load PyTorch and libvips; raise the limit (ulimit -v) to 2 GB", 1)
     finally:
         signal.signal(signal.SIGTERM, before)
     raise SystemExit(result if isinstance(result, int) else 0)

@@ -40,9 +40,9 @@ class Bars:
         """Move the picture's bar."""
         self._progress.update(self._task, completed=done, total=total)
 
-    def say(self, line: str) -> None:
-        """Print a line above the bar."""
-        line = f"camixersr: {self._name}: {line}"
+    def say(self, line: str, name: str = "") -> None:
+        """Print a line above the bar, about the picture under way or a named one."""
+        line = f"camixersr: {name or self._name}: {line}"
         self._progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def begin(self, name: str) -> None:

@@ -8,7 +8,9 @@ import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Literal
 
 from camixersr import __version__
@@ -26,7 +28,7 @@ from camixersr.image.size import Size, best_scale
 from camixersr.image.stream import Look, look
 from camixersr.inference.cost import Cost
 from camixersr.inference.streaming import Streamed
-from camixersr.inference.upscaler import AUTO_WHOLE, Enlarged, Upscaler
+from camixersr.inference.upscaler import AUTO_WHOLE, Enlarged, Upscaler, devices_of
 
 if TYPE_CHECKING:
     from camixersr.cli.bars import Bars
@@ -52,7 +54,7 @@ class Models:
 
     Args:
         name: given by the user, or None: the embedded ones.
-        device: as for `Upscaler`.
+        device: as for `Upscaler`; of several, each may also compute alone.
         precision: as for `Upscaler`.
         tile: as for `Upscaler`.
         routing: "auto", or "top-share" to leave a model's calibrated thresholds aside.
@@ -69,13 +71,16 @@ class Models:
     ) -> None:
         from camixersr.catalogue import embedded
 
-        self._how: dict[str, Any] = {"device": device, "precision": precision, "tile": tile}
-        self._loaded: dict[tuple[int, bool], Upscaler] = {}
+        self.devices = tuple(str(each) for each in devices_of(device))
+        self._how: dict[str, Any] = {"precision": precision, "tile": tile}
+        self._all = device
+        self._loaded: dict[tuple[str, str], Upscaler] = {}
+        self._loading = threading.Lock()
         self._given = name
         self.routing = routing
         if name is not None:
-            only = self._load(name)
-            self._loaded = {(only.scale, spherical): only for spherical in (False, True)}
+            only = self._load(name, device)
+            self._loaded[name, device] = only
             self.scales = (only.scale,)
         else:
             endings = {each.rsplit("-x", 1)[-1] for each in embedded()}
@@ -101,31 +106,35 @@ class Models:
         if size == Size():
             self.of(self.default_scale)
 
-    def of(self, scale: int, *, spherical: bool = False) -> Upscaler:
-        """The model of a scale, for flat pictures or for panoramas."""
-        if (scale, spherical) not in self._loaded:
-            from camixersr.catalogue import default_model
+    def of(self, scale: int, device: str = "", *, projection: str = "flat") -> Upscaler:
+        """The model of a scale, for flat pictures or panoramas, on all devices or on one."""
+        from camixersr.catalogue import default_model
 
-            name = default_model(scale, projection="erp" if spherical else "flat")
-            flat = self._loaded.get((scale, False))
-            same = flat is not None and flat.model.name == name
-            self._loaded[scale, spherical] = flat if flat is not None and same else self._load(name)
-        return self._loaded[scale, spherical]
+        key = self._given or default_model(scale, projection=projection), device or self._all
+        with self._loading:
+            if key not in self._loaded:
+                self._loaded[key] = self._load(*key)
+            return self._loaded[key]
 
-    def _load(self, name: str) -> Upscaler:
+    def _load(self, name: str, device: str) -> Upscaler:
         from camixersr.catalogue import find
 
         model = find(name)
         if self.routing == "top-share":
             model = replace(model, calibration=None)
-        return Upscaler(model, **self._how)
+        return Upscaler(model, device=device, **self._how)
 
     def reaching(
-        self, low: tuple[int, int], high: tuple[int, int], panorama: Panorama | None = None
+        self,
+        low: tuple[int, int],
+        high: tuple[int, int],
+        device: str = "",
+        *,
+        panorama: Panorama | None = None,
     ) -> Upscaler:
         """The smallest model that makes a picture large enough; the largest if none does."""
         scale = best_scale(low, high, self.scales) or max(self.scales)
-        return self.of(scale, spherical=panorama is not None)
+        return self.of(scale, device, projection="flat" if panorama is None else "erp")
 
 
 @dataclass(frozen=True)
@@ -164,6 +173,7 @@ class _Work:
     """A picture on its way."""
 
     job: Job
+    device: str = ""  # the one that computes it; all of them if empty
     low: Picture | None = None
     seen: Look | None = None  # instead, of a picture that is streamed; neither: it is there already
     high: Picture | None = None
@@ -201,6 +211,13 @@ class Pictures:
         self.skipped = 0
         self._targets = {job.target for job in jobs}
         self._recording = threading.Lock()
+        # of several pictures each is computed by one device, a single one by all
+        alone = len(jobs) > 1 and len(models.devices) > 1
+        self.workers = len(models.devices) if alone else 1
+        self._idle: SimpleQueue[str] = SimpleQueue()
+        for device in models.devices if alone else ("",):
+            self._idle.put(device)
+        self._stopped = threading.Event()
         streamed = any(job.source == STREAM for job in jobs)
         self._content = sys.stdin.buffer.read() if streamed else b""
         model = models.of(models.scales[0]).model if len(models.scales) == 1 else None
@@ -296,8 +313,25 @@ class Pictures:
 
     # compute ----------------------------------------------------------------------------------------
 
+    def stop(self) -> None:
+        """Make pictures that are computed side by side end at their next block, as by Ctrl-C."""
+        self._stopped.set()
+
+    def _progress(self, done: int, total: int) -> None:
+        if self._stopped.is_set():
+            raise KeyboardInterrupt
+        if self.workers == 1:
+            self.bar(done, total)
+
     def compute(self, job: Job, work: _Work) -> _Work:
-        """Enlarge a picture, its target checked and settled first."""
+        """Enlarge a picture on a device that has nothing to do, its target checked and settled first."""
+        work.device = self._idle.get()
+        try:
+            return self._compute(job, work)
+        finally:
+            self._idle.put(work.device)
+
+    def _compute(self, job: Job, work: _Work) -> _Work:
         if work.seen is not None:
             return self._stream(work, work.seen)
         if work.low is None:
@@ -308,7 +342,7 @@ class Pictures:
             high = self._size(work.low)
             work.panorama = self._panorama(work, work.low)
             low = (work.low.height, work.low.width)
-            work.upscaler = self.models.reaching(low, high, work.panorama)
+            work.upscaler = self.models.reaching(low, high, work.device, panorama=work.panorama)
             work.job = self._settled(work, high)
             self._claim(work, high)
             if work.pages > 1 and work.job.target.suffix.lower() in (".tif", ".tiff"):
@@ -329,7 +363,7 @@ class Pictures:
             low = (seen.layout.height, seen.layout.width)
             high = self.settings.size.of(*low, default=self.models.default_scale)
             work.panorama, _ = panorama_of(seen.metadata, *low, self.settings.projection)
-            work.upscaler = self.models.reaching(low, high, work.panorama)
+            work.upscaler = self.models.reaching(low, high, work.device, panorama=work.panorama)
             work.job = self._settled(work, high)
             self._claim(work, high)
             work.streamed = enlarge_huge(
@@ -337,8 +371,8 @@ class Pictures:
                 work.job.source,
                 work.job.target,
                 self.settings.budget,
-                self.bar.say,
-                self.bar,
+                partial(self.bar.say, name=shown(work.job.source.name)),
+                self._progress,
                 color=self.settings.color,
                 max_pixels=self.settings.max_pixels,
                 projection=self.settings.projection,
@@ -371,7 +405,7 @@ class Pictures:
             attention_ratio=self.settings.budget.attention_ratio,
             max_share=self.settings.budget.max_share,
             alpha_by=self.settings.alpha_by,
-            progress=self.bar,
+            progress=self._progress,
             panorama=work.panorama,
         )
 
@@ -439,9 +473,10 @@ class Pictures:
         def pages() -> Generator[Picture, None, None]:
             for number in range(work.pages):
                 picture = first if number == 0 else self._read(work, number)
-                work.panorama = self._panorama(work, picture)
                 low = (picture.height, picture.width)
-                work.upscaler = self.models.reaching(low, self._size(picture), work.panorama)
+                work.panorama = self._panorama(work, picture)
+                size = self._size(picture)
+                work.upscaler = self.models.reaching(low, size, work.device, panorama=work.panorama)
                 cost, high = self._enlarge(work, picture)
                 if number == 0:
                     work.cost, work.high = cost, high
@@ -513,7 +548,7 @@ class Pictures:
             "attention_share": round(cost.attention_share, 4) if cost else 0.0,
             "macs": cost.macs if cost else 0,
             "tiles": cost.tiles if cost else 0,
-            "device": str(upscaler.device),
+            "device": ",".join(str(each.device) for each in upscaler.crew),
             "precision": cost.precision if cost else upscaler.precision,
             "version": __version__,
             **(facts_of(streamed) if streamed else {}),

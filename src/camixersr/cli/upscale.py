@@ -34,7 +34,7 @@ def upscale(
     memory: str | None = None,
     tile: str = "auto",
     projection: Literal["auto", "flat", "erp"] = "auto",
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+    device: str = "auto",
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
     format_: Annotated[
         Literal["png", "jpg", "jpeg", "webp", "tif", "tiff", "avif"] | None, Parameter(name="--format")
@@ -95,7 +95,8 @@ def upscale(
         erp: the pictures are equirectangular 360-degree panoramas, and are enlarged without a seam.
         auto: those whose metadata (GPano) says so. flat: none is.
     device
-        Where to compute.
+        Where to compute: cpu, cuda, cuda:1, mps; several such as cuda:0,cuda:1, or all, share a picture's
+        tiles or a folder's files; auto is the first accelerator, else the CPU.
     precision
         What to compute in; auto is fp32.
     format_
@@ -212,6 +213,8 @@ def upscale(
                 compute=pictures.compute,
                 encode=pictures.encode,
                 finished=bar.finished,
+                workers=pictures.workers,
+                stop=pictures.stop,
             )
         finally:
             if manifest is not None:

@@ -492,7 +492,9 @@ def reduced(path: Path, *, height: int, width: int) -> NDArray[np.uint8]:
     Raises:
         ImageError: the picture is damaged.
     """
-    with damaged(path):
-        image = vips().Operation.call("thumbnail", bytes(path), width, height=height, size="force")
+    # through a descriptor: libvips logs names, and pyvips takes them for UTF-8
+    with damaged(path), path.open("rb") as file:
+        source = vips().Source.new_from_descriptor(file.fileno())
+        image = vips().Image.thumbnail_source(source, width, height=height, size="force")
         image = image.colourspace("srgb").extract_band(0, n=3).cast("uchar")
         return np.asarray(image.numpy()).reshape(height, width, 3)

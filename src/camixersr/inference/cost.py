@@ -2,8 +2,10 @@
 
 import contextlib
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +19,15 @@ from camixersr.models import Config
 from camixersr.nn.routing import Policy, Routing
 from camixersr.operations import count
 
-__all__ = ["Bill", "Cost", "Progress", "peak_memory", "resident_memory"]
+__all__ = [
+    "Bill",
+    "Cost",
+    "Progress",
+    "Reporting",
+    "peak_memory",
+    "reset_peak_memory",
+    "resident_memory",
+]
 
 Progress = Callable[[int, int], None]
 """Called with the work done and the work in all, in low pixels times blocks."""
@@ -48,7 +58,7 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class _Reporting:
+class Reporting:
     """A policy that tells how far the network has come: it is asked once a block."""
 
     policy: Policy
@@ -87,8 +97,10 @@ class Bill:
         self._attended = np.zeros((-(-height // M), -(-width // M)), np.int64)
         self._windows_computed = self._attended_computed = self._tiles = 0
         self._precisions: set[str] = set()
+        self._lock = threading.RLock()  # several devices may work on one picture
+        self._cancelled = False
         self._began = time.perf_counter()
-        _reset_peak_memory(device)
+        reset_peak_memory(device)
 
     def expect(self, pixels: int) -> None:
         """Say that this many low pixels will be computed."""
@@ -96,17 +108,25 @@ class Bill:
 
     def watch(self, policy: Policy, pixels: int) -> Policy:
         """The same policy, telling how far the computation of so many low pixels is."""
-        return _Reporting(policy, lambda: self._advance(pixels))
+        return Reporting(policy, lambda: self._advance(pixels))
 
     def _advance(self, steps: int) -> None:
-        self._done = min(self._done + steps, self._total)
-        if self._progress is not None:
-            self._progress(self._done, self._total)
+        with self._lock:
+            if self._cancelled:
+                raise CancelledError
+            self._done = min(self._done + steps, self._total)
+            if self._progress is not None:
+                self._progress(self._done, self._total)
+
+    def cancel(self) -> None:
+        """Make whatever is still computed end at its next block, with `CancelledError`."""
+        self._cancelled = True
 
     def ran(self, windows: int, attended: int) -> None:
         """Count windows that were computed, and how often they were attended, over all blocks."""
-        self._windows_computed += windows
-        self._attended_computed += attended
+        with self._lock:
+            self._windows_computed += windows
+            self._attended_computed += attended
 
     def ran_all(self, routing: Routing) -> None:
         """Count what the network computed."""
@@ -114,9 +134,10 @@ class Bill:
 
     def tile(self, tile: Tile, attended: NDArray[np.int64], precision: str) -> None:
         """Count a tile's result: how often each window that it owns was attended."""
-        self._attended[owned(tile, self._config.window)] = attended
-        self._precisions.add(precision)
-        self._tiles += 1
+        with self._lock:
+            self._attended[owned(tile, self._config.window)] = attended
+            self._precisions.add(precision)
+            self._tiles += 1
 
     def skip(self, tile: Tile, attended: NDArray[np.int64], precision: str) -> None:
         """Count a tile that an earlier run computed."""
@@ -140,7 +161,7 @@ class Bill:
         )
 
 
-def _reset_peak_memory(device: torch.device) -> None:
+def reset_peak_memory(device: torch.device) -> None:
     """Start measuring anew, where the system can."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)

@@ -9,15 +9,21 @@ default tile runs of 1 Mpx peaked at 784 to 1,433 MiB, hence `MAPS`);
 """
 
 import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
 
 from camixersr.errors import MemoryLimitError
 from camixersr.image.panorama import Panorama
 from camixersr.image.stream import Layout
 from camixersr.inference.cost import resident_memory
-from camixersr.inference.tiles import GRID, SMALLEST, Beyond, cut
-from camixersr.inference.upscaler import AUTO_TILE, Upscaler
+from camixersr.inference.tiles import GRID, SMALLEST, Beyond, Tile, cut
 
-__all__ = ["largest_tile", "predict"]
+if TYPE_CHECKING:
+    from camixersr.inference.upscaler import Upscaler
+
+__all__ = ["batch_size", "largest_tile", "predict"]
 
 MAPS = 34
 """Feature maps of C channels that are alive at the peak, in fp32."""
@@ -32,8 +38,45 @@ FIXED = 64 * 2**20
 """Bytes that do not depend on the tile: buffers of decoder and encoder, the allocator's slack."""
 
 
+MOST_TOGETHER = 16
+"""Most tiles in a batch; more fill no device better."""
+
+BATCH_PORTION = 0.5
+"""Part of an accelerator's memory that a batch may be expected to take."""
+
+
+def batch_size(upscaler: "Upscaler", tiles: Sequence[Tile]) -> int:
+    """How many tiles are computed at once.
+
+    It follows from the memory that a device has, not from what is free of it: a tile's last bits
+    depend on its company, and the same picture shall give the same bytes tomorrow (decision 0008).
+
+    Args:
+        upscaler: what computes them; on the CPU its `batch` "auto" is one, and always with an engine.
+        tiles: of the picture.
+
+    Returns:
+        From 1.
+    """
+    if upscaler.engine is not None:
+        return 1
+    if upscaler.batch != "auto":
+        return upscaler.batch
+    if any(each.device.type != "cuda" for each in upscaler.crew):
+        return 1
+    memory = min(torch.cuda.get_device_properties(each.device).total_memory for each in upscaler.crew)
+    largest = max(tile.pixels for tile in tiles) * _per_pixel(upscaler)
+    return max(1, min(MOST_TOGETHER, int(BATCH_PORTION * memory) // largest))
+
+
 def predict(
-    upscaler: Upscaler, layout: Layout, tile: int, held: int = 0, panorama: Panorama | None = None
+    upscaler: "Upscaler",
+    layout: Layout,
+    tile: int,
+    held: int = 0,
+    panorama: Panorama | None = None,
+    *,
+    batch: int = 1,
 ) -> int:
     """Highest memory of a run, bytes: of the process, or of the accelerator where one is used.
 
@@ -43,22 +86,24 @@ def predict(
         tile: low pixels a tile; 0 for the whole picture.
         held: bytes that the encoder keeps.
         panorama: what it shows of a sphere; its halos reach beyond its edges.
+        batch: tiles computed at once.
 
     Returns:
         What is held now and what will come to it at most.
     """
     tiles = cut(layout.height, layout.width, tile, beyond=Beyond.of(panorama))
     pixels = max(each.pixels for each in tiles)
-    return resident_memory(upscaler.device) + held + FIXED + pixels * _per_pixel(upscaler)
+    hands = sum(each.device == upscaler.device for each in upscaler.crew)
+    return resident_memory(upscaler.device) + held + FIXED + hands * batch * pixels * _per_pixel(upscaler)
 
 
-def _per_pixel(upscaler: Upscaler) -> int:
+def _per_pixel(upscaler: "Upscaler") -> int:
     config = upscaler.model.config
     return 4 * (MAPS * config.channels + PLANES + HIGH_COPIES * 3 * config.scale**2)
 
 
 def largest_tile(
-    upscaler: Upscaler, layout: Layout, memory: int, held: int = 0, panorama: Panorama | None = None
+    upscaler: "Upscaler", layout: Layout, memory: int, held: int = 0, panorama: Panorama | None = None
 ) -> int:
     """The largest tile that keeps within some memory.
 
@@ -82,7 +127,7 @@ def largest_tile(
             f"{math.ceil(smallest / 2**20)} MB in all; grant that much with --memory"
             + (", or write PNG or TIFF, which are not encoded in memory" if held else "")
         )
-    for tile in range(AUTO_TILE, SMALLEST, -GRID):
+    for tile in range(upscaler.auto_tile, SMALLEST, -GRID):
         if predict(upscaler, layout, tile, held, panorama) <= memory:
             return tile
     return SMALLEST

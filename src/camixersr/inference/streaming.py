@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -44,16 +44,17 @@ from camixersr.image.stream import (
 from camixersr.inference.arrays import from_array, to_array
 from camixersr.inference.budget import best_ratio, measure_speed
 from camixersr.inference.cost import Bill, Cost, Progress, peak_memory
-from camixersr.inference.memory import largest_tile, predict
+from camixersr.inference.crew import compute_tiles
+from camixersr.inference.memory import batch_size, largest_tile, predict
 from camixersr.inference.sphere import Spherical
 from camixersr.inference.survey import Plan, Source, patches
 from camixersr.inference.tiles import Beyond, Tile, cut, owned
-from camixersr.inference.upscaler import AUTO_TILE, AUTO_WHOLE, Piece, Upscaler
+from camixersr.inference.upscaler import Piece, Upscaler
 
 __all__ = ["Options", "Streamed", "enlarge_file"]
 
 WAITING = 1
-"""Tiles that may wait to be written while the next is computed."""
+"""Batches of tiles that may wait to be written while the next is computed."""
 
 CONTEXT = 4
 """Low pixels that bicubic enlargement looks at beside a place; it needs two."""
@@ -177,23 +178,24 @@ def enlarge_file(
     began = time.perf_counter()
     seen = look(source, color=options.color, max_pixels=options.max_pixels)
     high = seen.layout.enlarged(upscaler.scale)
-    panorama, remark = panorama_of(
-        seen.metadata, seen.layout.height, seen.layout.width, options.projection
-    )
+    panorama, remark = panorama_of(seen.metadata, seen.layout.height, seen.layout.width, options.projection)
     check_writable(target, height=high.height, width=high.width)
     folder = folder_for(target, options.spill)
     bill = Bill(upscaler.model.config, upscaler.device, seen.layout.height, seen.layout.width, progress)
     with _threads_kept(), Spill(folder, _job(upscaler, source, options), options.resume) as spill:
         fresh = not spill.settled
-        resumed = len(spill.done)
+        resumed = sum(len(batch["tiles"]) for batch in spill.done)
         held = high.size if target.suffix.lower() in HELD_WHOLE else 0
         if fresh:
             tile = _tile(upscaler, seen.layout, held, options.memory, panorama)
+            tiles = cut(seen.layout.height, seen.layout.width, tile, beyond=Beyond.of(panorama))
+            # memory is granted for one tile at a time
+            batch = batch_size(upscaler, tiles) if options.memory is None else 1
             _require_room(folder, seen, high)
         else:  # the same again, so that the same bytes come out
-            tile = int(spill.settled["tile"])
+            tile, batch = int(spill.settled["tile"]), int(spill.settled["batch"])
             torch.set_num_threads(int(spill.settled["threads"]))
-        needed = predict(upscaler, seen.layout, tile, held, panorama)
+        needed = predict(upscaler, seen.layout, tile, held, panorama, batch=batch)
         disk = seen.layout.size + high.size
         say(
             f"{seen.layout.width} x {seen.layout.height} -> {high.width} x {high.height}, "
@@ -215,12 +217,14 @@ def enlarge_file(
                 if options.seconds is not None:
                     left = options.seconds - (time.perf_counter() - began)
                     ratio = _ratio_in(left, upscaler, picture, tile, target, high, options, say)
-                spill.settle({"tile": tile, "threads": torch.get_num_threads(), "ratio": ratio})
+                spill.settle(
+                    {"tile": tile, "batch": batch, "threads": torch.get_num_threads(), "ratio": ratio}
+                )
             ratio = float(spill.settled["ratio"])
             plan = upscaler.plan(
                 picture, bill, attention_ratio=ratio, max_share=options.max_share, tile=tile
             )
-            _run(upscaler, plan, picture, low, out, spill, bill)
+            _run(upscaler, plan, upscaler.batches(plan, batch=batch), picture, low, out, spill, bill)
             notes = encode(
                 out,
                 target,
@@ -245,7 +249,8 @@ def _job(upscaler: Upscaler, source: Path, options: Options) -> dict[str, Any]:
         "torch": torch.__version__,
         "source": digest(source),
         "model": upscaler.model.sha256 or upscaler.model.name,
-        "device": str(upscaler.device),
+        "device": ",".join(str(each.device) for each in upscaler.crew),
+        "backend": upscaler.backend,
         "precision": upscaler.precision,
         "tile": upscaler.tile,
         "attention ratio": None if options.seconds is not None else options.attention_ratio,
@@ -263,10 +268,8 @@ def _tile(
     """The tile that was asked for, or the largest that the memory granted allows."""
     if upscaler.tile != "auto":
         tile = upscaler.tile
-    elif layout.height * layout.width <= AUTO_WHOLE:
-        tile = 0
     else:
-        tile = AUTO_TILE
+        tile = upscaler.auto(layout.height, layout.width)
     if memory is None or predict(upscaler, layout, tile, held, panorama) <= memory:
         return tile
     largest = largest_tile(upscaler, layout, memory, held, panorama)  # complains if there is none
@@ -336,44 +339,56 @@ def _threads_kept() -> Generator[None]:
 
 
 def _run(
-    upscaler: Upscaler, plan: Plan, source: Source, low: Raw, high: Raw, spill: Spill, bill: Bill
+    upscaler: Upscaler,
+    plan: Plan,
+    batches: list[tuple[int, ...]],
+    source: Source,
+    low: Raw,
+    high: Raw,
+    spill: Spill,
+    bill: Bill,
 ) -> None:
     """Compute the tiles that are missing; read ahead and write behind."""
     window = plan.window
-    for line in spill.done:
+    there: set[int] = set()
+    for line in (line for batch in spill.done for line in batch["tiles"]):
         tile = plan.tiles[int(line["tile"])]
         rows, columns = owned(tile, window)
         attended = np.array(line["attended"]).reshape(rows.stop - rows.start, columns.stop - columns.start)
         bill.ran(int(line["windows"]), int(line["computed"]))
         bill.skip(tile, attended, str(line["precision"]))
-    there = {int(line["tile"]) for line in spill.done}
-    todo = [(number, tile) for number, tile in enumerate(plan.tiles) if number not in there]
-    with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(1, "write") as writer:
-        ahead = reader.submit(source.read, *todo[0][1].computed) if todo else None
+        there.add(int(line["tile"]))
+    todo = [batch for batch in batches if not there.issuperset(batch)]
+    computed = compute_tiles(upscaler.crew, plan, todo, lambda tile: source.read(*tile.computed), bill)
+    with closing(computed), ThreadPoolExecutor(1, "write") as writer:
         waiting: deque[Future[None]] = deque()
         try:
-            for place, (number, tile) in enumerate(todo):
-                assert ahead is not None
-                part = ahead.result()
-                if place + 1 < len(todo):
-                    ahead = reader.submit(source.read, *todo[place + 1][1].computed)
-                pieces = upscaler.compute(plan, tile, part, bill)
+            for batch, of_tiles in computed:
                 while len(waiting) >= WAITING:
                     waiting.popleft().result()
-                waiting.append(writer.submit(_keep, number, tile, pieces, low, high, spill, window))
-                del pieces
+                waiting.append(writer.submit(_keep, plan, batch, of_tiles, low, high, spill))
+                del of_tiles
             while waiting:
                 waiting.popleft().result()
         except BaseException:
-            reader.shutdown(cancel_futures=True)
             writer.shutdown(cancel_futures=True)
             raise
 
 
 def _keep(
-    number: int, tile: Tile, pieces: list[Piece], low: Raw, high: Raw, spill: Spill, window: int
+    plan: Plan, batch: tuple[int, ...], of_tiles: list[list[Piece]], low: Raw, high: Raw, spill: Spill
 ) -> None:
-    """Write a tile, then say so in the journal."""
+    """Write a batch of tiles, then say so in the journal, in one line."""
+    lines = [
+        {"tile": number, **_write(plan.tiles[number], pieces, low, high, plan.window)}
+        for number, pieces in zip(batch, of_tiles, strict=True)
+    ]
+    high.sync()
+    spill.record({"tiles": lines})
+
+
+def _write(tile: Tile, pieces: list[Piece], low: Raw, high: Raw, window: int) -> dict[str, Any]:
+    """Write what a tile owns; the facts of it that a resumed job wants to know."""
     scale = high.layout.height // low.layout.height
     rows, columns = owned(tile, window)
     attended = np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.int64)
@@ -389,16 +404,12 @@ def _keep(
         if low.layout.alpha:
             pixels = np.concatenate((pixels, _alpha(piece.tile, low, scale)), axis=2)
         high.write(scale * y.own_start, scale * x.own_start, pixels)
-    high.sync()
-    spill.record(
-        {
-            "tile": number,
-            "attended": attended.ravel().tolist(),
-            "windows": sum(piece.windows for piece in pieces),
-            "computed": sum(piece.computed for piece in pieces),
-            "precision": next((p.precision for p in pieces if p.precision != "fp32"), "fp32"),
-        }
-    )
+    return {
+        "attended": attended.ravel().tolist(),
+        "windows": sum(piece.windows for piece in pieces),
+        "computed": sum(piece.computed for piece in pieces),
+        "precision": next((p.precision for p in pieces if p.precision != "fp32"), "fp32"),
+    }
 
 
 def _alpha(tile: Tile, low: Raw, scale: int) -> NDArray[Any]:

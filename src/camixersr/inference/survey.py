@@ -7,7 +7,7 @@ tiles agree and a plain one spends less than a busy one (decision 0004).
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
@@ -19,9 +19,22 @@ from torch import Tensor
 from camixersr.image.panorama import Panorama
 from camixersr.inference.tiles import GRID, Beyond, Tile, cut, of_owned, owned
 from camixersr.nn.predictor import Pool, pool_image
-from camixersr.nn.routing import Policy, Routing, TopShare
+from camixersr.nn.routing import Policy, Routing, TopShare, fade
 
-__all__ = ["Look", "Plan", "Source", "Survey", "allow_best", "patches", "rounds", "survey"]
+__all__ = [
+    "Allowed",
+    "LogOddsThreshold",
+    "Look",
+    "Plan",
+    "Recording",
+    "Replayed",
+    "Source",
+    "Survey",
+    "allow_best",
+    "patches",
+    "rounds",
+    "survey",
+]
 
 PATCH = 64
 """Side of a sampled patch, in low pixels."""
@@ -56,12 +69,15 @@ class Source(Protocol):
         ...
 
 
+RELATIVE_BAND = 0.1
+"""Band above a measured threshold (`camixersr.nn.routing.BAND`), in deviations of the sample's log-odds."""
+
 Look = Callable[[Tensor, Policy, Pool], Routing]
 """Routes a piece of the picture, 1 x 3 x h x w, and tells how."""
 
 
 @dataclass(frozen=True)
-class _Replayed:
+class Replayed:
     """A pool that hands in what was measured: for each block 1 x 1 x 1 x c."""
 
     means: tuple[Tensor, ...]
@@ -71,36 +87,49 @@ class _Replayed:
 
 
 @dataclass(frozen=True)
-class _Recording:
+class Recording:
     """A pool that notes each block's own mean and hands in another's."""
 
     inner: Pool
     means: dict[int, Tensor]
 
     def __call__(self, features: Tensor, block: int) -> Tensor:
-        self.means[block] = pool_image(features, block).double().cpu()
+        self.means[block] = pool_image(features, block).cpu().double()
         return self.inner(features, block)
 
 
 @dataclass(frozen=True)
-class _LogitThreshold:
+class LogOddsThreshold:
     """Attend from a log-odds up; `Threshold` on scores saturates where a checkpoint's are near 1."""
 
     thresholds: tuple[float, ...]
+    bands: tuple[float, ...]
 
     def choose(self, logits: Tensor, block: int) -> Tensor:
-        return logits >= self.thresholds[block]
+        return fade(logits, self.thresholds[block], self.bands[block])
 
 
 @dataclass(frozen=True)
-class _Allowed:
+class Allowed:
     """Another policy, inside a fixed set of windows."""
 
     policy: Policy
     allowed: Tensor  # 1 x N bool
 
     def choose(self, logits: Tensor, block: int) -> Tensor:
-        return self.policy.choose(logits, block) & self.allowed.to(logits.device)
+        chosen = self.policy.choose(logits, block)
+        return chosen * self.allowed.to(chosen)
+
+
+@dataclass(frozen=True)
+class _Each:
+    """A policy of its own for every image of a batch."""
+
+    policies: tuple[Policy, ...]
+
+    def choose(self, logits: Tensor, block: int) -> Tensor:
+        own = zip(self.policies, logits.split(1), strict=True)
+        return torch.cat([policy.choose(row, block) for policy, row in own])
 
 
 @dataclass(frozen=True)
@@ -112,8 +141,7 @@ class _OwnedMean:
     def __call__(self, features: Tensor, block: int) -> Tensor:
         rows, columns = self.tile.rows, self.tile.columns
         top, left = rows.own_start - rows.start, columns.own_start - columns.start
-        inside = features[:, top : top + rows.owned, left : left + columns.owned]
-        return inside.mean(dim=(1, 2), keepdim=True)
+        return pool_image(features[:, top : top + rows.owned, left : left + columns.owned], block)
 
 
 @dataclass(frozen=True)
@@ -147,7 +175,7 @@ class Survey:
     def share(self, policy: Policy) -> float:
         """Share of the sample's windows that another policy would attend, given these scores."""
         chosen = [policy.choose(block[None], number) for number, block in enumerate(self.logits)]
-        return float(torch.cat(chosen, dim=1).double().mean())
+        return float((torch.cat(chosen, dim=1) > 0.0).double().mean())
 
 
 @dataclass(frozen=True)
@@ -189,13 +217,18 @@ class Plan:
         else:  # a window beyond an edge is as free as the one in the picture that has its middle
             middles = [self.panorama.fold((r + 0.5) * M, (c + 0.5) * M) for r in rows for c in columns]
             part = np.array([self.allowed[int(row / M), int(column / M)] for row, column in middles])
-        return _Allowed(policy, torch.from_numpy(np.ascontiguousarray(part)).reshape(1, -1))
+        return Allowed(policy, torch.from_numpy(np.ascontiguousarray(part)).reshape(1, -1))
 
     def pool_of(self, tile: Tile) -> Pool:
         """What channel attention knows of the picture while one tile is computed."""
         if self.panorama is not None and self.pool is pool_image:
             return _OwnedMean(tile)
         return self.pool
+
+    def policy_of_batch(self, tiles: Sequence[Tile]) -> Policy:
+        """The policy for tiles that are computed together, in order."""
+        policies = tuple(self.policy_of(tile) for tile in tiles)
+        return policies[0] if all(each is policies[0] for each in policies) else _Each(policies)
 
 
 def patches(height: int, width: int) -> list[tuple[slice, slice]]:
@@ -249,16 +282,19 @@ def survey(look: Look, source: Source, policy: Policy) -> Survey:
         for rows, columns in patches(source.height, source.width):
             means: dict[int, Tensor] = {}
             low = source.read(rows, columns)
-            routing = look(low, policy, _Recording(pool, means))
+            routing = look(low, policy, Recording(pool, means))
             weight = low.shape[-2] * low.shape[-1]
             total += weight
             for block, mean in means.items():
                 sums[block] = sums.get(block, torch.zeros(())) + weight * mean
             scores.append([block.logits.flatten().float().cpu() for block in routing.blocks])
         logits = tuple(torch.cat(block) for block in zip(*scores, strict=True))
-        pool = _Replayed(tuple((sums[block] / total).float() for block in sorted(sums)))
+        pool = Replayed(tuple((sums[block] / total).float() for block in sorted(sums)))
         if share is not None:
-            policy = _LogitThreshold(tuple(_cutoff(block, share) for block in logits))
+            policy = LogOddsThreshold(
+                tuple(_cutoff(block, share) for block in logits),
+                tuple(RELATIVE_BAND * float(block.std(correction=0)) for block in logits),
+            )
     return Survey(policy, pool, logits)
 
 

@@ -6,13 +6,19 @@ tiles, and none is a mixture. Tiles and halos start on the network's 16-pixel wi
 has the same content whatever tile it is computed in.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
+
+from numpy.typing import NDArray
 
 from camixersr.errors import ValueRangeError
 from camixersr.image.panorama import Panorama
 
 __all__ = [
+    "AUTO_TILE",
+    "AUTO_WHOLE",
     "ENDS",
     "GRID",
     "HALO",
@@ -21,11 +27,18 @@ __all__ = [
     "Span",
     "Tile",
     "cut",
+    "group",
     "halve",
     "of_owned",
     "owned",
     "plan",
 ]
+
+AUTO_WHOLE = 512 * 512
+"""Largest picture, in low pixels, that `tile="auto"` computes in one piece."""
+
+AUTO_TILE = 320
+"""Largest side of a tile, in low pixels, that `tile="auto"` cuts larger pictures into."""
 
 GRID = 16
 """Owned spans and halos start at multiples of this: the window side, in low pixels."""
@@ -154,9 +167,7 @@ def cut(height: int, width: int, tile: int, *, halo: int = HALO, beyond: Beyond 
     return [Tile(row, column) for row in rows for column in columns]
 
 
-def halve(
-    tile: Tile, height: int, width: int, *, halo: int = HALO, beyond: Beyond = ENDS
-) -> list[Tile]:
+def halve(tile: Tile, height: int, width: int, *, halo: int = HALO, beyond: Beyond = ENDS) -> list[Tile]:
     """Cut a tile in four (two, one) of half its sides, for a machine that it was too large for.
 
     Args:
@@ -178,6 +189,31 @@ def halve(
         )
     ]
     return [Tile(row, column) for row in halves[0] for column in halves[1]]
+
+
+def group(tiles: Sequence[Tile], most: int) -> list[tuple[int, ...]]:
+    """Put tiles that compute equally many rows and columns into batches of about equal length.
+
+    >>> group(cut(300, 150, 64), 3)
+    [(0, 1), (2, 3), (4, 5, 6), (7, 8, 9)]
+
+    Args:
+        tiles: of a picture.
+        most: of them in a batch, from 1.
+
+    Returns:
+        Numbers of tiles, each once. It depends on nothing else, so that a tile always has the same
+        company: the last bits of its result depend on that.
+    """
+    alike: dict[tuple[int, int], list[int]] = {}
+    for number, tile in enumerate(tiles):
+        alike.setdefault((tile.rows.length, tile.columns.length), []).append(number)
+    batches: list[tuple[int, ...]] = []
+    for numbers in alike.values():
+        count = -(-len(numbers) // most)
+        edges = [len(numbers) * part // count for part in range(count + 1)]
+        batches += [tuple(numbers[first:last]) for first, last in pairwise(edges)]
+    return sorted(batches)
 
 
 def owned(tile: Tile, window: int) -> tuple[slice, slice]:

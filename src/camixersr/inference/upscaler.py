@@ -1,7 +1,10 @@
 """One object that enlarges pictures: whole or in tiles, on any device, always the same way."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import copy
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -11,26 +14,24 @@ from torch import Tensor
 
 from camixersr.errors import DeviceError, MemoryLimitError, ShapeError, UsageError, ValueRangeError
 from camixersr.image.resize import resize
-from camixersr.inference.arrays import planes_of, restore
 from camixersr.image.panorama import Panorama
+from camixersr.inference.arrays import planes_of, restore
 from camixersr.inference.cost import Bill, Cost, Progress
+from camixersr.inference.crew import compute_tiles
+from camixersr.inference.engine import Engine
+from camixersr.inference.memory import batch_size
+from camixersr.inference.prepared import Prepared
 from camixersr.inference.sphere import Spherical
 from camixersr.inference.survey import Plan, Source, allow_best, patches, rounds, survey
-from camixersr.inference.tiles import Beyond, Tile, cut, halve, of_owned
+from camixersr.inference.tiles import AUTO_TILE, AUTO_WHOLE, Beyond, Tile, cut, group, halve, of_owned
+from camixersr.models import CAMixerSR
 from camixersr.nn.predictor import Pool, pool_image
 from camixersr.nn.routing import Policy, Routing
 from camixersr.weights import Model
 
-__all__ = ["AUTO_TILE", "AUTO_WHOLE", "Device", "Enlarged", "Piece", "Precision", "Upscaler"]
+__all__ = ["AUTO_TILE", "AUTO_WHOLE", "Enlarged", "Piece", "Precision", "Upscaler", "devices_of"]
 
-Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
-
-AUTO_WHOLE = 512 * 512
-"""Largest picture, in low pixels, that `tile="auto"` computes in one piece."""
-
-AUTO_TILE = 320
-"""Largest side of a tile, in low pixels, that `tile="auto"` cuts larger pictures into."""
 
 SANE = 1.5
 """How far from 0.5 a result in reduced precision may lie before it is computed again in fp32."""
@@ -98,6 +99,11 @@ def _is_memory_shortage(error: Exception) -> bool:
     )
 
 
+def _is_sane(high: Tensor) -> Tensor:
+    """Which images of a batch, B x 3 x h x w, are near enough to [0, 1] to be true: B bool."""
+    return (high.float() - 0.5).abs().flatten(1).amax(dim=1) <= SANE  # NaN is not
+
+
 def _too_small(low: Tensor) -> MemoryLimitError:
     return MemoryLimitError(
         f"out of memory even for {low.shape[-1]} x {low.shape[-2]} pixels of the input at once; close "
@@ -105,20 +111,44 @@ def _too_small(low: Tensor) -> MemoryLimitError:
     )
 
 
-def _device(name: str) -> torch.device:
-    if name not in get_args(Device):
-        raise UsageError(f"unknown device {name!r}; use one of {', '.join(get_args(Device))}")
-    there = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-    }
-    if name == "auto":
-        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if there[kind]))
-    if not there[name]:
-        here = ", ".join(kind for kind, yes in there.items() if yes)
-        raise DeviceError(f"no {name} device on this machine; there is {here}; use --device auto")
-    return torch.device(name)
+def devices_of(names: str) -> tuple[torch.device, ...]:
+    """The devices of a list of names.
+
+    >>> devices_of("cpu,cpu")
+    (device(type='cpu'), device(type='cpu'))
+
+    Args:
+        names: "cpu", "cuda", "cuda:1", "mps"; several of them, with commas between; "auto", the first
+            of cuda, mps and cpu that is there; or "all", every cuda device, or "auto" without one.
+
+    Returns:
+        At least one.
+
+    Raises:
+        DeviceError: one is not there.
+        UsageError: an unknown name.
+    """
+    cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    there = [f"cuda:{number}" for number in range(cuda)]
+    there += ["mps"] if torch.backends.mps.is_available() else []
+    there += ["cpu"]
+    if names == "all" and cuda > 1:
+        return tuple(torch.device(name) for name in there[:cuda])
+    if names in ("auto", "all"):
+        return (torch.device(there[0].removesuffix(":0")),)
+    found: list[torch.device] = []
+    for name in names.split(","):
+        kind, _, number = name.partition(":")
+        if kind not in ("cpu", "cuda", "mps") or (number and not (kind == "cuda" and number.isdecimal())):
+            raise UsageError(
+                f"unknown device {name!r}; use auto, cpu, cuda, mps, all, or several such as cuda:0,cuda:1"
+            )
+        if not any(each in (name, f"{name}:0") for each in there):
+            raise DeviceError(
+                f"no {name} device on this machine; there is {', '.join(there)}; use --device auto"
+            )
+        found.append(torch.device(name))
+    return tuple(found)
 
 
 class Upscaler:
@@ -126,12 +156,17 @@ class Upscaler:
 
     Args:
         model: from `camixersr.load` or `camixersr.weights`.
-        device: "auto" takes the first of cuda, mps and cpu that is there.
+        device: "auto" takes the first of cuda, mps and cpu that is there; several ("cuda:0,cuda:1",
+            "all") share the tiles of each picture.
         precision: "auto" is fp32; bf16 and fp16 are autocast, recomputed in fp32 where they
             overflow.
         tile: low pixels a tile, a multiple of 16 from 64 up; 0 computes any picture whole; "auto"
             cuts pictures above 512 x 512 low pixels into tiles of up to 320. Each is computed with
             48 pixels around it.
+        engine: computes pieces instead of the torch network, from `camixersr.runtimes`; `precision` is
+            then its own.
+        batch: tiles of a picture that are computed at once; "auto" is one on the CPU, and as many as
+            a half of an accelerator's memory is expected to hold.
 
     Raises:
         DeviceError: the device is not there.
@@ -146,23 +181,69 @@ class Upscaler:
         device: str = "auto",
         precision: str = "auto",
         tile: int | Literal["auto"] = "auto",
+        batch: int | Literal["auto"] = "auto",
+        engine: Engine | None = None,
     ) -> None:
         if precision not in get_args(Precision):
             raise UsageError(
                 f"unknown precision {precision!r}; use one of {', '.join(get_args(Precision))}"
             )
+        if batch != "auto" and batch < 1:
+            raise ValueRangeError(f"batch must be at least 1, got {batch}")
         self.model = model
-        self.device = _device(device)
+        self.device, *others = devices_of(device)
         self.precision = "fp32" if precision == "auto" else precision
         self.tile: int | Literal["auto"] = tile
         if tile != "auto":
             cut(1, 1, tile)  # complains now rather than at the first large picture
+        self.batch: int | Literal["auto"] = batch
         self.network = model.network.to(self.device)
+        self.engine = engine
+        self._prepared: dict[torch.dtype, Prepared] = {}  # filled when first used
+        self._others = tuple(
+            Upscaler(
+                replace(model, network=copy.deepcopy(model.network)),
+                device=str(each),
+                precision=precision,
+                tile=tile,
+                batch=batch,
+            )
+            for each in others
+        )
+
+    @property
+    def crew(self) -> tuple["Upscaler", ...]:
+        """Itself, and for every further device another."""
+        return (self, *self._others)
+
+    def batches(self, plan: Plan, *, batch: int | None = None) -> list[tuple[int, ...]]:
+        """Which tiles of a plan are computed together: their numbers.
+
+        Args:
+            plan: of a picture.
+            batch: most tiles in one, instead of the upscaler's own.
+        """
+        return group(plan.tiles, batch_size(self, plan.tiles) if batch is None else batch)
 
     @property
     def scale(self) -> int:
         """High pixels a low pixel, a side."""
         return self.model.config.scale
+
+    @property
+    def backend(self) -> str:
+        """What computes: "torch", or the name of a runtime."""
+        return "torch" if self.engine is None else self.engine.name
+
+    @property
+    def auto_tile(self) -> int:
+        """Largest side of a tile where the tile is "auto", in low pixels."""
+        return AUTO_TILE if self.engine is None else self.engine.tile
+
+    def auto(self, height: int, width: int) -> int:
+        """What the tile "auto" is for a picture: low pixels a side, or 0 for the picture whole."""
+        whole = AUTO_WHOLE if self.engine is None else self.engine.whole
+        return 0 if height * width <= whole else self.auto_tile
 
     def upscale(
         self, image: Any, *, attention_ratio: float = 0.5, projection: Literal["flat", "erp"] = "flat"
@@ -279,10 +360,14 @@ class Upscaler:
         plan = self.plan(source, bill, attention_ratio=attention_ratio, max_share=max_share)
         s = self.scale
         high = torch.empty(3, s * source.height, s * source.width)
-        for tile in plan.tiles:
-            for piece in self.compute(plan, tile, source.read(*tile.computed), bill):
-                y, x = piece.tile.rows, piece.tile.columns
-                high[:, s * y.own_start : s * y.own_stop, s * x.own_start : s * x.own_stop] = piece.high
+        done = compute_tiles(
+            self.crew, plan, self.batches(plan), lambda tile: source.read(*tile.computed), bill
+        )
+        with closing(done):
+            for _, of_tiles in done:
+                for piece in chain(*of_tiles):
+                    y, x = piece.tile.rows, piece.tile.columns
+                    high[:, s * y.own_start : s * y.own_stop, s * x.own_start : s * x.own_stop] = piece.high
         return Enlarged(**vars(bill.cost()), high=high)
 
     @torch.inference_mode()
@@ -316,7 +401,7 @@ class Upscaler:
         pool: Pool = pool_image
         side = self.tile if tile is None else tile
         if side == "auto":
-            side = 0 if source.height * source.width <= AUTO_WHOLE else AUTO_TILE
+            side = self.auto(source.height, source.width)
         panorama = source.panorama
         tiles = tuple(cut(source.height, source.width, side, beyond=Beyond.of(panorama)))
         bill.expect(sum(each.pixels for each in tiles))
@@ -342,13 +427,47 @@ class Upscaler:
         return Plan(source.height, source.width, tiles, policy, pool, window, allowed, panorama)
 
     @torch.inference_mode()
+    def compute_batch(
+        self, plan: Plan, tiles: Sequence[Tile], lows: Sequence[Tensor], bill: Bill
+    ) -> list[list[Piece]]:
+        """Compute tiles together, in smaller batches where the memory does not suffice.
+
+        Args:
+            plan: of the picture.
+            tiles: some of its tiles, that compute equally many rows and columns.
+            lows: for each, 1 x 3 x h x w, what it computes.
+            bill: where they are counted.
+
+        Returns:
+            For each tile what `compute` returns.
+
+        Raises:
+            MemoryLimitError: the memory does not suffice for the smallest tile.
+        """
+        if len(tiles) == 1:
+            return [self.compute(plan, tiles[0], lows[0], bill)]
+        try:
+            return [[piece] for piece in self._compute_together(plan, tiles, torch.cat(list(lows)), bill)]
+        except (RuntimeError, MemoryError) as error:
+            if not _is_memory_shortage(error):
+                raise
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        half = len(tiles) // 2
+        return [
+            pieces
+            for part in (slice(half), slice(half, None))
+            for pieces in self.compute_batch(plan, tiles[part], lows[part], bill)
+        ]
+
+    @torch.inference_mode()
     def compute(self, plan: Plan, tile: Tile, low: Tensor, bill: Bill) -> list[Piece]:
         """Compute one tile, in smaller ones where the memory does not suffice.
 
         Args:
             plan: of the picture.
             tile: one of its tiles.
-            low: 1 x 3 x h x w, what the tile computes; with a fourth channel where the source has one.
+            low: 1 x 3 x h x w, what the tile computes.
             bill: where it is counted.
 
         Returns:
@@ -377,12 +496,34 @@ class Upscaler:
     def _compute(self, plan: Plan, tile: Tile, low: Tensor, bill: Bill) -> Piece:
         policy = bill.watch(plan.policy_of(tile), tile.pixels)
         high, routing, precision = self.route(low, policy, plan.pool_of(tile))
+        return self._piece(plan, tile, high[0], routing.attended[:, 0], precision, bill)
+
+    def _compute_together(self, plan: Plan, tiles: Sequence[Tile], low: Tensor, bill: Bill) -> list[Piece]:
+        """`_compute` for tiles of one size; what fails in reduced precision is computed alone, in fp32."""
+        image = low.to(self.device)
+        policy = bill.watch(plan.policy_of_batch(tiles), sum(tile.pixels for tile in tiles))
+        high, routing = self._route(image, policy, plan.pool, self.precision, together=True)
+        fine = _is_sane(high).tolist() if self.precision != "fp32" else [True] * len(tiles)
+        pieces: list[Piece] = []
+        for number, tile in enumerate(tiles):
+            own, attended, precision = high[number], routing.attended[:, number], self.precision
+            if not fine[number]:
+                alone_policy = plan.policy_of(tile)
+                again, alone = self._route(image[number : number + 1], alone_policy, plan.pool, "fp32")
+                own, attended, precision = again[0], alone.attended[:, 0], "fp32"
+            pieces.append(self._piece(plan, tile, own, attended, precision, bill))
+        return pieces
+
+    def _piece(
+        self, plan: Plan, tile: Tile, high: Tensor, attended_by: Tensor, precision: str, bill: Bill
+    ) -> Piece:
+        """Take what a tile owns (`high` 3 x sh x sw, `attended_by` blocks x N), and count it."""
         s, y, x = self.scale, tile.rows, tile.columns
         top, left = s * (y.own_start - y.start), s * (x.own_start - x.start)
-        attended = routing.attended[:, 0].sum(dim=0).cpu().numpy()
+        attended = attended_by.sum(dim=0).cpu().numpy()
         piece = Piece(
             tile,
-            high[0, :, top : top + s * y.owned, left : left + s * x.owned].float().cpu(),
+            high[:, top : top + s * y.owned, left : left + s * x.owned].float().cpu(),
             of_owned(tile, attended, plan.window),
             precision,
             windows=attended.size,
@@ -408,11 +549,22 @@ class Upscaler:
             1 x 3 x sh x sw on the device, the routing, and the precision it was computed in.
         """
         image = low.to(self.device)
-        reduced = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
-        if reduced is not None:
-            with torch.autocast(self.device.type, reduced):
-                high, routing = self.network.route(image, policy, pool=pool)
-            if bool((high.float() - 0.5).abs().amax() <= SANE):  # NaN is not
-                return high, routing, self.precision
-        high, routing = self.network.route(image, policy, pool=pool)
-        return high, routing, "fp32"
+        flat = low.shape[1] == 3  # an engine's graph knows no latitude
+        answer = self.engine.route(low, policy, pool) if self.engine is not None and flat else None
+        high, routing = answer or self._route(image, policy, pool, self.precision)
+        if self.precision == "fp32" or bool(_is_sane(high)):
+            return high, routing, self.precision
+        return *self._route(image, policy, pool, "fp32"), "fp32"
+
+    def _route(
+        self, image: Tensor, policy: Policy, pool: Pool, precision: str, *, together: bool = False
+    ) -> tuple[Tensor, Routing]:
+        """`route` in one precision, whatever comes out; for several images `together`."""
+        dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision, torch.float32)
+        own = isinstance(self.network, CAMixerSR)
+        if own and self.device.type == "cpu" and dtype != torch.float16 and not together:
+            if dtype not in self._prepared:
+                self._prepared[dtype] = Prepared(self.network, dtype)
+            return self._prepared[dtype].route(image, policy, pool=pool)
+        with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
+            return self.network.route(image, policy, pool=pool, together=together)

@@ -1,6 +1,6 @@
 """Whole networks, each beside its frozen configuration. Here a tensor is an image batch, B x 3 x H x W."""
 
-from camixersr.models.camixersr import PRESETS, CAMixerSR, CAMixerSRConfig
+from camixersr.models.camixersr import PANORAMA_PRESETS, PRESETS, CAMixerSR, CAMixerSRConfig
 from camixersr.models.omni import OMNI_PRESETS, OmniSR, OmniSRConfig
 
 __all__ = [
@@ -23,7 +23,7 @@ Network = CAMixerSR | OmniSR
 
 def presets() -> dict[str, Config]:
     """Every configuration that has a name."""
-    return {**PRESETS, **OMNI_PRESETS}
+    return {**PRESETS, **PANORAMA_PRESETS, **OMNI_PRESETS}
 
 
 def make(config: Config) -> Network:

@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from camixersr.errors import ShapeError, ValueRangeError
-from camixersr.models.camixersr import HALF, SCALES, pad_to_windows
+from camixersr.models.camixersr import HALF, SCALES, one_by_one, pad_to_windows
 from camixersr.nn.deform import DeformableConv
 from camixersr.nn.layers import conv2d
 from camixersr.nn.omni import SLOPE, OmniFeedForward, OmniMixer
 from camixersr.nn.predictor import Pool, pool_image
-from camixersr.nn.routing import BlockRouting, FixedWindows, Policy, Routing
+from camixersr.nn.routing import BlockRouting, Policy, Routing
 from camixersr.nn.windows import window_position
 
 __all__ = ["OMNI_PRESETS", "OmniSR", "OmniSRConfig"]
@@ -154,7 +154,9 @@ class OmniSR(nn.Module):
         """
         return self.route(low, policy)[0]
 
-    def route(self, low: Tensor, policy: Policy, *, pool: Pool = pool_image) -> tuple[Tensor, Routing]:
+    def route(
+        self, low: Tensor, policy: Policy, *, pool: Pool = pool_image, together: bool = False
+    ) -> tuple[Tensor, Routing]:
         """Enlarge as `forward` does, and tell what was routed where; see `CAMixerSR.route`."""
         if low.ndim != 4 or low.shape[1] not in (3, 4) or 0 in low.shape:
             raise ShapeError(
@@ -163,17 +165,9 @@ class OmniSR(nn.Module):
             )
         if low.shape[1] == 3:
             low = torch.cat((low, torch.ones_like(low[:, :1])), dim=1)
-        if self.training or len(low) == 1:
+        if self.training or together:
             return self._route(low, policy, pool)
-        results = [  # one by one, as in the classic network (decision 0002)
-            self._route(
-                low[number : number + 1],
-                policy.of_image(number) if isinstance(policy, FixedWindows) else policy,
-                pool,
-            )
-            for number in range(len(low))
-        ]
-        return torch.cat([high for high, _ in results]), Routing.join([each for _, each in results])
+        return one_by_one(self._route, low, policy, pool)
 
     def _route(self, low: Tensor, policy: Policy, pool: Pool) -> tuple[Tensor, Routing]:
         """`route`, for images that may share their arithmetic."""

@@ -21,8 +21,8 @@ def sample(x: Tensor, image: Tensor, column: Tensor, row: Tensor) -> Tensor:
     Args:
         x: B x H x W x C.
         image: P, int64, which image of the batch each position is in.
-        column: P, horizontal position in pixels.
-        row: P, vertical position in pixels.
+        column: P, horizontal position in pixels; float32, whatever `x` is.
+        row: P, vertical position in pixels, likewise.
 
     Returns:
         P x C.
@@ -47,7 +47,8 @@ def sample(x: Tensor, image: Tensor, column: Tensor, row: Tensor) -> Tensor:
         dim=-1,
     )
     # a weighted sum of four rows of a table: exactly what an embedding bag is
-    return F.embedding_bag(corners, x.reshape(B * H * W, C), per_sample_weights=weights, mode="sum")
+    table = x.reshape(B * H * W, C)
+    return F.embedding_bag(corners, table, per_sample_weights=weights.to(table.dtype), mode="sum")
 
 
 class WindowAttention(nn.Module):
@@ -90,7 +91,9 @@ class WindowAttention(nn.Module):
 
         pixel = (image * H + row) * W + column
         own = x.reshape(B * H * W, C).index_select(0, pixel)
+        # float: bfloat16 knows no odd numbers above 256, and float16 none above 2048
         move = offsets.reshape(B * H * W, 2).index_select(0, pixel)
+        move = move.to(torch.promote_types(move.dtype, torch.float32))
         warped = sample(x, image, column + move[:, 0], row + move[:, 1])
 
         q = self.project_q(own).reshape(K, 1, M * M, C)

@@ -6,12 +6,14 @@ numbers into a mask. Policies are values: they are handed into the network and c
 
 A policy's mask is one of two kinds:
 
-- bool: final. Attention runs on the True windows only (gather, attend, scatter).
-- floating point: between 0 and 1 and carrying gradients, for training: the mask blends the branches,
-  and attention runs where it is above 0. Its gradient at a window is <dL/dy, attention -
-  convolution>, minus the *gain* of attending there: by how much attention lowers the loss. The
-  backward pass computes it for free. `Explore` learns its scores from it; `Stochastic` wants it at
-  every window, so that both branches run everywhere, which is how the paper trains (section 3.2).
+- bool: attention or convolution. Attention runs on the True windows only (gather, attend, scatter).
+- floating point, between 0 and 1: the mask blends the branches, and attention runs where it is above
+  0. `Threshold` fades a window in that has only just earned attention, so that a rounding difference
+  in its score is one in its pixels and not another branch. In training the mask carries gradients:
+  at a window <dL/dy, attention - convolution>, minus the *gain* of attending there, by how much
+  attention lowers the loss. The backward pass computes it for free. `Explore` learns its scores from
+  it; `Stochastic` wants it at every window, so that both branches run everywhere, which is how the
+  paper trains (section 3.2).
 
 Differs from the paper's code: inference there takes its count from a fresh random mask averaged
 over the batch, so that a picture's result changes from run to run and with its neighbours. Here
@@ -19,6 +21,7 @@ every image is routed by itself; only the training policies, `Stochastic` and `E
 anything or look at the whole batch (decision 0002).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol
@@ -29,6 +32,7 @@ from torch import Tensor
 from camixersr.errors import ShapeError, ValueRangeError
 
 __all__ = [
+    "BAND",
     "BlockRouting",
     "Calibration",
     "ExpectedCount",
@@ -39,6 +43,8 @@ __all__ = [
     "Stochastic",
     "Threshold",
     "TopShare",
+    "fade",
+    "log_odds",
     "ranking_gradient",
 ]
 
@@ -49,7 +55,7 @@ class BlockRouting:
 
     Attributes:
         logits: B x N, log-odds of attention for every window.
-        mask: B x N, bool (final) or floating point (training, carries gradients).
+        mask: B x N, bool or floating point in [0, 1].
     """
 
     logits: Tensor
@@ -118,7 +124,7 @@ class Policy(Protocol):
             block: the block's number, 0 at the input side.
 
         Returns:
-            B x N mask: bool, or floating point with gradients (see the module's text).
+            B x N mask: bool, or floating point in [0, 1] (see the module's text).
         """
         ...
 
@@ -167,19 +173,52 @@ class TopShare:
         return _top(logits, torch.full((B,), count, device=logits.device))
 
 
+BAND = 0.25
+"""How far above its threshold a window is attended in full, in log-odds.
+
+Ten times less than the deviation of log-odds within a photograph, and more than what tiling changes
+of them (at most 0.2, decision 0004).
+"""
+
+
+def fade(logits: Tensor, threshold: float, band: float) -> Tensor:
+    """Attend from a threshold up: a little just above it, in full from `band` above it.
+
+    Args:
+        logits: log-odds of attention, any shape.
+        threshold: log-odds; -inf attends everything in full, inf nothing.
+        band: in log-odds; 0 is a step: in full from the threshold itself.
+
+    Returns:
+        A mask of the same shape: bool for a step, else floating point in [0, 1].
+    """
+    if band == 0.0:
+        return logits >= threshold
+    return ((logits - threshold) / band).clamp(0.0, 1.0)
+
+
 @dataclass(frozen=True)
 class Threshold:
-    """Attend every window whose score reaches its block's threshold.
+    """Attend every window whose score lies above its block's threshold.
 
     The decision is local: a window's neighbours, its tile and its batch do not matter. Thresholds
     calibrated on photographs make the share an average over photographs.
 
     Attributes:
-        thresholds: one score in [0, 1] for each block; 0 attends all windows of a block, and
-            anything above 1 none.
+        thresholds: one score in [0, 1] for each block; 0 attends all windows of a block, and 1 (or
+            anything above) none.
+        band: windows less than this above the threshold, in log-odds, blend both branches.
+
+    Raises:
+        ValueRangeError: `band` is negative.
     """
 
     thresholds: tuple[float, ...]
+    band: float = BAND
+
+    def __post_init__(self) -> None:
+        if not self.band >= 0.0:
+            raise ValueRangeError(f"band must not be negative, got {self.band}")
 
     def choose(self, logits: Tensor, block: int) -> Tensor:
         """See `Policy.choose`."""
@@ -188,7 +227,14 @@ class Threshold:
                 f"expected one threshold a block, got {len(self.thresholds)} and no threshold for "
                 f"block {block}; calibrate the thresholds with this network"
             )
-        return logits.sigmoid() >= self.thresholds[block]
+        return fade(logits, log_odds(self.thresholds[block]), self.band)
+
+
+def log_odds(score: float) -> float:
+    """Of a score; scores at or beyond the ends of [0, 1] have infinite ones."""
+    if not 0.0 < score < 1.0:
+        return math.inf if score >= 1.0 else -math.inf
+    return math.log(score / (1.0 - score))
 
 
 @dataclass(frozen=True)
@@ -196,7 +242,7 @@ class FixedWindows:
     """Attend exactly the given windows: replay a routing, or route by hand.
 
     Attributes:
-        masks: for each block a bool tensor B x N.
+        masks: for each block a tensor B x N, bool or floating point in [0, 1].
     """
 
     masks: tuple[Tensor, ...]
@@ -204,7 +250,7 @@ class FixedWindows:
     @classmethod
     def replay(cls, routing: Routing) -> "FixedWindows":
         """Repeat what `routing` recorded."""
-        return cls(tuple(block.attended for block in routing.blocks))
+        return cls(tuple(block.mask.detach() for block in routing.blocks))
 
     def of_image(self, number: int) -> "FixedWindows":
         """The masks of one image of the batch."""
@@ -218,7 +264,7 @@ class FixedWindows:
                 f"expected a mask of shape {tuple(logits.shape)} for block {block}, got {given}; "
                 "give one B x N mask for each block of the network"
             )
-        return self.masks[block].to(device=logits.device, dtype=torch.bool)
+        return self.masks[block].to(logits.device)
 
 
 @dataclass(frozen=True)

@@ -382,7 +382,9 @@ def _trainer(recipe: Recipe, network: Network) -> tuple[lightning.Trainer, Stopp
     output = Path(recipe.output)
     if recipe.compile:
         for part in network.modules():
-            if isinstance(part, FeedForward | OmniFeedForward):  # the same at every step, where mixers route anew
+            if isinstance(
+                part, FeedForward | OmniFeedForward
+            ):  # the same at every step, where mixers route anew
                 part.compile()
     # torchrun has started the processes already, and says so in the environment
     devices = int(os.environ.get("LOCAL_WORLD_SIZE", recipe.devices))

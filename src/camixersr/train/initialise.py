@@ -43,7 +43,9 @@ def initialise_linear(network: Network, low: Tensor, high: Tensor, *, tail_only:
 
     features = F.unfold(_before_tail(network, low), 3, padding=1).transpose(1, 2).flatten(0, 1).double()
     features = torch.cat((features, torch.ones_like(features[:, :1])), dim=1)
-    wanted = F.pixel_unshuffle(high[:, :3] - _mean(network), network.config.scale).flatten(2).transpose(1, 2)
+    wanted = (
+        F.pixel_unshuffle(high[:, :3] - _mean(network), network.config.scale).flatten(2).transpose(1, 2)
+    )
     wanted = wanted.flatten(0, 1).double()
     gram = features.T @ features
     gram += torch.eye(len(gram), dtype=gram.dtype) * RIDGE * gram.diagonal().mean()

@@ -1,0 +1,283 @@
+"""`camixersr benchmark`: how fast this machine is, and how much memory pictures take."""
+
+import json
+import math
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from camixersr.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from camixersr.speed.memory import MemoryRow
+    from camixersr.speed.race import Row
+    from camixersr.weights import Model
+
+__all__ = ["benchmark"]
+
+SIZES = {"540p": (960, 540), "720p": (1280, 720), "1080p": (1920, 1080), "4k": (3840, 2160)}
+"""Names of sizes of the input, width and height."""
+
+DEFAULT_SIZES = {"speed": ["256x256"], "memory": ["512x512", "1024x1024", "2048x2048"]}
+
+
+def benchmark(
+    *,
+    suite: Literal["speed", "memory"] = "speed",
+    model: str = "s-x4",
+    size: Annotated[list[str] | None, Parameter(negative=(), consume_multiple=True)] = None,
+    attention_ratio: Annotated[list[float] | None, Parameter(negative=(), consume_multiple=True)] = None,
+    rounds: int = 3,
+    photo: Path | None = None,
+    device: str = "auto",
+    tile: str = "auto",
+    json_: Annotated[Path | None, Parameter(name="--json")] = None,
+) -> int:
+    """Measure this machine.
+
+    Speed: everything that can compute the model here, in turns with a plain reference. Memory: the
+    peak of whole runs of `camixersr upscale` as pictures grow, beside what was predicted.
+
+    Parameters
+    ----------
+    suite
+        What to measure.
+    model
+        A name from `camixersr models list`, or a file of weights.
+    size
+        Of the input, one or several: 540p, 720p, 1080p, 4k or WIDTHxHEIGHT. Default: 256x256 for speed, a
+        piece that takes minutes; 540p and 1080p are the usual sizes; 512x512 to 2048x2048 for memory.
+    attention_ratio
+        One or several, each in [0, 1]. Default: 0, 0.25, 0.5 and 1 for speed, 0.5 for memory.
+    rounds
+        That are measured, after one to warm up; medians are reported.
+    photo
+        A picture to use, repeated to the size. Default: noise with detail at all scales.
+    device
+        Where to compute, as for `camixersr upscale`.
+    tile
+        Side of a tile, as for `camixersr upscale`.
+    json_
+        Also write everything as JSON, with the machine; in a folder, into a file named by the machine.
+    """
+    sizes = [_parse(each) for each in size or DEFAULT_SIZES[suite]]
+    ratios = attention_ratio or ([0.0, 0.25, 0.5, 1.0] if suite == "speed" else [0.5])
+    if not all(0.0 <= ratio <= 1.0 for ratio in ratios):
+        raise UsageError(f"--attention-ratio must lie in [0, 1], got {', '.join(map(str, ratios))}")
+    if rounds < 1:
+        raise UsageError(f"--rounds must be at least 1, got {rounds}")
+    if tile != "auto" and not tile.isdecimal():
+        raise UsageError(f"--tile must be auto, 0 or a multiple of 16, got {tile!r}")
+    from camixersr.catalogue import find
+    from camixersr.image.files import replacing, require_writable
+    from camixersr.speed.machine import describe, slug
+
+    machine = describe()
+    if json_ is not None:
+        json_ = json_ / f"{suite}-{slug(machine)}.json" if json_.is_dir() else json_
+        require_writable(json_)
+    found = find(model)
+    if suite == "speed":
+        result = _speed(found, sizes, ratios, rounds, photo, device, tile)
+    else:
+        result = _memory(model, sizes, ratios, photo, ["--device", device, "--tile", tile])
+    if json_ is not None:
+        about = {
+            "command": shlex.join(["camixersr", *sys.argv[1:]]),
+            **machine,
+            "suite": suite,
+            "model": found.name,
+            "sha256": found.sha256,
+            "picture": "noise" if photo is None else photo.name,
+        }
+        with replacing(json_) as partial:
+            partial.write_text(json.dumps({**about, **result}, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+def _parse(text: str) -> tuple[int, int]:
+    """Width and height.
+
+    >>> _parse("540p"), _parse("64x32")
+    ((960, 540), (64, 32))
+    """
+    if text.lower() in SIZES:
+        return SIZES[text.lower()]
+    width, _, height = text.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise UsageError(f"--size must be {', '.join(SIZES)} or WIDTHxHEIGHT, got {text!r}")
+    return int(width), int(height)
+
+
+def _picture(photo: Path | None, width: int, height: int) -> "Tensor":
+    """3 x H x W in [0, 1]."""
+    from camixersr.speed.race import noise
+
+    if photo is None:
+        return noise(height, width)
+    import numpy as np
+
+    from camixersr.image.codec import read
+    from camixersr.inference.arrays import planes_of
+
+    pixels = read(photo, color="srgb").pixels
+    times = (-(-height // pixels.shape[0]), -(-width // pixels.shape[1]), 1)
+    return planes_of(np.tile(pixels, times)[:height, :width]).colour
+
+
+def _speed(
+    model: "Model",
+    sizes: list[tuple[int, int]],
+    ratios: list[float],
+    rounds: int,
+    photo: Path | None,
+    device: str,
+    tile: str,
+) -> dict[str, Any]:
+    from dataclasses import asdict, replace
+
+    from camixersr.cli.bars import Bars
+    from camixersr.inference.upscaler import Upscaler
+    from camixersr.speed.race import contenders, peaks, race, worthwhile
+
+    model = replace(model, calibration=None)
+    place = Upscaler(model, device=device).device
+    entered, dropped = contenders(
+        model, device, worthwhile(peaks(place)), tile="auto" if tile == "auto" else int(tile)
+    )
+    rows: list[Row] = []
+    best: dict[str, float] = {}
+    with Bars(1) as bar:
+        for width, height in sizes:
+            bar.begin(f"{width} x {height}")
+            found, speeds, without = race(
+                entered,
+                _picture(photo, width, height),
+                scale=model.config.scale,
+                attention_ratios=ratios,
+                rounds=rounds,
+                device=place,
+                progress=bar,
+            )
+            rows += found
+            best = {each: max(best.get(each, 0.0), speed) for each, speed in speeds.items()}
+            dropped += without
+    _print_speed(rows, best, dropped, rounds)
+    return {
+        "device": str(place),
+        "rounds": rounds,
+        "peak_gflops": best,
+        "rows": [
+            # JSON knows no infinity
+            asdict(row) | ({"parity_db": "inf"} if row.parity_db == math.inf else {})
+            for row in rows
+        ],
+        "dropped": dropped,
+    }
+
+
+def _print_speed(rows: "list[Row]", best: dict[str, float], dropped: list[str], rounds: int) -> None:
+    from rich.table import Table
+
+    from camixersr.cli.tables import print_table
+
+    table = Table("input", "backend", "precision", box=None, pad_edge=False)
+    for name in (
+        "ratio",
+        "seconds",
+        "spread",
+        "x reference",
+        "Mpx/s out",
+        "us/px in",
+        "GFLOP/s",
+        "of peak",
+        "MiB",
+        "dB",
+    ):
+        table.add_column(name, justify="right")
+    for row in rows:
+        memory, times, share = row.peak_memory_bytes, row.times_reference, row.share_of_peak
+        table.add_row(
+            " x ".join(map(str, row.low_size)),
+            row.backend,
+            row.precision,
+            f"{row.attention_ratio:g}",
+            f"{row.seconds:.3f}",
+            f"{100 * (row.slowest - row.fastest) / row.seconds:.0f} %",
+            "" if times is None else f"{times:.2f}",
+            f"{row.output_megapixels_per_second:.2f}",
+            f"{row.microseconds_per_low_pixel:.2f}",
+            f"{row.gflops:.1f}",
+            "" if share is None else f"{100 * share:.0f} %",
+            "" if memory is None else f"{memory / 2**20:.0f}",
+            "" if row.parity_db is None else _decibel(row.parity_db),
+        )
+    print_table(table)
+    peak = ", ".join(f"{name} {speed:.0f} GFLOP/s" for name, speed in best.items())
+    print(f"peak: a large matrix product, {peak}")
+    print(
+        f"seconds: median of {rounds}, in turns; MiB: of the process; dB: against the first row of a ratio"
+    )
+    for each in dropped:
+        print(f"left out: {each}")
+
+
+def _decibel(value: float) -> str:
+    return "same" if math.isinf(value) else f"{value:.1f}"
+
+
+def _memory(
+    model: str, sizes: list[tuple[int, int]], ratios: list[float], photo: Path | None, options: list[str]
+) -> dict[str, Any]:
+    from dataclasses import asdict
+    from tempfile import TemporaryDirectory
+
+    import numpy as np
+
+    from camixersr.cli.bars import Bars
+    from camixersr.image.codec import Picture, write
+    from camixersr.inference.arrays import to_array
+    from camixersr.speed.memory import watch_upscale
+
+    rows: list[MemoryRow] = []
+    with Bars(1) as bar, TemporaryDirectory() as name:
+        source, target = Path(name) / "low.png", Path(name) / "high.png"
+        for width, height in sizes:
+            bar.begin(f"{width} x {height}")
+            write(source, Picture(to_array(_picture(photo, width, height), np.dtype(np.uint8))))
+            for number, ratio in enumerate(ratios):
+                bar(number, len(ratios))
+                how = [*options, "--model", model, "--attention-ratio", str(ratio)]
+                rows.append(watch_upscale(source, target, how))
+                target.unlink()
+    _print_memory(rows)
+    return {"options": options, "rows": [asdict(row) for row in rows]}
+
+
+def _print_memory(rows: "list[MemoryRow]") -> None:
+    from rich.table import Table
+
+    from camixersr.cli.tables import print_table
+
+    table = Table(box=None, pad_edge=False)
+    for name in ("input", "ratio", "tile", "peak MiB", "predicted MiB", "seconds", "us/px in"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        width, height = row.low_size
+        predicted = row.predicted_memory_bytes
+        table.add_row(
+            f"{width} x {height}",
+            f"{row.attention_ratio:g}",
+            "" if row.tile is None else str(row.tile),
+            "" if row.peak_memory_bytes is None else f"{row.peak_memory_bytes / 2**20:.0f}",
+            "" if predicted is None else f"{predicted / 2**20:.0f}",
+            f"{row.seconds:.1f}",
+            f"{row.seconds / (width * height) * 1e6:.2f}",
+        )
+    print_table(table)
+    print("each a process of its own, PNG to PNG; up to 512 x 512 pixels are computed in one piece")

@@ -1,0 +1,1 @@
+"""Networks for other programs: the graph, and the files that hold it."""

@@ -1,0 +1,416 @@
+"""The network as an ONNX graph, written for runtimes: the same mathematics, other bookkeeping.
+
+`camixersr.models` is written to be read and to be trained. A runtime wants something else: one layout
+throughout (B x C x H x W, which runtimes keep channels-last in memory), nothing moved that is not
+needed, and no step that depends on anything but the input's shape. So the graph is built here from the
+weights, not traced from the network's code. What is different:
+
+- Windows are never cut out of the map. A row of a window is a run of M * C neighbouring numbers of the
+  channels-last map: attended windows are gathered run by run and scattered back in the same way; the
+  others are not touched. Offsets, warp, queries and keys exist for attended windows only.
+- The warp splits each offset into an integer and a fraction before the position is added. Positions are
+  integers: reduced precision (bf16 has 8 bits) cannot move them, however large the tile.
+- The window's position enters the predictor linearly: condition and position are one map of 4
+  channels, which each block's predictor takes in by a 1x1 convolution of its own.
+- The predictor's first layer of a window's score (256 -> 16) is a 16 x 16 convolution of stride 16.
+
+The routing stays dynamic: how many windows a block attends is found out while it runs.
+
+Inputs (float32; N = H/M * W/M windows, row by row; `blocks` and `hidden` of the network):
+    low         1 x 3 x H x W, RGB in [0, 1], H and W multiples of the window side M
+    thresholds  blocks: log-odds above which a window is attended; +-1e30 is never and always
+    slopes      blocks: how fast attention fades in above a threshold, per log-odds (1 / band)
+    count       1, int64: attend so many best-scored windows of each block besides; 0 for none
+    allowed     blocks x N: 1 where a window may be attended, 0 where not, or a mask in between
+    pooled      blocks x hidden: what channel attention knows of the whole image, if `whole` is 0
+    whole       1: 1 if `low` is the whole image, so that its own means are taken; else 0
+Outputs:
+    high        1 x 3 x sH x sW, RGB, nominally in [0, 1], not clamped
+    logits      blocks x N: log-odds of attention
+    mask        blocks x N: what was attended, 0 to 1
+    means       blocks x hidden: the pooled features of `low`
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+
+from camixersr.models import CAMixerSR
+from camixersr.models.camixersr import Block
+from camixersr.nn.predictor import MAX_OFFSET, SLOPE, Predictor
+
+__all__ = ["FAR", "INPUTS", "OPSET", "OUTPUTS", "build"]
+
+OPSET = 20
+"""Of the ONNX operators: the first with Gelu."""
+
+FAR = 1e30
+"""Stands for infinity in `thresholds`; real infinities would make NaN of 0 * infinity."""
+
+INPUTS = ("low", "thresholds", "slopes", "count", "allowed", "pooled", "whole")
+OUTPUTS = ("high", "logits", "mask", "means")
+
+Array = NDArray[Any]
+
+
+class _Graph:
+    """Nodes in the order of computation; every value is known by its name, a string."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+        self.initializers: list[onnx.TensorProto] = []
+
+    def __call__(self, operator: str, *inputs: str, outputs: int = 1, **attributes: Any) -> Any:
+        """Add a node; returns its output's name, or a list where there are several."""
+        number = len(self.nodes)
+        names = [f"{operator}_{number}" + (f"_{k}" if outputs > 1 else "") for k in range(outputs)]
+        self.nodes.append(helper.make_node(operator, list(inputs), names, names[0], **attributes))
+        return names if outputs > 1 else names[0]
+
+    def constant(self, value: Any, dtype: Any = np.float32) -> str:
+        """A constant; equal ones are stored once."""
+        array = np.ascontiguousarray(value, dtype=dtype).reshape(np.shape(value))
+        key = (str(array.dtype), array.shape, array.tobytes())
+        if key not in self.constants:
+            name = f"constant_{len(self.constants)}"
+            self.constants[key] = name
+            self.initializers.append(numpy_helper.from_array(array, name))
+        return self.constants[key]
+
+    def integers(self, *values: int) -> str:
+        """A list of int64."""
+        return self.constant(values, np.int64)
+
+    def integer(self, value: int) -> str:
+        """One int64, without dimensions."""
+        return self.constant(np.int64(value), np.int64)
+
+    # arithmetic --------------------------------------------------------------------------------------
+
+    def add(self, a: str, b: str) -> str:
+        return self("Add", a, b)
+
+    def sub(self, a: str, b: str) -> str:
+        return self("Sub", a, b)
+
+    def mul(self, a: str, b: str) -> str:
+        return self("Mul", a, b)
+
+    # layers, on 1 x C x H x W ------------------------------------------------------------------------
+
+    def conv(self, x: str, weight: Array, bias: Array | None = None, **attributes: Any) -> str:
+        inputs = [x, self.constant(weight)] + ([] if bias is None else [self.constant(bias)])
+        return self("Conv", *inputs, kernel_shape=list(weight.shape[2:]), **attributes)
+
+    def layer(self, x: str, layer: nn.Module) -> str:
+        """A convolution, or a linear layer as a 1x1 convolution."""
+        if isinstance(layer, nn.Linear):
+            return self.conv(x, _array(layer.weight)[:, :, None, None], _bias(layer))
+        assert isinstance(layer, nn.Conv2d)
+        pad, dilation = layer.padding[0], layer.dilation[0]
+        assert not isinstance(pad, str)
+        return self.conv(
+            x,
+            _array(layer.weight),
+            _bias(layer),
+            pads=[int(pad)] * 4,
+            dilations=[dilation] * 2,
+            group=layer.groups,
+        )
+
+    def leaky(self, x: str) -> str:
+        return self("LeakyRelu", x, alpha=SLOPE)
+
+    def norm(self, x: str, layer: nn.LayerNorm) -> str:
+        """LayerNorm over channels."""
+        channels = self.integers(1)
+        centred = self.sub(x, self("ReduceMean", x, channels, keepdims=1))
+        variance = self("ReduceMean", self.mul(centred, centred), channels, keepdims=1)
+        deviation = self("Sqrt", self.add(variance, self.constant(np.float32(layer.eps))))
+        scaled = self.mul(
+            self("Div", centred, deviation), self.constant(_array(layer.weight)[:, None, None])
+        )
+        return self.add(scaled, self.constant(_array(layer.bias)[:, None, None]))
+
+    # layers, on ... x C ------------------------------------------------------------------------------
+
+    def linear(self, x: str, layer: nn.Linear) -> str:
+        y = self("MatMul", x, self.constant(_array(layer.weight).T))
+        bias = _bias(layer)
+        return y if bias is None else self.add(y, self.constant(bias))
+
+
+def _array(tensor: Any) -> Array:
+    return np.asarray(tensor.detach().float().cpu().numpy(), np.float32)
+
+
+def _bias(layer: Any) -> Array | None:
+    return None if layer.bias is None else _array(layer.bias)
+
+
+class _Places:
+    """What depends on the input's shape alone: counted once, used by every block."""
+
+    def __init__(self, g: _Graph, window: int) -> None:
+        M = window
+        self.g, self.M = g, M
+        shape = g("Shape", "low")
+        self.height, self.width = (g("Gather", shape, g.integer(axis), axis=0) for axis in (2, 3))
+        self.rows, self.columns = (g("Div", length, g.integer(M)) for length in (self.height, self.width))
+        # lists of one, for Reshape and Concat
+        one = g.integers(0)
+        self.height_1, self.width_1, self.columns_1, self.rows_1 = (
+            g("Unsqueeze", each, one) for each in (self.height, self.width, self.columns, self.rows)
+        )
+        self.bottom, self.right = (
+            g("Cast", g.sub(each, g.integer(1)), to=TensorProto.INT32) for each in (self.height, self.width)
+        )
+        self.stride = g("Cast", self.width, to=TensorProto.INT32)
+        self.run = g.mul(self.columns, g.integer(M - 1))
+        self.runs = g.mul(g.constant(np.arange(M)[None], np.int64), self.columns)  # 1 x M
+
+    def position(self) -> str:
+        """1 x 2 x H x W: where a pixel sits inside its window; first the row, then the column."""
+        g, M = self.g, self.M
+        side = np.linspace(-1.0, 1.0, M, dtype=np.float32)
+        own = np.stack(np.broadcast_arrays(side[:, None], side[None, :]))[None]
+        ones = g.integers(1, 1)
+        return g("Tile", g.constant(own), g("Concat", ones, self.rows_1, self.columns_1, axis=0))
+
+    def runs_of(self, index: str) -> str:
+        """K -> K x M: the runs (rows of a window) of the windows at `index`, in the list of all."""
+        g = self.g
+        row = g("Div", index, self.columns)
+        first = g.add(index, g.mul(row, self.run))  # row * M * columns + column
+        return g.add(g("Unsqueeze", first, g.integers(1)), self.runs)
+
+    def corners_of(self, index: str) -> tuple[str, str]:
+        """K -> the pixel column and row of every token, each K x M*M int32."""
+        g, M = self.g, self.M
+        row = g("Div", index, self.columns)
+        column = g.sub(index, g.mul(row, self.columns))
+        inside = np.arange(M * M)[None]
+        return tuple(
+            g.add(
+                g("Unsqueeze", g("Cast", g.mul(each, g.integer(M)), to=TensorProto.INT32), g.integers(1)),
+                g.constant(within, np.int32),
+            )
+            for each, within in ((column, inside % M), (row, inside // M))
+        )  # type: ignore[return-value]
+
+
+def build(network: CAMixerSR) -> onnx.ModelProto:
+    """Write the graph of a network.
+
+    Args:
+        network: the weights.
+
+    Returns:
+        The model; see the module's text for its inputs and outputs. Its metadata is empty.
+    """
+    config = network.config
+    g = _Graph()
+    places = _Places(g, config.window)
+    hidden = network.body[0].blocks[0].mixer.predictor.project_in.out_features  # type: ignore[union-attr]
+    ranked = _Ranked(g)
+    each_block = [
+        g("Split", name, outputs=network.block_count, axis=0, num_outputs=network.block_count)
+        if network.block_count > 1
+        else [name]
+        for name in ("thresholds", "slopes", "allowed", "pooled")
+    ]
+
+    x = g.layer("low", network.head)
+    condition = g.leaky(g.layer(g.leaky(g.layer(x, network.global_in)), network.global_out))
+    condition = g("Concat", condition, places.position(), axis=1)
+    zero, one = g.constant(np.float32(0)), g.constant(np.float32(1))
+    y, number = x, 0
+    seen: list[tuple[str, str, str]] = []
+    for group in network.body:
+        start = y
+        for block in group.blocks:  # type: ignore[union-attr]
+            threshold, slope, allowed, pooled = (names[number] for names in each_block)
+
+            def choose(logits: str, at: str = threshold, slope: str = slope, allowed: str = allowed) -> str:
+                faded = g("Clip", g.mul(g.sub(logits, at), slope), zero, one)
+                return g.mul(g("Max", faded, ranked.best(logits)), allowed)
+
+            y, told = _block(g, places, block, y, condition, choose, pooled)
+            seen.append(told)
+            number += 1
+        y = g.add(g.layer(y, group.tail), start)  # type: ignore[arg-type]
+    y = g.layer(g.add(g.layer(y, network.body_tail), x), network.tail)
+    high = g("DepthToSpace", y, blocksize=config.scale, mode="CRD")
+    results = [high, *(g("Concat", *column, axis=0) for column in zip(*seen, strict=True))]
+    for name, result in zip(OUTPUTS, results, strict=True):
+        g.nodes.append(helper.make_node("Identity", [result], [name]))
+
+    B, s = network.block_count, config.scale
+    shapes: dict[str, list[int | str]] = {
+        "low": [1, 3, "H", "W"],
+        "thresholds": [B],
+        "slopes": [B],
+        "count": [1],
+        "allowed": [B, "N"],
+        "pooled": [B, hidden],
+        "whole": [1],
+        "high": [1, 3, f"{s}*H", f"{s}*W"],
+        "logits": [B, "N"],
+        "mask": [B, "N"],
+        "means": [B, hidden],
+    }
+    inputs, outputs = (
+        [
+            helper.make_tensor_value_info(
+                name, TensorProto.INT64 if name == "count" else TensorProto.FLOAT, shapes[name]
+            )
+            for name in names
+        ]
+        for names in (INPUTS, OUTPUTS)
+    )
+    graph = helper.make_graph(g.nodes, "camixersr", inputs, outputs, g.initializers)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+class _Ranked:
+    """The best-scored windows of a block: a step that costs nothing while none are asked for."""
+
+    def __init__(self, g: _Graph) -> None:
+        self.g = g
+        self.wanted = g("Cast", g("Min", "count", g.integers(1)), to=TensorProto.FLOAT)
+        self.count = g("Max", "count", g.integers(1))
+
+    def best(self, logits: str) -> str:
+        """1 x N -> 1 x N: 1 at the best."""
+        g = self.g
+        _, index = g("TopK", logits, self.count, outputs=2, axis=1, largest=1, sorted=1)
+        zeros = g.mul(logits, g.constant(np.float32(0)))
+        ones = g.add(g.mul(g("Cast", index, to=TensorProto.FLOAT), g.constant(np.float32(0))), self.wanted)
+        return g("ScatterElements", zeros, index, ones, axis=1)
+
+
+def _block(
+    g: _Graph,
+    places: _Places,
+    block: Block,
+    x: str,
+    condition: str,
+    choose: Callable[[str], str],
+    pooled: str,
+) -> tuple[str, tuple[str, str, str]]:
+    """One block; returns its map, and its logits, mask and means, each 1 x ...."""
+    mixer = block.mixer
+    C, M = mixer.project_v.out_features, mixer.window
+
+    # the predictor
+    p = mixer.predictor
+    v = g.layer(x, mixer.project_v)
+    weight = _array(p.project_in.weight)[:, :, None, None]
+    f = g.add(g.conv(v, weight[:, :C]), g.conv(condition, weight[:, C:], _bias(p.project_in)))
+    f = g.leaky(g.norm(f, p.norm))
+    logits = _logits(g, f, p)
+    mask = choose(logits)
+    spatial = g("Sigmoid", g.layer(f, p.spatial))
+    mean = g("ReduceMean", f, g.integers(2, 3), keepdims=1)
+    means = g("Reshape", mean, g.integers(1, -1))
+    known = g.add(g.mul(means, "whole"), g.mul(pooled, g.sub(g.constant(np.float32([1])), "whole")))
+    channel = g("Sigmoid", g.layer(g("Reshape", known, g.integers(1, -1, 1, 1)), p.channel))
+
+    # attention, where it is wanted; convolution everywhere else
+    attended = g("Greater", g("Reshape", mask, g.integers(-1)), g.constant(np.float32(0)))
+    index = g("Reshape", g("NonZero", attended), g.integers(-1))
+    runs = places.runs_of(index)
+
+    def runs_of_map(map: str, channels: int) -> str:
+        """1 x c x H x W -> H * columns x M*c."""
+        return g("Reshape", g("Transpose", map, perm=[0, 2, 3, 1]), g.integers(-1, M * channels))
+
+    def windows_of_map(map: str, channels: int) -> str:
+        """The attended windows of a map: K x M*M x c."""
+        taken = g("Gather", runs_of_map(map, channels), runs, axis=0)
+        return g("Reshape", taken, g.integers(-1, M * M, channels))
+
+    own = windows_of_map(x, C)
+    offsets = g.linear(
+        g.leaky(g.linear(windows_of_map(f, p.project_in.out_features), p.offsets[0])), p.offsets[2]
+    )  # type: ignore[arg-type]
+    warped = _warp(g, places, x, C, g.mul(g("Tanh", offsets), g.constant(np.float32(MAX_OFFSET))), index)
+    q = g.linear(own, mixer.attention.project_q)
+    k = g.linear(g.add(own, warped), mixer.attention.project_k)
+    weights = g("Softmax", g("MatMul", q, g("Transpose", k, perm=[0, 2, 1])), axis=-1)
+    attention = g("Reshape", g("MatMul", weights, windows_of_map(v, C)), g.integers(-1, M, M * C))
+    plain = runs_of_map(g.mul(v, spatial), C)
+    share = g(
+        "Reshape", g("Gather", g("Reshape", mask, g.integers(-1)), index, axis=0), g.integers(-1, 1, 1)
+    )
+    rest = g.sub(g.constant(np.float32(1)), share)
+    blended = g.add(g.mul(attention, share), g.mul(g("Gather", plain, runs, axis=0), rest))
+    where = g("Reshape", runs, g.integers(-1, 1))
+    mixed = g("ScatterND", plain, where, g("Reshape", blended, g.integers(-1, M * C)))
+    shape = g("Concat", g.integers(1), places.height_1, places.width_1, g.integers(C), axis=0)
+    y = g("Transpose", g("Reshape", mixed, shape), perm=[0, 3, 1, 2])
+
+    # local mixing, and the feed-forward
+    local = y
+    for convolution in mixer.local:
+        local = g.layer(local, convolution)
+    y = g.layer(g.add(g.mul(g("Gelu", local), channel), y), mixer.project_out)
+    x = g.norm(g.add(x, y), block.norm1)
+    feed = block.feed_forward
+    a, b = g(
+        "Split", g.layer(g.layer(x, feed.project_in), feed.depthwise), outputs=2, axis=1, num_outputs=2
+    )
+    y = g.norm(g.add(x, g.layer(g.mul(g("Gelu", a), b), feed.project_out)), block.norm2)
+    return y, (logits, mask, means)
+
+
+def _logits(g: _Graph, f: str, p: Predictor) -> str:
+    """1 x hidden x H x W -> 1 x N, log-odds of attention."""
+    M = p.window
+    first, last = p.mask[0], p.mask[2]
+    assert isinstance(first, nn.Linear)
+    assert isinstance(last, nn.Linear)
+    mean = g("ReduceMean", f, g.integers(1), keepdims=1)
+    score = g.conv(mean, _array(first.weight).reshape(-1, 1, M, M), _bias(first), strides=[M, M])
+    weight, bias = _array(last.weight), _array(last.bias)
+    score = g.conv(g.leaky(score), (weight[:1] - weight[1:])[:, :, None, None], bias[:1] - bias[1:])
+    return g("Reshape", score, g.integers(1, -1))
+
+
+def _warp(g: _Graph, places: _Places, x: str, C: int, offsets: str, index: str) -> str:
+    """Read the map bilinearly at moved positions, the border's value beyond it: K x M*M x C.
+
+    A corner beyond the border is the border's pixel, so that a position outside reads it whatever its
+    fraction is: no fractional position is ever clamped.
+    """
+    whole = g("Floor", offsets)
+    fraction = g.sub(offsets, whole)
+    steps = g("Split", g("Cast", whole, to=TensorProto.INT32), outputs=2, axis=2, num_outputs=2)
+    right, below = g("Split", fraction, outputs=2, axis=2, num_outputs=2)  # each K x M*M x 1
+    zero, one = g.constant(np.int32(0), np.int32), g.constant(np.int32(1), np.int32)
+    near: list[str] = []
+    far: list[str] = []
+    for step, place, last in zip(
+        steps, places.corners_of(index), (places.right, places.bottom), strict=True
+    ):
+        at = g.add(g("Squeeze", step, g.integers(2)), place)
+        near.append(g("Min", g("Max", at, zero), last))
+        far.append(g("Min", g("Max", g.add(at, one), zero), last))
+    table = g("Reshape", g("Transpose", x, perm=[0, 2, 3, 1]), g.integers(-1, C))
+    unit = g.constant(np.float32(1))
+    left, above = g.sub(unit, right), g.sub(unit, below)
+    result = ""
+    for row, down in ((near[1], above), (far[1], below)):
+        start = g.mul(row, places.stride)
+        for column, across in ((near[0], left), (far[0], right)):
+            tap = g.mul(g("Gather", table, g.add(start, column), axis=0), g.mul(down, across))
+            result = g.add(result, tap) if result else tap
+    return result

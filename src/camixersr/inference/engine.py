@@ -1,0 +1,212 @@
+"""What computes a piece of a picture: the network in torch, or a graph that a runtime runs.
+
+`Upscaler` asks its engine first. A graph was compiled beforehand and cannot call back: it is told by
+numbers which windows to attend (`Orders`) and answers with numbers. A policy or pool that cannot be put
+in numbers (only the survey has such) is answered with None, and the torch network computes instead.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from camixersr.inference.cost import Reporting
+from camixersr.inference.survey import Allowed, LogOddsThreshold, Recording, Replayed
+from camixersr.models.camixersr import pad_to_windows
+from camixersr.nn.predictor import Pool, pool_image
+from camixersr.nn.routing import BlockRouting, FixedWindows, Policy, Routing, Threshold, TopShare, log_odds
+from camixersr.weights import Model
+
+__all__ = ["FAR", "Answer", "Engine", "GraphEngine", "Orders", "orders"]
+
+FAR = 1e30
+"""Stands for infinity in `Orders`: infinity times zero would be NaN."""
+
+Array = NDArray[np.float32]
+
+
+class Engine(Protocol):
+    """Computes pieces of pictures."""
+
+    @property
+    def name(self) -> str:
+        """Of the backend."""
+        ...
+
+    @property
+    def precision(self) -> str:
+        """What it computes in: "fp32", "bf16" or "fp16"."""
+        ...
+
+    @property
+    def whole(self) -> int:
+        """Largest picture, in low pixels, that it computes in one piece where the tile is "auto"."""
+        ...
+
+    @property
+    def tile(self) -> int:
+        """Largest side of a tile, in low pixels, where the tile is "auto"."""
+        ...
+
+    def route(self, low: Tensor, policy: Policy, pool: Pool) -> tuple[Tensor, Routing] | None:
+        """Enlarge a piece; as `camixersr.models.CAMixerSR.route`.
+
+        Args:
+            low: 1 x 3 x h x w float32 in [0, 1].
+            policy: who routes.
+            pool: what channel attention knows of the whole image.
+
+        Returns:
+            1 x 3 x sh x sw float32 on the CPU and the routing; None for a policy or pool that this
+            engine cannot be given.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Orders:
+    """A policy in numbers, for one piece of N windows.
+
+    Attributes:
+        thresholds: blocks: log-odds above which a window is attended; +-`FAR` for never and always.
+        slopes: blocks: how fast attention fades in above a threshold, per log-odds.
+        count: so many best-scored windows of every block are attended besides.
+        allowed: blocks x N: a factor to what the others say, 0 to 1.
+    """
+
+    thresholds: Array
+    slopes: Array
+    count: int
+    allowed: Array
+
+
+def orders(policy: Policy, blocks: int, windows: int) -> Orders | None:
+    """Put a policy in numbers.
+
+    >>> given = orders(TopShare(0.25), blocks=2, windows=8)
+    >>> given.count, given.allowed.shape
+    (2, (2, 8))
+
+    Args:
+        policy: who routes.
+        blocks: of the network.
+        windows: N of the piece.
+
+    Returns:
+        The numbers; None for a policy of another kind.
+    """
+    thresholds, slopes = np.full(blocks, FAR, np.float32), np.ones(blocks, np.float32)
+    allowed, count = np.ones((blocks, windows), np.float32), 0
+    if isinstance(policy, Reporting):
+        return orders(policy.policy, blocks, windows)
+    if isinstance(policy, Allowed):
+        inner = orders(policy.policy, blocks, windows)
+        if inner is None:
+            return None
+        within = inner.allowed * policy.allowed.reshape(1, windows).float().cpu().numpy()
+        return Orders(inner.thresholds, inner.slopes, inner.count, within)
+    if isinstance(policy, TopShare):
+        count = int(policy.share * windows + 0.5)
+    elif isinstance(policy, FixedWindows):
+        thresholds[:] = -FAR
+        allowed = np.stack([mask.float().cpu().numpy().reshape(-1) for mask in policy.masks])
+        if allowed.shape != (blocks, windows):
+            return None  # the network says what is wrong
+    elif isinstance(policy, Threshold | LogOddsThreshold):
+        if len(policy.thresholds) < blocks:
+            return None
+        for block in range(blocks):
+            if isinstance(policy, Threshold):
+                threshold, band = log_odds(policy.thresholds[block]), policy.band
+            else:
+                threshold, band = policy.thresholds[block], policy.bands[block]
+            thresholds[block] = threshold if math.isfinite(threshold) else math.copysign(FAR, threshold)
+            slopes[block] = 1.0 / band if band else FAR
+    else:
+        return None
+    return Orders(thresholds, slopes, count, allowed)
+
+
+class Answer(NamedTuple):
+    """What a graph computes, under the names of its outputs.
+
+    Attributes:
+        high: 1 x 3 x sH x sW.
+        logits: blocks x N, log-odds of attention.
+        mask: blocks x N, what was attended, 0 to 1.
+        means: blocks x c, the pooled features.
+    """
+
+    high: Array
+    logits: Array
+    mask: Array
+    means: Array
+
+
+class GraphEngine:
+    """An engine that feeds a graph; a runtime's engine adds how one is run.
+
+    Args:
+        model: whose graph it is.
+        name: of the backend.
+        precision: what it computes in.
+    """
+
+    whole = 1024 * 1024
+    tile = 768
+
+    def __init__(self, model: Model, name: str, precision: str) -> None:
+        self.model, self.name, self.precision = model, name, precision
+        features = model.network.state_dict()["body.0.blocks.0.mixer.predictor.project_in.weight"]
+        self._pooled = (model.network.block_count, features.shape[0])
+
+    def infer(self, inputs: dict[str, NDArray[np.generic]]) -> Answer:
+        """Run the graph; `camixersr.export.graph` says what goes in and comes out."""
+        raise NotImplementedError
+
+    def route(self, low: Tensor, policy: Policy, pool: Pool) -> tuple[Tensor, Routing] | None:
+        """See `Engine.route`."""
+        config, blocks = self.model.config, self.model.network.block_count
+        height, width = low.shape[-2:]
+        image = pad_to_windows(low.cpu().float(), config.window)
+        rows, columns = (length // config.window for length in image.shape[-2:])
+        given = orders(policy, blocks, rows * columns)
+        known = pool.inner if isinstance(pool, Recording) else pool
+        if given is None or len(low) != 1 or not (known is pool_image or isinstance(known, Replayed)):
+            return None
+        pooled = np.zeros(self._pooled, np.float32)
+        if isinstance(known, Replayed):
+            pooled[:] = torch.stack([mean.flatten().float().cpu() for mean in known.means]).numpy()
+        answer = self.infer(
+            {
+                "low": np.ascontiguousarray(image.numpy()),
+                "thresholds": given.thresholds,
+                "slopes": given.slopes,
+                "count": np.array([given.count], np.int64),
+                "allowed": given.allowed,
+                "pooled": pooled,
+                "whole": np.array([known is pool_image], np.float32),
+            }
+        )
+        if isinstance(pool, Recording):
+            for block, mean in enumerate(answer.means):
+                pool(torch.from_numpy(mean.copy()).reshape(1, 1, 1, -1), block)
+        if isinstance(policy, Reporting):
+            for _ in range(blocks):
+                policy.step()
+        routing = Routing(
+            rows,
+            columns,
+            tuple(
+                BlockRouting(
+                    logits=torch.from_numpy(logits[None].copy()), mask=torch.from_numpy(mask[None].copy())
+                )
+                for logits, mask in zip(answer.logits, answer.mask, strict=True)
+            ),
+        )
+        s = config.scale
+        return torch.from_numpy(answer.high[..., : s * height, : s * width]), routing

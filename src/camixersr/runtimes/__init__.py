@@ -1,0 +1,160 @@
+"""Backends: who computes the network. torch is always there; the others are extras.
+
+    torch        the network of this package, prepared for the processor; any device
+    onnxruntime  `camixersr.export.graph` in ONNX Runtime; pip install 'camixersr[onnx]'
+    openvino     the same in OpenVINO; pip install 'camixersr[openvino]'
+
+`upscaler` makes an `Upscaler` that uses one. Nothing beneath this floor knows a runtime's name.
+"""
+
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Literal, get_args
+
+import torch
+
+from camixersr.errors import MissingExtraError, UsageError
+from camixersr.inference.engine import Engine
+from camixersr.inference.upscaler import Precision, Upscaler
+from camixersr.weights import Model
+
+__all__ = ["BACKENDS", "Backend", "available", "engine", "upscaler"]
+
+BACKENDS = ("torch", "onnxruntime", "openvino")
+
+_EXTRAS = {"onnxruntime": ("onnx", ("onnxruntime", "onnx")), "openvino": ("openvino", ("openvino", "onnx"))}
+"""Name of the extra, and the distributions that it installs."""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A backend on this machine.
+
+    Attributes:
+        name: of `BACKENDS`.
+        version: of the runtime; empty if it is not there.
+        precisions: what it can compute in.
+        missing: why it cannot be used and what to do, in one line; empty if it can.
+    """
+
+    name: str
+    version: str
+    precisions: tuple[str, ...]
+    missing: str = ""
+
+
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return ""
+
+
+def _backend(name: str, device: torch.device) -> Backend:
+    if name == "torch":
+        reduced = ("bf16", "fp16") if device.type == "cuda" else ("bf16",)
+        return Backend(name, torch.__version__, ("fp32", *reduced))
+    extra, distributions = _EXTRAS[name]
+    absent = [each for each in distributions if not _version(each)]
+    if absent:
+        return Backend(
+            name,
+            "",
+            (),
+            f"backend {name} needs {' and '.join(absent)}; pip install 'camixersr[{extra}]'",
+        )
+    if device.type != "cpu":
+        return Backend(
+            name, _version(name), (), f"backend {name} computes on the CPU only; use --device cpu"
+        )
+    if name == "onnxruntime":
+        return Backend(name, _version(name), ("fp32",))
+    from camixersr.runtimes.openvino import has_bf16
+
+    return Backend(name, _version(name), ("fp32", "bf16") if has_bf16() else ("fp32",))
+
+
+def available(device: str | torch.device = "cpu") -> tuple[Backend, ...]:
+    """Every backend, with what it can do on a device here and why not.
+
+    Args:
+        device: "cpu", "cuda" or "mps".
+
+    Returns:
+        One entry each, in the order of `BACKENDS`.
+    """
+    return tuple(_backend(name, torch.device(device)) for name in BACKENDS)
+
+
+def engine(
+    model: Model, backend: str, *, device: torch.device, precision: Precision = "auto"
+) -> Engine | None:
+    """What computes for an `Upscaler`; None is the torch network.
+
+    Args:
+        model: whose network.
+        backend: of `BACKENDS`.
+        device: where.
+        precision: "auto" is fp32.
+
+    Raises:
+        UsageError: an unknown backend, or a precision that it does not have here.
+        MissingExtraError: its package is not installed.
+        DeviceError: it has no compiler, or does not run on the device.
+    """
+    if backend not in BACKENDS:
+        raise UsageError(f"unknown backend {backend!r}; use auto or one of {', '.join(BACKENDS)}")
+    if precision not in get_args(Precision):
+        raise UsageError(f"unknown precision {precision!r}; use one of {', '.join(get_args(Precision))}")
+    if backend == "torch":
+        return None
+    there = _backend(backend, device)
+    if there.missing:
+        raise (MissingExtraError if not there.version else UsageError)(there.missing)
+    wanted = "fp32" if precision == "auto" else precision
+    if wanted not in there.precisions:
+        raise UsageError(
+            f"backend {backend} computes in {' and '.join(there.precisions)} on this machine, not in "
+            f"{wanted}; choose another --precision or --backend"
+        )
+    if backend == "onnxruntime":
+        from camixersr.runtimes.onnxruntime import OnnxRuntime
+
+        return OnnxRuntime(model)
+    from camixersr.runtimes.openvino import OpenVino
+
+    return OpenVino(model, wanted)
+
+
+def upscaler(
+    model: Model,
+    *,
+    backend: str = "torch",
+    device: str = "auto",
+    precision: Precision = "auto",
+    tile: int | Literal["auto"] = "auto",
+) -> Upscaler:
+    """Make an upscaler that computes with a backend.
+
+    Args:
+        model: what to compute.
+        backend: of `BACKENDS`, or "auto": the fastest here, see `camixersr.runtimes.choice`.
+        device: as for `Upscaler`.
+        precision: as for `Upscaler`.
+        tile: as for `Upscaler`.
+
+    Returns:
+        The upscaler.
+
+    Raises:
+        CamixerError: as for `engine` and `Upscaler`.
+    """
+    result = Upscaler(model, device=device, precision=precision, tile=tile)
+    if backend == "auto":
+        from camixersr.runtimes.choice import choose
+
+        backend = choose(result).backend
+    if backend != "torch" and len(result.crew) > 1:
+        raise UsageError(f"backend {backend} computes on one device; name one with --device")
+    result.engine = engine(model, backend, device=result.device, precision=precision)
+    return result

@@ -1,0 +1,111 @@
+"""The graph in OpenVINO, on the CPU.
+
+OpenVINO fuses what it sees whole: a graph whose sizes are all known runs in two thirds of the time of
+one that is compiled for any size (docs/runtimes.md). Compiling takes seconds, so a piece gets a graph of
+its own size only if it is large, and compiled graphs are kept, in memory and on disk.
+"""
+
+import threading
+from functools import cache
+from typing import Any
+
+import numpy as np
+import openvino
+import torch
+from numpy.typing import NDArray
+
+from camixersr import __version__
+from camixersr.export.graph import OUTPUTS, build
+from camixersr.inference.engine import Answer, GraphEngine
+from camixersr.runtimes.cache import keep, kept, key
+from camixersr.weights import Model
+
+__all__ = ["OpenVino", "has_bf16", "settings"]
+
+OWN_SIZE = 256 * 256
+"""From so many low pixels on a piece is worth a graph of its own size: what that saves, about 3
+microseconds a pixel, is no less than reading such a graph from the disk costs."""
+
+MOST = 4
+"""Compiled graphs that are kept in memory."""
+
+
+@cache
+def _core() -> openvino.Core:
+    return openvino.Core()
+
+
+@cache
+def has_bf16() -> bool:
+    """Whether this processor computes in bf16."""
+    return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def settings(precision: str) -> dict[str, Any]:
+    """How a graph is compiled: one request at a time, and no other precision than was asked for."""
+    return {
+        # OpenVINO would take bf16 by itself where the processor has it
+        "INFERENCE_PRECISION_HINT": {"fp32": "f32"}.get(precision, precision),
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "NUM_STREAMS": 1,
+    }
+
+
+class OpenVino(GraphEngine):
+    """An engine.
+
+    Args:
+        model: whose graph.
+        precision: "fp32" or "bf16".
+    """
+
+    def __init__(self, model: Model, precision: str) -> None:
+        super().__init__(model, "openvino", precision)
+        self._graph = build(model.network).SerializeToString()
+        self._compiled: dict[tuple[int, int], openvino.CompiledModel] = {}
+        self._lock = threading.Lock()
+
+    def infer(self, inputs: dict[str, NDArray[np.generic]]) -> Answer:
+        """See `GraphEngine.infer`."""
+        height, width = inputs["low"].shape[2:]
+        size = (height, width) if height * width >= OWN_SIZE else (0, 0)
+        with self._lock:
+            results = self._sized(size)(inputs)
+            return Answer(*(results[name] for name in OUTPUTS))
+
+    def _sized(self, size: tuple[int, int]) -> openvino.CompiledModel:
+        """The graph for a size; 0 x 0 is any."""
+        compiled = self._compiled.pop(size, None) or self._load(*size)
+        self._compiled[size] = compiled  # the last used is the last to go
+        while len(self._compiled) > MOST:
+            del self._compiled[next(iter(self._compiled))]
+        return compiled
+
+    def _load(self, height: int, width: int) -> openvino.CompiledModel:
+        """Read a compiled graph from the cache, or compile it and keep it there."""
+        how = settings(self.precision)
+        name = key(
+            "openvino",
+            openvino.__version__,
+            __version__,
+            _core().get_property("CPU", "FULL_DEVICE_NAME"),
+            _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"),
+            how,
+            height,
+            width,
+            self._graph,
+        )
+        content = kept(name)
+        if content is not None:
+            try:
+                return _core().import_model(content, "CPU", how)
+            except RuntimeError:
+                pass  # made by something that only looked the same: make it anew
+        graph = _core().read_model(self._graph)
+        if height:
+            windows = height * width // self.model.config.window**2
+            blocks = self.model.network.block_count
+            graph.reshape({"low": [1, 3, height, width], "allowed": [blocks, windows]})
+        compiled = _core().compile_model(graph, "CPU", how)
+        keep(name, compiled.export_model().getvalue())
+        return compiled

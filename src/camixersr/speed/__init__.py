@@ -1,0 +1,1 @@
+"""How fast this machine is: a plain reference, and what everything else is measured against it."""

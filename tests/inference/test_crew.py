@@ -1,0 +1,297 @@
+"""Tiles in batches and on several devices, for which the CPU stands in."""
+
+import threading
+from itertools import chain
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from camixersr.errors import DeviceError, MemoryLimitError, UsageError, ValueRangeError
+from camixersr.image.stream import Layout
+from camixersr.inference.cost import Bill
+from camixersr.inference.crew import compute_tiles
+from camixersr.inference.memory import batch_size, predict
+from camixersr.inference.streaming import Options, enlarge_file
+from camixersr.inference.survey import Plan
+from camixersr.inference.tiles import Tile, cut, group
+from camixersr.inference.upscaler import Enlarged, Upscaler, devices_of
+from camixersr.nn import Calibration
+from camixersr.nn.routing import Policy, Threshold
+from camixersr.weights import Model
+from tests.conftest import noise_picture, random_network
+from tests.inference.test_streaming import picture, run, stop_after
+
+THRESHOLDS = (0.87, 0.975)  # these attend about half of the windows of `low`
+
+
+def upscaler(**options) -> Upscaler:
+    network = random_network(channels=12, blocks=(1, 1))
+    options = {"device": "cpu", "tile": 64, **options}
+    return Upscaler(Model("test", network, Calibration((0.5,), (THRESHOLDS,))), **options)
+
+
+def low(height: int = 150, width: int = 330) -> torch.Tensor:
+    return torch.from_numpy(noise_picture(height, width)).permute(2, 0, 1).float() / 255.0
+
+
+def test_batches_hold_each_tile_once_and_tiles_of_one_size() -> None:
+    tiles = cut(500, 700, 64)
+    for most in (1, 2, 5, 16, 1000):
+        batches = group(tiles, most)
+        assert sorted(chain(*batches)) == list(range(len(tiles)))
+        for batch in batches:
+            assert 1 <= len(batch) <= most
+            assert len({(tiles[n].rows.length, tiles[n].columns.length) for n in batch}) == 1
+    assert group(tiles, 1) == [(number,) for number in range(len(tiles))]
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("max_share", [0.3, 1.0])
+def test_a_batch_is_its_tiles(ratio: float, max_share: float) -> None:
+    """Thresholds, shares and every tile's own allowed windows, in one computation."""
+    one = upscaler().run(low(), attention_ratio=ratio, max_share=max_share)
+    for batch in (2, 7):
+        many = upscaler(batch=batch).run(low(), attention_ratio=ratio, max_share=max_share)
+        assert (many.high - one.high).abs().max() < 1e-5
+        assert np.array_equal(many.shares, one.shares)
+        assert (many.tiles, many.macs, many.attention_share) == (one.tiles, one.macs, one.attention_share)
+    assert 0 < one.attention_share <= max_share or ratio == 0.0
+
+
+def computed(up: Upscaler, plan: Plan, batches: list[tuple[int, ...]], crew=None) -> torch.Tensor:
+    picture = low()
+    bill = Bill(up.model.config, up.device, plan.height, plan.width)
+    high = torch.full((3, 2 * plan.height, 2 * plan.width), torch.nan)
+
+    def read(tile: Tile) -> torch.Tensor:
+        return picture[None, :, *tile.computed]
+
+    for _, of_tiles in compute_tiles(crew or up.crew, plan, batches, read, bill):
+        for piece in chain(*of_tiles):
+            y, x = piece.tile.rows, piece.tile.columns
+            high[:, 2 * y.own_start : 2 * y.own_stop, 2 * x.own_start : 2 * x.own_stop] = piece.high
+    return high
+
+
+def planned(up: Upscaler) -> Plan:
+    from camixersr.inference.upscaler import _InMemory
+
+    bill = Bill(up.model.config, up.device, 150, 330)
+    return up.plan(_InMemory(low()), bill, attention_ratio=0.5)
+
+
+@pytest.mark.parametrize("devices", ["cpu", "cpu,cpu", "cpu,cpu,cpu"])
+@pytest.mark.parametrize("batch", [1, 4])
+def test_order_and_devices_change_no_bit(devices: str, batch: int) -> None:
+    up = upscaler(batch=batch)
+    expected = up.run(low()).high
+    several = upscaler(device=devices, batch=batch)
+    plan = planned(several)
+    batches = several.batches(plan)
+    assert len(several.crew) == devices.count("cpu")
+    for order in (batches, batches[::-1], batches[1::2] + batches[::2]):
+        assert torch.equal(computed(several, plan, order), expected)
+
+
+def test_every_device_works_and_none_waits_for_another() -> None:
+    """Each of three devices holds its first batch until all three have one."""
+    up = upscaler(device="cpu,cpu,cpu")
+    together, threads = threading.Barrier(3, timeout=60), set[int]()
+    first = threading.local()
+
+    def meet(each: Upscaler) -> None:
+        compute = each.compute_batch
+
+        def compute_batch(*rest):
+            if not hasattr(first, "met"):
+                first.met = True
+                threads.add(threading.get_ident())
+                together.wait()
+            return compute(*rest)
+
+        each.compute_batch = compute_batch  # type: ignore[method-assign]
+
+    plan = planned(up)
+    for each in up.crew:
+        meet(each)
+    high = computed(up, plan, up.batches(plan))
+    assert high.isfinite().all()
+    assert len(threads) == 3
+
+
+@pytest.mark.parametrize("devices", ["cpu", "cpu,cpu"])
+def test_an_error_on_any_device_ends_the_run(monkeypatch, devices: str) -> None:
+    up = upscaler(device=devices)
+    plan = planned(up)
+
+    def broken(*_, **__):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    for each in up.crew[-1:]:
+        monkeypatch.setattr(each, "_route", broken)
+    with pytest.raises(RuntimeError, match="mat1"):
+        computed(up, plan, up.batches(plan))
+
+
+def test_an_interrupted_run_stops_all_devices() -> None:
+    up = upscaler(device="cpu,cpu")
+    calls: list[int] = []
+
+    def progress(done: int, total: int) -> None:
+        calls.append(done)
+        if len(calls) > 20:  # 20 are the survey
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        up.run(low(), progress=progress)
+    assert len(calls) <= 22  # each device is stopped at its next block
+    assert not [each for each in threading.enumerate() if each.name.startswith(("device", "read"))]
+
+
+def test_a_batch_too_large_for_the_memory_is_computed_in_smaller_ones_and_then_in_smaller_tiles(
+    monkeypatch,
+) -> None:
+    expected = upscaler().run(low())
+    for largest, smaller_tiles in ((2 * 160 * 160, False), (13_000, True)):
+        up = upscaler(batch=8)
+        route, seen = up._route, set[int]()
+
+        def short_of_memory(image, *rest, route=route, seen=seen, largest=largest, **options):
+            if image.numel() // 3 > largest:
+                raise RuntimeError(
+                    "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
+                )
+            seen.add(len(image))
+            return route(image, *rest, **options)
+
+        monkeypatch.setattr(up, "_route", short_of_memory)
+        result = up.run(low())
+        assert (result.high - expected.high).abs().max() < 1e-4
+        assert (result.tiles > expected.tiles) == smaller_tiles
+        assert max(seen) == (1 if smaller_tiles else 3)
+
+
+def test_too_little_memory_for_anything_is_one_error(monkeypatch) -> None:
+    up = upscaler(batch=4)
+    plan = planned(up)
+
+    def never(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(up, "_route", never)
+    with pytest.raises(MemoryLimitError, match="out of memory even for"):
+        computed(up, plan, up.batches(plan))
+
+
+def test_only_the_image_of_a_batch_that_fails_is_recomputed() -> None:
+    fine = upscaler(batch=4, precision="bf16").run(low())
+    assert fine.precision == "bf16"
+    exact = upscaler().run(low()).high
+    up = upscaler(batch=4, precision="bf16")
+    route, recomputed = up._route, []
+
+    def sometimes(image, policy, pool, precision, **options):
+        high, routing = route(image, policy, pool, precision, **options)
+        if len(image) > 1 and not recomputed:
+            recomputed.append(tuple(image.shape))
+            high[1] = torch.nan
+        return high, routing
+
+    up._route = sometimes  # type: ignore[method-assign]
+    mended = up.run(low())
+    assert recomputed
+    assert mended.precision == "bf16"
+    different = (mended.high != fine.high).any(dim=0)
+    assert 0 < different.sum() <= (2 * 64) ** 2  # within what one tile owns
+    assert (mended.high - exact)[:, different].abs().max() < 1e-4
+
+
+@pytest.mark.parametrize(("device", "batch"), [("cpu", 4), ("cpu,cpu", 1), ("cpu,cpu", 3)])
+def test_a_streamed_picture_is_the_same_and_resumes(tmp_path: Path, device: str, batch: int) -> None:
+    source, up = picture(tmp_path), upscaler(device=device, batch=batch)
+    whole = run(up, source, tmp_path / "o.png")
+    expected: Enlarged = upscaler(batch=batch).run(torch.from_numpy(_pixels(source)))
+    assert whole.cost.tiles == expected.tiles == 12
+    assert np.array_equal(whole.cost.shares, expected.shares)
+    assert whole.cost.macs == expected.macs
+    target = tmp_path / "p.png"
+    with pytest.raises(KeyboardInterrupt):
+        run(up, source, target, stop_after(18), resume=True)
+    resumed = run(up, source, target, resume=True)
+    assert 0 < resumed.resumed < 12
+    assert target.read_bytes() == (tmp_path / "o.png").read_bytes()
+    assert np.array_equal(resumed.cost.shares, whole.cost.shares)
+    with pytest.raises(KeyboardInterrupt):
+        run(up, source, tmp_path / "q.png", stop_after(18))
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["a.png", "o.png", "p.png"]
+
+
+def _pixels(path: Path) -> np.ndarray:
+    from camixersr.image.codec import read
+
+    return read(path).pixels.transpose(2, 0, 1).astype(np.float32) / 255.0
+
+
+def test_memory_granted_is_for_one_tile_at_a_time(tmp_path: Path) -> None:
+    up = upscaler(batch=4, tile="auto")
+    layout = Layout(150, 210, 3, "uint8")
+    assert predict(up, layout, 64, batch=4) > predict(up, layout, 64)
+    streamed = enlarge_file(
+        up, picture(tmp_path), tmp_path / "o.png", Options(memory=predict(up, layout, 0) + 10_000_000)
+    )
+    assert streamed.predicted_memory_bytes <= predict(up, layout, 0) + 10_000_000
+
+
+def test_on_the_cpu_tiles_are_computed_one_at_a_time() -> None:
+    tiles = cut(1000, 1000, 320)
+    assert batch_size(upscaler(), tiles) == 1
+    assert batch_size(upscaler(batch=5), tiles) == 5
+    with pytest.raises(ValueRangeError, match="batch must be at least 1"):
+        upscaler(batch=0)
+
+
+def test_the_smallest_gpus_whole_memory_chooses_the_batch(monkeypatch) -> None:
+    """By numbers alone: there is no such device here."""
+    memory = {"cuda:0": 0, "cuda:1": 0}
+    monkeypatch.setattr(
+        torch.cuda,
+        "get_device_properties",
+        lambda device: SimpleNamespace(total_memory=memory[str(device)] * 2**30),
+    )
+    crew = [SimpleNamespace(device=torch.device(name)) for name in memory]
+    network = random_network(channels=36, scale=4, blocks=(1,))
+    fake: Any = SimpleNamespace(batch="auto", engine=None, crew=crew, model=Model("s", network))
+    tiles, sizes = cut(2000, 2000, 320), list[int]()
+    for gigabytes in (1, 8, 24, 141):
+        memory |= {"cuda:0": gigabytes + 100, "cuda:1": gigabytes}
+        sizes.append(batch_size(fake, tiles))
+    assert sizes == sorted(sizes)
+    assert (sizes[0], sizes[-1]) == (1, 16)
+    assert 1 < sizes[1] < 16
+
+
+def test_devices_have_names() -> None:
+    assert devices_of("cpu") == (torch.device("cpu"),)
+    assert len(devices_of("cpu,cpu")) == 2
+    assert devices_of("all")[0].type == devices_of("auto")[0].type
+    for name in ("gpu", "cpu:1", "cuda:x", "cpu,", ""):
+        with pytest.raises(UsageError, match="unknown device"):
+            devices_of(name)
+    with pytest.raises(DeviceError, match=r"no cuda:99 device on this machine; there is .*cpu"):
+        devices_of("cuda:99")
+
+
+def test_a_policy_of_a_batch_is_the_policies_of_its_tiles() -> None:
+    tiles = tuple(cut(128, 128, 64))
+    allowed = np.random.default_rng(0).random((8, 8)) < 0.5
+    policy: Policy = Threshold((0.5,))
+    plan = Plan(128, 128, tiles, policy, lambda features, block: features, 16, allowed)
+    logits = torch.randn(len(tiles), 49)
+    together = plan.policy_of_batch(tiles).choose(logits, 0)
+    for number, tile in enumerate(tiles):
+        alone = plan.policy_of(tile).choose(logits[number : number + 1], 0)
+        assert torch.equal(together[number], alone[0])

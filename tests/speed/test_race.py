@@ -1,0 +1,161 @@
+import json
+import math
+
+import pytest
+import torch
+
+from camixersr.inference.upscaler import Upscaler
+from camixersr.nn import TopShare
+from camixersr.operations import count
+from camixersr.runtimes import available
+from camixersr.speed import race as module
+from camixersr.speed.machine import describe, slug
+from camixersr.speed.race import REFERENCE, Contender, Ran, contenders, noise, peaks, race, worthwhile
+from camixersr.weights import Model
+from tests.conftest import random_network
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _small_matrices(monkeypatch) -> None:
+    monkeypatch.setattr(module, "peaks", lambda _: {"fp32": 100.0, "bf16": 400.0})
+
+
+def model() -> Model:
+    return Model("tiny", random_network(channels=8, blocks=(1,)))
+
+
+def raced(entered: list[Contender], **options):
+    options = {"attention_ratios": [0.0, 0.5], "rounds": 2, **options}
+    return race(entered, noise(40, 50), scale=2, device=CPU, **options)
+
+
+def test_everybody_computes_the_same_picture_and_the_reference_is_one() -> None:
+    entered = contenders(model(), "cpu", ["bf16"])[0]
+    assert [(each.backend, each.precision) for each in entered][:2] == [
+        ("torch", "fp32"),
+        (REFERENCE, "fp32"),
+    ]
+    told: list[tuple[int, int]] = []
+    rows, best, dropped = raced(entered, progress=lambda done, total: told.append((done, total)))
+    assert best == {"fp32": 100.0, "bf16": 400.0}
+    assert dropped == []
+    assert len(rows) == 2 * len(entered)
+    assert told == [(number, 6 * len(entered)) for number in range(1, 6 * len(entered) + 1)]
+    for row in rows:
+        assert (row.low_size, row.high_size, row.tiles) == ((50, 40), (100, 80), 1)
+        assert row.fastest <= row.seconds <= row.slowest
+        assert row.attention_share == pytest.approx(row.attention_ratio)
+        attended = round(12 * row.attention_ratio)
+        macs = count(model().config, windows=12, attended=attended).total
+        assert row.gflops * row.seconds * 1e9 == pytest.approx(2 * macs)
+        assert row.share_of_peak == pytest.approx(
+            row.gflops / (100.0 if row.precision == "fp32" else 400.0)
+        )
+        assert row.microseconds_per_low_pixel == pytest.approx(row.seconds / 2000 * 1e6)
+        assert row.output_megapixels_per_second == pytest.approx(8000 / row.seconds / 1e6)
+        if row.backend == REFERENCE:
+            assert row.times_reference == 1.0
+        assert (row.parity_db is None) == ((row.backend, row.precision) == ("torch", "fp32"))
+        assert row.parity_db is None or row.parity_db > (100.0 if row.precision == "fp32" else 30.0)
+
+
+def test_the_reference_has_the_networks_bytes_to_rounding() -> None:
+    reference = contenders(model(), "cpu", [])[0][1]
+    low = noise(40, 50)
+    expected, routing = model().network.route(low[None], TopShare(0.5))
+    ran = reference.compute(low, 0.5)
+    assert (ran.high - expected[0]).abs().max() < 1e-4
+    assert ran.macs == count(model().config, windows=12, attended=int(routing.attended.sum())).total
+
+
+def test_every_backend_that_is_there_takes_part_once_in_each_of_its_precisions() -> None:
+    found, missing = contenders(model(), "cpu", ["bf16"])
+    labels = [(each.backend, each.precision) for each in found]
+    assert len(set(labels)) == len(labels)
+    for backend in available("cpu"):
+        wanted = {(backend.name, each) for each in backend.precisions if each in ("fp32", "bf16")}
+        assert (wanted <= set(labels)) != bool(backend.missing)
+        assert (backend.missing in missing) == bool(backend.missing)
+    assert {precision for _, precision in labels} == {"fp32", "bf16"}
+    plain = [(each.backend, each.precision) for each in contenders(model(), "cpu", [])[0]]
+    assert {precision for _, precision in plain} == {"fp32"}
+
+
+def test_tiled_pictures_have_no_parity_with_the_reference() -> None:
+    rows, _, _ = race(
+        contenders(model(), "cpu", [], tile=64)[0][:2],
+        noise(80, 130),
+        scale=2,
+        device=CPU,
+        attention_ratios=[0.0],
+        rounds=1,
+    )
+    assert [row.tiles for row in rows] == [6, 1]
+    assert rows[1].parity_db is None
+
+
+def test_medians_spread_and_turns() -> None:
+    """Of made-up contenders: the first round does not count, and nobody runs twice in a row."""
+    calls: list[str] = []
+
+    def pretender(name: str, seconds: list[float]) -> Contender:
+        left = iter(seconds)
+
+        def compute(low: torch.Tensor, ratio: float) -> Ran:
+            calls.append(name)
+            return Ran(low, next(left), 10**9, ratio, 1, "fp32", 1)
+
+        return Contender(name, "fp32", compute)
+
+    entered = [pretender("torch", [99.0, 1.0, 4.0, 2.0]), pretender(REFERENCE, [0.0, 6.0, 5.0, 9.0])]
+    rows, _, _ = raced(entered, attention_ratios=[0.5], rounds=3)
+    assert calls == ["torch", REFERENCE] * 4
+    first, reference = rows
+    assert (first.first, first.fastest, first.seconds, first.slowest) == (99.0, 1.0, 2.0, 4.0)
+    assert (reference.seconds, first.times_reference) == (6.0, 3.0)
+    assert reference.parity_db == math.inf
+    assert first.gflops == pytest.approx(1.0)
+
+
+def test_who_runs_out_of_memory_drops_out(monkeypatch) -> None:
+    monkeypatch.setattr(module, "available_memory", lambda _: 1000)
+    rows, _, dropped = raced(contenders(model(), "cpu", [])[0][:2])
+    assert {row.backend for row in rows} == {"torch"}
+    assert all(row.times_reference is None for row in rows)
+    assert len(dropped) == 1
+    assert "reference fp32: needs about" in dropped[0]
+
+
+def test_precisions_that_are_emulated_are_left_out() -> None:
+    assert worthwhile({"fp32": 100.0, "bf16": 390.0}) == ["bf16"]
+    assert worthwhile({"fp32": 100.0, "bf16": 20.0, "fp16": 0.0}) == []
+
+
+def test_the_noise_is_the_same_every_time_and_has_detail_everywhere() -> None:
+    picture = noise(64, 96)
+    assert torch.equal(picture, noise(64, 96))
+    assert picture.unfold(1, 16, 16).unfold(2, 16, 16).std(dim=(0, 3, 4)).min() > 0.01
+
+
+def test_a_machine_is_described_in_json() -> None:
+    facts = describe()
+    assert json.loads(json.dumps(facts)) == facts
+    assert facts["machine"]["threads"] == torch.get_num_threads()
+    assert facts["versions"]["torch"] == torch.__version__
+    assert slug(facts).replace("-", "").isalnum()
+    assert facts["date"].endswith("+00:00")
+
+
+def test_the_peak_is_measured(monkeypatch) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr(module, "SIDE", {"cpu": 64})
+    assert set(peaks(CPU)) == {"fp32", "bf16"}
+    assert peaks(CPU)["fp32"] > 0.0
+
+
+def test_what_is_raced_is_what_upscale_runs() -> None:
+    up = Upscaler(model(), device="cpu")
+    low = noise(40, 50)
+    assert torch.equal(contenders(model(), "cpu", [])[0][0].compute(low, 0.5).high, up.run(low).high)
