@@ -253,8 +253,8 @@ def infer_config(tensors: Mapping[str, Tensor], path: str | Path = "checkpoint")
             raise KeyError("global_out.weight")
     except KeyError as missing:
         raise CheckpointError(
-            f"{path}: expected the tensors of a CAMixerSR, classic or omnidirectional, but {missing} is not "
-            "there"
+            f"{path}: expected the tensors of a CAMixerSR, classic or omnidirectional, but {missing} "
+            "is not there"
         ) from missing
     scale = math.isqrt(outputs // 3)
     if 3 * scale**2 != outputs or sorted(groups) != list(range(len(groups))):

@@ -266,17 +266,14 @@ def _tile(
     upscaler: Upscaler, layout: Layout, held: int, memory: int | None, panorama: Panorama | None
 ) -> int:
     """The tile that was asked for, or the largest that the memory granted allows."""
-    if upscaler.tile != "auto":
-        tile = upscaler.tile
-    else:
-        tile = upscaler.auto(layout.height, layout.width)
+    tile = upscaler.tile if upscaler.tile != "auto" else upscaler.auto(layout.height, layout.width)
     if memory is None or predict(upscaler, layout, tile, held, panorama) <= memory:
         return tile
     largest = largest_tile(upscaler, layout, memory, held, panorama)  # complains if there is none
     if upscaler.tile != "auto":
+        needed = _size(predict(upscaler, layout, tile, held, panorama))
         raise MemoryLimitError(
-            f"a tile of {tile or 'the whole picture'} needs "
-            f"{_size(predict(upscaler, layout, tile, held, panorama))}, more than the {_size(memory)} granted; "
+            f"a tile of {tile or 'the whole picture'} needs {needed}, more than the {_size(memory)} granted; "
             f"use --tile {largest}"
         )
     return largest

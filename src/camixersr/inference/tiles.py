@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from numpy.typing import NDArray
-
 from camixersr.errors import ValueRangeError
 from camixersr.image.panorama import Panorama
 

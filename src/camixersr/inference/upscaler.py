@@ -561,10 +561,10 @@ class Upscaler:
     ) -> tuple[Tensor, Routing]:
         """`route` in one precision, whatever comes out; for several images `together`."""
         dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision, torch.float32)
-        own = isinstance(self.network, CAMixerSR)
-        if own and self.device.type == "cpu" and dtype != torch.float16 and not together:
+        network, here = self.network, self.device.type == "cpu" and not together
+        if isinstance(network, CAMixerSR) and here and dtype != torch.float16:
             if dtype not in self._prepared:
-                self._prepared[dtype] = Prepared(self.network, dtype)
+                self._prepared[dtype] = Prepared(network, dtype)
             return self._prepared[dtype].route(image, policy, pool=pool)
         with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
             return self.network.route(image, policy, pool=pool, together=together)

@@ -18,7 +18,15 @@ from camixersr.nn.predictor import Pool, pool_image
 from camixersr.nn.routing import BlockRouting, FixedWindows, Policy, Routing, TopShare
 from camixersr.nn.windows import window_position
 
-__all__ = ["PANORAMA_PRESETS", "PRESETS", "SCALES", "CAMixerSR", "CAMixerSRConfig", "one_by_one", "pad_to_windows"]
+__all__ = [
+    "PANORAMA_PRESETS",
+    "PRESETS",
+    "SCALES",
+    "CAMixerSR",
+    "CAMixerSRConfig",
+    "one_by_one",
+    "pad_to_windows",
+]
 
 SCALES = (2, 3, 4)
 

@@ -169,7 +169,8 @@ class Training(lightning.LightningModule):
         """L1 in [0, 1] units plus the weighted routing loss."""
         low, high = reduce(batch, self.network.config.scale)
         recipe, policy = self.recipe, self._policy()
-        result, routing = self.network.route(low, policy)
+        seen = low if self.network.config.latitude else low[:, :3]
+        result, routing = self.network.route(seen, policy)
         if recipe.projection == "erp":  # by the area that a pixel covers; of mean 1 over the sphere
             error = (result.float() - high[:, :3]).abs() * high[:, 3:]
             pixels = error.mean() * (math.pi / 2.0)

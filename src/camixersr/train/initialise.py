@@ -31,8 +31,8 @@ def initialise_linear(network: Network, low: Tensor, high: Tensor, *, tail_only:
 
     Args:
         network: changed in place; on the CPU.
-        low: B x 3 x H x W in [0, 1].
-        high: B x 3 x sH x sW in [0, 1].
+        low: B x 3 x H x W in [0, 1]; with a fourth channel as for `CAMixerSR.forward`.
+        high: B x 3 x sH x sW in [0, 1]; what comes after the third channel is not looked at.
         tail_only: leave all but `tail` as it is.
     """
     assert network.tail.bias is not None
@@ -83,7 +83,7 @@ def _before_tail(network: Network, low: Tensor) -> Tensor:
     seen: list[Tensor] = []
     handle = network.tail.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     try:
-        network.route(low, TopShare(0.5))
+        network.route(low if network.config.latitude else low[:, :3], TopShare(0.5))
     finally:
         handle.remove()
     return torch.cat(seen)[..., : low.shape[2], : low.shape[3]]

@@ -112,6 +112,8 @@ class Recipe:
             raise ValueRangeError(
                 f"recipe: batch must be a multiple of devices, got {self.batch} and {self.devices}"
             )
+        if self.projection == "erp" and self.shrink != 1.0:
+            raise ValueRangeError("recipe: shrink is for flat photographs; leave it out with erp")
         if self.holdout < 2:
             raise ValueRangeError(f"recipe: holdout must be at least 2, got {self.holdout}")
 
