@@ -94,7 +94,9 @@ def test_the_omnidirectional_network_starts_as_a_linear_upsampler(folder: Path, 
 
 
 @pytest.mark.parametrize("kind", ["told", "flat", "omni"])
-def test_a_run_on_panoramas(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+def test_a_run_on_panoramas(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
     from camixersr.weights import load_file
 
     tiny = {"told": TINY, "flat": CAMixerSRConfig(channels=12, scale=4, blocks=(1,))}

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from camixersr.errors import DeviceError, MemoryLimitError, ShapeError, UsageError, ValueRangeError
-from camixersr.image.resize import resize
 from camixersr.image.panorama import Panorama
+from camixersr.image.resize import resize
 from camixersr.inference.arrays import planes_of, restore
 from camixersr.inference.cost import Bill, Cost, Progress
 from camixersr.inference.crew import compute_tiles

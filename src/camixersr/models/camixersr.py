@@ -246,7 +246,7 @@ class CAMixerSR(nn.Module):
         # itself goes through them. In bfloat16 they alone leave 49 dB, the body alone 77 to 82 (s-x4).
         full = torch.autocast(low.device.type, enabled=False)
         with full:
-            x, condition = self.enter(low)
+            x, condition = self.enter(low.to(self.head.weight.dtype))
         _, H, W, _ = x.shape
         y = x
         decided: list[BlockRouting] = []
