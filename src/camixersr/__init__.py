@@ -23,6 +23,7 @@ __version__ = "0.1.0"
 def load(
     model: str = "s-x4",
     *,
+    backend: str = "torch",
     device: str = "auto",
     precision: str = "auto",
     tile: int | Literal["auto"] = "auto",
@@ -31,6 +32,7 @@ def load(
 
     Args:
         model: a name that `camixersr models list` shows, or a file of weights.
+        backend: "torch", "compile", "onnxruntime", "openvino", or "auto"; see `camixersr.runtimes`.
         device: "auto", "cpu", "cuda", "cuda:1", "mps"; "all", or several with commas between.
         precision: "auto" (fp32), "fp32", "bf16" or "fp16".
         tile: low pixels a tile, "auto", or 0 for the whole picture at once.
@@ -43,9 +45,9 @@ def load(
             `camixersr.errors` for the kinds.
     """
     from camixersr.catalogue import find
-    from camixersr.inference.upscaler import Upscaler
+    from camixersr.runtimes import upscaler
 
-    return Upscaler(find(model), device=device, precision=precision, tile=tile)
+    return upscaler(find(model), backend=backend, device=device, precision=precision, tile=tile)
 
 
 def upscale(

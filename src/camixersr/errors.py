@@ -12,6 +12,7 @@
     |- DownloadError         a transfer failed or its content is wrong, also OSError   exit 1
     |- MemoryLimitError      the memory does not suffice   also MemoryError     exit 1
     |- DeviceError           the device is not there       also RuntimeError    exit 2
+    |- ParityError           an export that computes something else, also RuntimeError   exit 1
     `- MissingExtraError     an optional dependency is not installed, also ImportError  exit 2
 
 A message is one line: what was expected, what came, what to do. `exit_code` is what the command
@@ -28,6 +29,7 @@ __all__ = [
     "MemoryLimitError",
     "MissingExtraError",
     "OutputError",
+    "ParityError",
     "ShapeError",
     "UnknownModelError",
     "UsageError",
@@ -95,6 +97,12 @@ class DeviceError(CamixerError, RuntimeError):
     """The device asked for is not available."""
 
     exit_code = 2
+
+
+class ParityError(CamixerError, RuntimeError):
+    """An exported network computes something else than torch does."""
+
+    exit_code = 1
 
 
 class MissingExtraError(CamixerError, ImportError):

@@ -264,7 +264,9 @@ def test_the_smallest_gpus_whole_memory_chooses_the_batch(monkeypatch) -> None:
     )
     crew = [SimpleNamespace(device=torch.device(name)) for name in memory]
     network = random_network(channels=36, scale=4, blocks=(1,))
-    fake: Any = SimpleNamespace(batch="auto", engine=None, crew=crew, model=Model("s", network))
+    fake: Any = SimpleNamespace(
+        batch="auto", engine=None, crew=crew, model=Model("s", network), is_prepared=False
+    )
     tiles, sizes = cut(2000, 2000, 320), list[int]()
     for gigabytes in (1, 8, 24, 141):
         memory |= {"cuda:0": gigabytes + 100, "cuda:1": gigabytes}

@@ -8,7 +8,7 @@ from camixersr.inference.cost import Bill
 from camixersr.inference.prepared import Prepared
 from camixersr.inference.survey import Plan
 from camixersr.inference.tiles import cut
-from camixersr.inference.upscaler import Upscaler, _InMemory
+from camixersr.inference.upscaler import AUTO_TILE, PREPARED_TILE, Upscaler, _InMemory
 from camixersr.nn import Calibration, TopShare
 from camixersr.nn.predictor import pool_image
 from camixersr.operations import count
@@ -131,10 +131,15 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(monkeypatch) -> None:
         up.run(low())
 
 
+def test_tiles_are_larger_where_the_network_runs_prepared() -> None:
+    assert upscaler().auto_tile == upscaler(precision="bf16").auto_tile == PREPARED_TILE
+    assert upscaler(precision="fp16").auto_tile == upscaler(batch=2).auto_tile == AUTO_TILE
+
+
 def test_large_pictures_are_tiled_by_themselves() -> None:
     up = upscaler()
     assert up.run(low(64, 128), attention_ratio=0.0).tiles == 1
-    assert up.run(low(520, 520), attention_ratio=0.0).tiles == 4
+    assert up.run(low(650, 650), attention_ratio=0.0).tiles == 4
 
 
 @pytest.mark.parametrize("calibrated", [False, True])

@@ -108,6 +108,10 @@ def test_a_run_on_panoramas(
         photos=str(folder), output=str(tmp_path), model="tiny", projection="erp", steps=4, batch=2,
         patch=16, warmup=2, validate_every=2, holdout=2,
     )  # fmt: skip
+    pytest.importorskip("lightning", reason="needs the extra `train`: lightning is not installed")
+    from camixersr.train.plan import plan as described
+
+    assert "held out" in described(plan)
     model = load_file(run(plan, name="tiny-360-x4"))
     assert set(model.scores) == {f"held out/{ratio:g}" for ratio in (0, 0.25, 0.5, 1)}
     assert model.scores["held out/0.5"] > 10.0

@@ -18,7 +18,17 @@ from cyclopts import App
 from cyclopts.exceptions import CycloptsError
 
 from camixersr import __version__
-from camixersr.cli import benchmark, evaluate, models, routes, train, upscale, viewports
+from camixersr.cli import (
+    benchmark,
+    doctor,
+    evaluate,
+    export,
+    models,
+    routes,
+    train,
+    upscale,
+    viewports,
+)
 from camixersr.errors import CamixerError
 
 __all__ = ["app", "main"]
@@ -35,6 +45,8 @@ app.command(models.app)
 app.command(evaluate.evaluate)
 app.command(routes.routes)
 app.command(benchmark.benchmark)
+app.command(export.export)
+app.command(doctor.doctor)
 app.command(train.train)
 app.command(viewports.viewports)
 

@@ -23,7 +23,7 @@ __all__ = ["benchmark"]
 SIZES = {"540p": (960, 540), "720p": (1280, 720), "1080p": (1920, 1080), "4k": (3840, 2160)}
 """Names of sizes of the input, width and height."""
 
-DEFAULT_SIZES = {"speed": ["256x256"], "memory": ["512x512", "1024x1024", "2048x2048"]}
+DEFAULT_SIZES = {"speed": ["256x256"], "memory": ["256x256", "512x512", "1024x1024", "2048x1024"]}
 
 
 def benchmark(
@@ -51,7 +51,7 @@ def benchmark(
         A name from `camixersr models list`, or a file of weights.
     size
         Of the input, one or several: 540p, 720p, 1080p, 4k or WIDTHxHEIGHT. Default: 256x256 for speed, a
-        piece that takes minutes; 540p and 1080p are the usual sizes; 512x512 to 2048x2048 for memory.
+        piece that takes minutes; 540p and 1080p are the usual sizes; 256x256 to 2048x1024 for memory.
     attention_ratio
         One or several, each in [0, 1]. Default: 0, 0.25, 0.5 and 1 for speed, 0.5 for memory.
     rounds

@@ -26,6 +26,7 @@ def evaluate(
     protocol: Literal["classic", "large", "erp"] = "classic",
     tile: int = 0,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+    backend: Literal["torch", "compile", "onnxruntime", "openvino", "auto"] = "torch",
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
     json_: Annotated[Path | None, Parameter(name="--json")] = None,
     csv_: Annotated[Path | None, Parameter(name="--csv")] = None,
@@ -52,6 +53,8 @@ def evaluate(
         Side of a tile in low pixels, a multiple of 16; 0 for whole pictures.
     device
         Where to compute.
+    backend
+        What computes, as for `camixersr upscale`.
     precision
         What to compute in; auto is fp32.
     json_
@@ -68,7 +71,7 @@ def evaluate(
     from camixersr.catalogue import find
     from camixersr.data import open_set
     from camixersr.image.files import replacing, require_writable
-    from camixersr.inference.upscaler import Upscaler
+    from camixersr.runtimes import upscaler as make
 
     for path in filter(None, (json_, csv_)):
         require_writable(path)
@@ -78,7 +81,9 @@ def evaluate(
         models = [replace(each, calibration=None) for each in models]
     if len({each.name for each in models}) != len(models):
         raise UsageError("expected models of different names; rename one of the files")
-    upscalers = [Upscaler(each, device=device, precision=precision, tile=tile) for each in models]
+    upscalers = [
+        make(each, backend=backend, device=device, precision=precision, tile=tile) for each in models
+    ]
     rows: list[Row] = []
     problems: list[str] = []
     for each in sets:
@@ -87,6 +92,7 @@ def evaluate(
         problems += wrong
     facts = benchmark.protocol_facts(protocol, upscalers[0].scale, sets) | {
         "device": str(upscalers[0].device),
+        "backend": {upscaler.model.name: upscaler.backend for upscaler in upscalers},
         "precision": upscalers[0].precision,
         "tile": tile,
         "policy": {

@@ -49,6 +49,10 @@ def refuse_existing(path: Path) -> None:
         raise OutputError(f"{shown(path)}: exists already; add --overwrite to replace it")
 
 
+def _say(line: str) -> None:
+    print(f"camixersr: {line}", file=sys.stderr)
+
+
 class Models:
     """The model to use, or one for each scale, loaded when first needed.
 
@@ -57,6 +61,7 @@ class Models:
         device: as for `Upscaler`; of several, each may also compute alone.
         precision: as for `Upscaler`.
         tile: as for `Upscaler`.
+        backend: as for `camixersr.runtimes.upscaler`.
         routing: "auto", or "top-share" to leave a model's calibrated thresholds aside.
     """
 
@@ -67,12 +72,13 @@ class Models:
         precision: str,
         tile: int | Literal["auto"],
         *,
+        backend: str = "torch",
         routing: Literal["auto", "top-share"] = "auto",
     ) -> None:
         from camixersr.catalogue import embedded
 
         self.devices = tuple(str(each) for each in devices_of(device))
-        self._how: dict[str, Any] = {"precision": precision, "tile": tile}
+        self._how: dict[str, Any] = {"backend": backend, "precision": precision, "tile": tile}
         self._all = device
         self._loaded: dict[tuple[str, str], Upscaler] = {}
         self._loading = threading.Lock()
@@ -118,11 +124,12 @@ class Models:
 
     def _load(self, name: str, device: str) -> Upscaler:
         from camixersr.catalogue import find
+        from camixersr.runtimes import upscaler
 
         model = find(name)
         if self.routing == "top-share":
             model = replace(model, calibration=None)
-        return Upscaler(model, device=device, **self._how)
+        return upscaler(model, device=device, say=_say, **self._how)
 
     def reaching(
         self,
@@ -549,6 +556,7 @@ class Pictures:
             "macs": cost.macs if cost else 0,
             "tiles": cost.tiles if cost else 0,
             "device": ",".join(str(each.device) for each in upscaler.crew),
+            "backend": upscaler.backend,
             "precision": cost.precision if cost else upscaler.precision,
             "version": __version__,
             **(facts_of(streamed) if streamed else {}),

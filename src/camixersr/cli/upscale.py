@@ -35,6 +35,7 @@ def upscale(
     tile: str = "auto",
     projection: Literal["auto", "flat", "erp"] = "auto",
     device: str = "auto",
+    backend: Literal["torch", "compile", "onnxruntime", "openvino", "auto"] = "torch",
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
     format_: Annotated[
         Literal["png", "jpg", "jpeg", "webp", "tif", "tiff", "avif"] | None, Parameter(name="--format")
@@ -97,6 +98,9 @@ def upscale(
     device
         Where to compute: cpu, cuda, cuda:1, mps; several such as cuda:0,cuda:1, or all, share a picture's
         tiles or a folder's files; auto is the first accelerator, else the CPU.
+    backend
+        What computes: torch; torch.compile; ONNX Runtime or OpenVINO (extras, on the CPU); or auto:
+        whichever is the fastest here, measured once for a model (`camixersr doctor`).
     precision
         What to compute in; auto is fp32.
     format_
@@ -162,7 +166,8 @@ def upscale(
         options.require_use(format_of(output.suffix).kind)
     from camixersr.cli.pictures import Models, Pictures, Settings
 
-    models = Models(model, device, precision, "auto" if tile == "auto" else int(tile), routing=routing)
+    side: int | Literal["auto"] = "auto" if tile == "auto" else int(tile)
+    models = Models(model, device, precision, side, backend=backend, routing=routing)
     models.require(size)
     found = find(inputs, output=output)
     if output is None and found[0].source == STREAM:

@@ -24,6 +24,9 @@ Inputs (float32; N = H/M * W/M windows, row by row; `blocks` and `hidden` of the
     allowed     blocks x N: 1 where a window may be attended, 0 where not, or a mask in between
     pooled      blocks x hidden: what channel attention knows of the whole image, if `whole` is 0
     whole       1: 1 if `low` is the whole image, so that its own means are taken; else 0
+Without its ends, where they shall be computed elsewhere in a higher precision (`CAMixerSR.enter` and
+`leave`), the graph takes `x`, 1 x H x W x C, and `condition`, 1 x H x W x 4, instead of `low`, and gives `y`,
+1 x H x W x C, instead of `high`.
 Outputs:
     high        1 x 3 x sH x sW, RGB, nominally in [0, 1], not clamped
     logits      blocks x N: log-odds of attention
@@ -43,7 +46,7 @@ from torch import nn
 from camixersr.errors import UsageError
 from camixersr.models import CAMixerSR, Network
 from camixersr.models.camixersr import Block
-from camixersr.nn.predictor import MAX_OFFSET, SLOPE, Predictor
+from camixersr.nn.predictor import CONDITIONS, MAX_OFFSET, SLOPE, Predictor
 
 __all__ = ["FAR", "INPUTS", "OPSET", "OUTPUTS", "build"]
 
@@ -156,13 +159,13 @@ def _bias(layer: Any) -> Array | None:
 
 
 class _Places:
-    """What depends on the input's shape alone: counted once, used by every block."""
+    """What depends on the shape of an input alone (of `like`, whose axis `first` is H): counted once."""
 
-    def __init__(self, g: _Graph, window: int) -> None:
+    def __init__(self, g: _Graph, window: int, like: str, first: int) -> None:
         M = window
         self.g, self.M = g, M
-        shape = g("Shape", "low")
-        self.height, self.width = (g("Gather", shape, g.integer(axis), axis=0) for axis in (2, 3))
+        shape = g("Shape", like)
+        self.height, self.width = (g("Gather", shape, g.integer(first + i), axis=0) for i in range(2))
         self.rows, self.columns = (g("Div", length, g.integer(M)) for length in (self.height, self.width))
         # lists of one, for Reshape and Concat
         one = g.integers(0)
@@ -206,11 +209,12 @@ class _Places:
         )  # type: ignore[return-value]
 
 
-def build(network: Network) -> onnx.ModelProto:
+def build(network: Network, *, ends: bool = True) -> onnx.ModelProto:
     """Write the graph of a network.
 
     Args:
         network: the weights.
+        ends: with what lies before the first block and after the last.
 
     Returns:
         The model; see the module's text for its inputs and outputs. Its metadata is empty. A latitude
@@ -225,7 +229,7 @@ def build(network: Network) -> onnx.ModelProto:
         )
     config = network.config
     g = _Graph()
-    places = _Places(g, config.window)
+    places = _Places(g, config.window, *(("low", 2) if ends else ("x", 1)))
     hidden = network.body[0].blocks[0].mixer.predictor.project_in.out_features  # type: ignore[union-attr]
     ranked = _Ranked(g)
     each_block = [
@@ -235,9 +239,12 @@ def build(network: Network) -> onnx.ModelProto:
         for name in ("thresholds", "slopes", "allowed", "pooled")
     ]
 
-    x = g.layer("low", network.head)
-    condition = g.leaky(g.layer(g.leaky(g.layer(x, network.global_in)), network.global_out))
-    condition = g("Concat", condition, places.position(), axis=1)
+    if ends:
+        x = g.layer("low", network.head)
+        condition = g.leaky(g.layer(g.leaky(g.layer(x, network.global_in)), network.global_out))
+        condition = g("Concat", condition, places.position(), axis=1)
+    else:
+        x, condition = (g("Transpose", name, perm=[0, 3, 1, 2]) for name in ("x", "condition"))
     zero, one = g.constant(np.float32(0)), g.constant(np.float32(1))
     y, number = x, 0
     seen: list[tuple[str, str, str]] = []
@@ -254,15 +261,24 @@ def build(network: Network) -> onnx.ModelProto:
             seen.append(told)
             number += 1
         y = g.add(g.layer(y, group.tail), start)  # type: ignore[arg-type]
-    y = g.layer(g.add(g.layer(y, network.body_tail), x), network.tail)
-    high = g("DepthToSpace", y, blocksize=config.scale, mode="CRD")
-    results = [high, *(g("Concat", *column, axis=0) for column in zip(*seen, strict=True))]
-    for name, result in zip(OUTPUTS, results, strict=True):
+    if ends:
+        y = g.layer(g.add(g.layer(y, network.body_tail), x), network.tail)
+        y = g("DepthToSpace", y, blocksize=config.scale, mode="CRD")
+    else:
+        y = g("Transpose", y, perm=[0, 2, 3, 1])
+    results = [y, *(g("Concat", *column, axis=0) for column in zip(*seen, strict=True))]
+    entering, leaving = (
+        (INPUTS, OUTPUTS) if ends else (("x", "condition", *INPUTS[1:]), ("y", *OUTPUTS[1:]))
+    )
+    for name, result in zip(leaving, results, strict=True):
         g.nodes.append(helper.make_node("Identity", [result], [name]))
 
-    B, s = network.block_count, config.scale
+    B, C, s = network.block_count, config.channels, config.scale
     shapes: dict[str, list[int | str]] = {
         "low": [1, 3, "H", "W"],
+        "x": [1, "H", "W", C],
+        "condition": [1, "H", "W", CONDITIONS],
+        "y": [1, "H", "W", C],
         "thresholds": [B],
         "slopes": [B],
         "count": [1],
@@ -281,7 +297,7 @@ def build(network: Network) -> onnx.ModelProto:
             )
             for name in names
         ]
-        for names in (INPUTS, OUTPUTS)
+        for names in (entering, leaving)
     )
     graph = helper.make_graph(g.nodes, "camixersr", inputs, outputs, g.initializers)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
@@ -338,13 +354,13 @@ def _block(
     index = g("Reshape", g("NonZero", attended), g.integers(-1))
     runs = places.runs_of(index)
 
-    def runs_of_map(map: str, channels: int) -> str:
+    def runs_of_map(x: str, channels: int) -> str:
         """1 x c x H x W -> H * columns x M*c."""
-        return g("Reshape", g("Transpose", map, perm=[0, 2, 3, 1]), g.integers(-1, M * channels))
+        return g("Reshape", g("Transpose", x, perm=[0, 2, 3, 1]), g.integers(-1, M * channels))
 
-    def windows_of_map(map: str, channels: int) -> str:
+    def windows_of_map(x: str, channels: int) -> str:
         """The attended windows of a map: K x M*M x c."""
-        taken = g("Gather", runs_of_map(map, channels), runs, axis=0)
+        taken = g("Gather", runs_of_map(x, channels), runs, axis=0)
         return g("Reshape", taken, g.integers(-1, M * M, channels))
 
     own = windows_of_map(x, C)

@@ -65,6 +65,7 @@ class Reporting:
     step: Callable[[], None]
 
     def choose(self, logits: Tensor, block: int) -> Tensor:
+        """See `Policy.choose`."""
         self.step()
         return self.policy.choose(logits, block)
 

@@ -2,9 +2,8 @@
 
 A fit, not a theory: the peak of the network grows linearly with the pixels that are computed at once.
 The constants were fitted on x86-64 Linux to networks of 8 to 60 channels, and rounded up to the
-worst that was seen, since the C library's allocator may keep freed maps (1 Mpx, S, 193,000 pixels at
-once: 1,387 MiB in all, and 549 MiB with MALLOC_MMAP_THRESHOLD_=4194304, which is slower; with the
-default tile runs of 1 Mpx peaked at 784 to 1,433 MiB, hence `MAPS`);
+worst that was seen, since the C library's allocator may keep freed maps (prepared, S, gamma 1:
+1,640 to 2,250 bytes a low pixel computed at once, of the network alone);
 `benchmarks/memory.py` sets prediction and measurement side by side.
 """
 
@@ -25,11 +24,12 @@ if TYPE_CHECKING:
 
 __all__ = ["batch_size", "largest_tile", "predict"]
 
-MAPS = 34
-"""Feature maps of C channels that are alive at the peak, in fp32."""
+MAPS, PLANES = 34, 350
+"""Feature maps of C channels that are alive at the peak, in fp32, and single channels beside them: the
+tail's output, offsets, addresses of the warp."""
 
-PLANES = 350
-"""Single channels beside them: the tail's output, offsets, addresses of the warp."""
+PREPARED_MAPS, PREPARED_PLANES = 14, 60
+"""The same where the network runs prepared: most of it exists for a band of rows only."""
 
 HIGH_COPIES = 4
 """Float copies of a tile's result: the network's, and that of the one being written."""
@@ -99,7 +99,8 @@ def predict(
 
 def _per_pixel(upscaler: "Upscaler") -> int:
     config = upscaler.model.config
-    return 4 * (MAPS * config.channels + PLANES + HIGH_COPIES * 3 * config.scale**2)
+    maps, planes = (PREPARED_MAPS, PREPARED_PLANES) if upscaler.is_prepared else (MAPS, PLANES)
+    return 4 * (maps * config.channels + planes + HIGH_COPIES * 3 * config.scale**2)
 
 
 def largest_tile(

@@ -1,11 +1,12 @@
-"""The network prepared for a CPU: the same numbers as `CAMixerSR.route`, in a third of the time.
+"""The network prepared for a CPU: the same numbers as `CAMixerSR.route`, in less time.
 
 `camixersr.nn` says what is computed; this file says how a processor likes it. Nothing is
 approximated: outputs agree to rounding (`tests/inference/test_prepared.py`). What is different:
 
 - **Bands.** A map of a photograph is far larger than the caches, and an operation on a whole map
-  waits for memory. Every step runs on a band of rows at a time, small enough to stay in the cache,
-  and only five maps are kept whole. Depthwise convolutions read some rows beyond their band.
+  waits for memory, fresh from the system at that. Every step runs on a band of rows at a time, small
+  enough to stay in the cache, and only five maps are kept whole. Depthwise convolutions read some
+  rows beyond their band.
 - **Folding.** Weights that act one after another without anything in between are multiplied
   beforehand: what the predictor reads from `project_v` it reads from the block's input; a layer
   norm's scale and shift go into the matrices that read its result, so that the stream between

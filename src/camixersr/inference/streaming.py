@@ -266,15 +266,16 @@ def _tile(
     upscaler: Upscaler, layout: Layout, held: int, memory: int | None, panorama: Panorama | None
 ) -> int:
     """The tile that was asked for, or the largest that the memory granted allows."""
-    tile = upscaler.tile if upscaler.tile != "auto" else upscaler.auto(layout.height, layout.width)
+    asked = upscaler.tile
+    tile = asked if asked != "auto" else upscaler.auto(layout.height, layout.width)
     if memory is None or predict(upscaler, layout, tile, held, panorama) <= memory:
         return tile
     largest = largest_tile(upscaler, layout, memory, held, panorama)  # complains if there is none
     if upscaler.tile != "auto":
         needed = _size(predict(upscaler, layout, tile, held, panorama))
         raise MemoryLimitError(
-            f"a tile of {tile or 'the whole picture'} needs {needed}, more than the {_size(memory)} granted; "
-            f"use --tile {largest}"
+            f"a tile of {tile or 'the whole picture'} needs {needed}, more than the {_size(memory)} "
+            f"granted; use --tile {largest}"
         )
     return largest
 
@@ -313,7 +314,8 @@ def _ratio_in(
     encoding = encoding_seconds(target, speed.sample, options.write) * high.height * high.width
     left -= time.perf_counter() - began + encoding
     tiles = cut(low.height, low.width, tile, beyond=Beyond.of(low.panorama))
-    pixels = sum(each.pixels for each in tiles)
+    # measured on one device; others share the tiles, but not the survey
+    pixels = sum(each.pixels for each in tiles) // len({each.device for each in upscaler.crew})
     if len(tiles) > 1:
         pixels += sum((y.stop - y.start) * (x.stop - x.start) for y, x in patches(low.height, low.width))
     ratio, expected = best_ratio(speed, pixels=pixels, seconds=left, max_share=options.max_share)

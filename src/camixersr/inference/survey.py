@@ -83,6 +83,7 @@ class Replayed:
     means: tuple[Tensor, ...]
 
     def __call__(self, features: Tensor, block: int) -> Tensor:
+        """See `Pool.__call__`."""
         return self.means[block].to(features)
 
 
@@ -94,6 +95,7 @@ class Recording:
     means: dict[int, Tensor]
 
     def __call__(self, features: Tensor, block: int) -> Tensor:
+        """See `Pool.__call__`."""
         self.means[block] = pool_image(features, block).cpu().double()
         return self.inner(features, block)
 
@@ -106,6 +108,7 @@ class LogOddsThreshold:
     bands: tuple[float, ...]
 
     def choose(self, logits: Tensor, block: int) -> Tensor:
+        """See `Policy.choose`."""
         return fade(logits, self.thresholds[block], self.bands[block])
 
 
@@ -117,6 +120,7 @@ class Allowed:
     allowed: Tensor  # 1 x N bool
 
     def choose(self, logits: Tensor, block: int) -> Tensor:
+        """See `Policy.choose`."""
         chosen = self.policy.choose(logits, block)
         return chosen * self.allowed.to(chosen)
 

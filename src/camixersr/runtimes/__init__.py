@@ -1,12 +1,14 @@
 """Backends: who computes the network. torch is always there; the others are extras.
 
     torch        the network of this package, prepared for the processor; any device
+    compile      the same, through torch.compile (needs a C++ compiler for the CPU)
     onnxruntime  `camixersr.export.graph` in ONNX Runtime; pip install 'camixersr[onnx]'
     openvino     the same in OpenVINO; pip install 'camixersr[openvino]'
 
 `upscaler` makes an `Upscaler` that uses one. Nothing beneath this floor knows a runtime's name.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal, get_args
@@ -20,7 +22,7 @@ from camixersr.weights import Model
 
 __all__ = ["BACKENDS", "Backend", "available", "engine", "upscaler"]
 
-BACKENDS = ("torch", "onnxruntime", "openvino")
+BACKENDS = ("torch", "compile", "onnxruntime", "openvino")
 
 _EXTRAS = {"onnxruntime": ("onnx", ("onnxruntime", "onnx")), "openvino": ("openvino", ("openvino", "onnx"))}
 """Name of the extra, and the distributions that it installs."""
@@ -51,9 +53,14 @@ def _version(distribution: str) -> str:
 
 
 def _backend(name: str, device: torch.device) -> Backend:
-    if name == "torch":
+    if name in ("torch", "compile"):
         reduced = ("bf16", "fp16") if device.type == "cuda" else ("bf16",)
-        return Backend(name, torch.__version__, ("fp32", *reduced))
+        missing = ""
+        if name == "compile":
+            from camixersr.runtimes.compiled import why_not
+
+            missing = why_not(device)
+        return Backend(name, torch.__version__, ("fp32", *reduced), missing)
     extra, distributions = _EXTRAS[name]
     absent = [each for each in distributions if not _version(each)]
     if absent:
@@ -117,6 +124,10 @@ def engine(
             f"backend {backend} computes in {' and '.join(there.precisions)} on this machine, not in "
             f"{wanted}; choose another --precision or --backend"
         )
+    if backend == "compile":
+        from camixersr.runtimes.compiled import Compiled
+
+        return Compiled(model, device, wanted)
     if backend == "onnxruntime":
         from camixersr.runtimes.onnxruntime import OnnxRuntime
 
@@ -133,6 +144,7 @@ def upscaler(
     device: str = "auto",
     precision: Precision = "auto",
     tile: int | Literal["auto"] = "auto",
+    say: Callable[[str], None] = lambda line: None,
 ) -> Upscaler:
     """Make an upscaler that computes with a backend.
 
@@ -142,6 +154,7 @@ def upscaler(
         device: as for `Upscaler`.
         precision: as for `Upscaler`.
         tile: as for `Upscaler`.
+        say: told, in one line, if backends are measured now.
 
     Returns:
         The upscaler.
@@ -153,7 +166,7 @@ def upscaler(
     if backend == "auto":
         from camixersr.runtimes.choice import choose
 
-        backend = choose(result).backend
+        backend = choose(result, say=say).backend
     if backend != "torch" and len(result.crew) > 1:
         raise UsageError(f"backend {backend} computes on one device; name one with --device")
     result.engine = engine(model, backend, device=result.device, precision=precision)

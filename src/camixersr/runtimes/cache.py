@@ -1,7 +1,7 @@
 """What runtimes keep between runs: files that can be made again at any time.
 
-A file is its content's SHA-256 and then the content. One that is damaged is made anew. Several processes may
-use the folder at once: files are written beside and moved into place, so that a reader sees a whole
+A file is its content's SHA-256 and then the content. One that is damaged is made anew. Several processes
+may use the folder at once: files are written beside and moved into place, so that a reader sees a whole
 one or none, and whoever comes second replaces it with the same.
 """
 

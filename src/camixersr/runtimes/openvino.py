@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from camixersr import __version__
 from camixersr.export.graph import OUTPUTS, build
 from camixersr.inference.engine import Answer, GraphEngine
+from camixersr.nn.predictor import CONDITIONS
 from camixersr.runtimes.cache import keep, kept, key
 from camixersr.weights import Model
 
@@ -60,18 +61,18 @@ class OpenVino(GraphEngine):
     """
 
     def __init__(self, model: Model, precision: str) -> None:
-        super().__init__(model, "openvino", precision)
-        self._graph = build(model.network).SerializeToString()
+        super().__init__(model, "openvino", precision, ends=precision == "fp32")
+        self._graph = build(model.network, ends=self.ends).SerializeToString()
         self._compiled: dict[tuple[int, int], openvino.CompiledModel] = {}
         self._lock = threading.Lock()
 
     def infer(self, inputs: dict[str, NDArray[np.generic]]) -> Answer:
         """See `GraphEngine.infer`."""
-        height, width = inputs["low"].shape[2:]
+        height, width = inputs["low"].shape[2:] if self.ends else inputs["x"].shape[1:3]
         size = (height, width) if height * width >= OWN_SIZE else (0, 0)
         with self._lock:
             results = self._sized(size)(inputs)
-            return Answer(*(results[name] for name in OUTPUTS))
+            return Answer(*(results[number] for number in range(len(OUTPUTS))))
 
     def _sized(self, size: tuple[int, int]) -> openvino.CompiledModel:
         """The graph for a size; 0 x 0 is any."""
@@ -105,7 +106,13 @@ class OpenVino(GraphEngine):
         if height:
             windows = height * width // self.model.config.window**2
             blocks = self.model.network.block_count
-            graph.reshape({"low": [1, 3, height, width], "allowed": [blocks, windows]})
+            sizes = {"allowed": [blocks, windows]}
+            if self.ends:
+                sizes["low"] = [1, 3, height, width]
+            else:
+                sizes["x"] = [1, height, width, self.model.config.channels]
+                sizes["condition"] = [1, height, width, CONDITIONS]
+            graph.reshape(sizes)
         compiled = _core().compile_model(graph, "CPU", how)
         keep(name, compiled.export_model().getvalue())
         return compiled

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -59,14 +60,14 @@ def watch(command: Sequence[str]) -> tuple[int | None, float]:
     began = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         status, peak = Path(f"/proc/{process.pid}/status"), 0
-        while process.poll() is None:
-            try:
-                for line in status.read_text().splitlines():
-                    if line.startswith("VmHWM:"):
-                        peak = max(peak, int(line.split()[1]) * 1024)
-            except OSError:  # no such system, or just ended
-                pass
-            time.sleep(0.02)
+        try:
+            while process.poll() is None:
+                with suppress(OSError):  # no such system, or just ended
+                    marks = [line for line in status.read_text().splitlines() if line.startswith("VmHWM:")]
+                    peak = max([peak, *(int(mark.split()[1]) * 1024 for mark in marks)])
+                time.sleep(0.02)
+        finally:
+            process.terminate()  # if this process is told to end, so is that one
         seconds = time.perf_counter() - began
         said = process.stderr.read() if process.stderr is not None else ""
     if process.returncode:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from camixersr.errors import MemoryLimitError, UsageError
 from camixersr.inference.cost import Progress, peak_memory, reset_peak_memory
-from camixersr.inference.upscaler import Upscaler
+from camixersr.inference.upscaler import Precision, Upscaler
 from camixersr.models import CAMixerSR
 from camixersr.nn.routing import TopShare
 from camixersr.operations import count
@@ -55,6 +55,8 @@ pixels a side on the CPU: 1,183 to 3,967 bytes a low pixel."""
 
 SIDE = {"cpu": 2048}
 """Rows and columns of the matrices whose product is the yardstick, by kind of device; 8192 elsewhere."""
+
+PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "fp16")
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -220,11 +222,17 @@ def contenders(
         if backend.missing:
             missing.append(backend.missing)
             continue
-        for precision in backend.precisions:
-            wanted = precision in ("fp32", *reduced) and (backend.name, precision) != ("torch", "fp32")
-            if wanted and (backend.name == "torch" or len(plain.crew) == 1):
-                how = {"backend": backend.name, "precision": precision}
-                found.append(_of_upscaler(upscaler(model, device=device, tile=tile, **how)))
+        if backend.name != "torch" and len(plain.crew) > 1:
+            missing.append(f"backend {backend.name} computes on one device")
+            continue
+        for precision in PRECISIONS:
+            wanted = precision in backend.precisions and precision in ("fp32", *reduced)
+            if wanted and (backend.name, precision) != ("torch", "fp32"):
+                found.append(
+                    _of_upscaler(
+                        upscaler(model, backend=backend.name, device=device, precision=precision, tile=tile)
+                    )
+                )
     return found, missing
 
 

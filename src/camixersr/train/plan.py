@@ -38,7 +38,10 @@ def plan(recipe: Recipe) -> str:
     """
     kept, aside, smallest = find_photos(recipe)
     pixels = sum(_pixels(file, smallest) for file in kept)
-    benchmark = open_set(recipe.validation)
+    validation = f"{len(aside)} photographs held out"
+    if recipe.validation:
+        benchmark = open_set(recipe.validation)
+        validation = f"{benchmark.name}, {len(benchmark.pairs)} pictures"
     network, before = start_network(recipe)
     config = network.config
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -55,7 +58,7 @@ def plan(recipe: Recipe) -> str:
         f"starts from  {before.name if before else 'the best linear upsampler'}",
         f"photographs  {len(kept)} to train on ({pixels / 1e6:.0f} Mpx), {len(aside)} held out; "
         f"sides of {smallest} pixels or more",
-        f"validation   {benchmark.name}, {len(benchmark.pairs)} pictures, every "
+        f"validation   {validation}, every "
         f"{recipe.validate_every} steps",
         f"steps        {recipe.steps} of {recipe.batch} patches, {recipe.patch} x {recipe.patch} low "
         f"pixels, {recipe.patch * config.scale} x {recipe.patch * config.scale} high",

@@ -1,0 +1,94 @@
+"""`camixersr doctor`: what there is on this machine, and which backend was chosen and why."""
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from camixersr.runtimes.choice import Choice
+
+__all__ = ["doctor"]
+
+Flag = Parameter(negative=())
+
+
+def doctor(
+    *,
+    measure: Annotated[bool, Flag] = False,
+    model: str = "s-x4",
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
+    json_: Annotated[bool, Parameter(name="--json", negative=())] = False,
+) -> None:
+    """Show the machine, the backends, what was chosen on it and why, and where things are kept.
+
+    Parameters
+    ----------
+    measure
+        Measure which backend is the fastest, also if it has been before, and keep that as the choice.
+    model
+        To measure with: a name from `camixersr models list`, or a file of weights.
+    device
+        To measure on.
+    precision
+        To measure in; auto is fp32.
+    json_
+        Print JSON instead of text.
+    """
+    from dataclasses import asdict
+
+    from camixersr.catalogue import cache_folder, find
+    from camixersr.inference.upscaler import Upscaler
+    from camixersr.runtimes import available
+    from camixersr.runtimes.choice import choices, choose
+    from camixersr.speed.machine import describe
+
+    upscaler = Upscaler(find(model), device=device, precision=precision)
+    if measure:
+        choose(upscaler, again=True)
+    there, chosen = available(upscaler.device), choices()
+    facts = describe()
+    if json_:
+        kept = {
+            "backends": [asdict(each) for each in there],
+            "choices": [asdict(each) for each in chosen],
+            "cache": str(cache_folder()),
+        }
+        print(json.dumps(facts | kept, indent=2))
+        return
+    _print_machine(facts)
+    print(f"\nbackends on {upscaler.device}")
+    for each in there:
+        what = each.missing or f"{each.version}, {', '.join(each.precisions)}"
+        print(f"  {each.name}: {what}")
+    print("\nchosen by --backend auto")
+    for each in chosen:
+        print(f"  {_reason(each)}")
+    if not chosen:
+        print("  nothing yet; measured on first use, or now with --measure")
+    print(f"\ncache: {cache_folder()}")
+
+
+def _print_machine(facts: dict[str, Any]) -> None:
+    machine = facts["machine"]
+    print(
+        f"processor: {machine['cpu']}, {machine['usable_cores']} cores, {machine['threads']} threads used"
+    )
+    print(f"  has {', '.join(machine['features']) or 'nothing that is known here'}")
+    if machine["memory_bytes"]:
+        print(f"memory: {machine['memory_bytes'] / 2**30:.1f} GiB")
+    names = [f"{gpu['name']}, {gpu['memory_bytes'] / 2**30:.1f} GiB" for gpu in machine["gpus"]]
+    print(f"GPU: {'; '.join(names) or 'none that torch can use'}")
+    print(f"versions: {', '.join(f'{name} {number}' for name, number in facts['versions'].items())}")
+
+
+def _reason(choice: "Choice") -> str:
+    """Which backend, and what the others take."""
+    ordered = sorted(choice.microseconds.items(), key=lambda item: item[1])
+    taken = ", ".join(f"{name} {value:g}" for name, value in ordered)
+    left = "".join(f"; {name} left out: {why}" for name, why in choice.left_out.items())
+    return (
+        f"{choice.model} in {choice.precision} on {choice.device}, {choice.threads} threads: "
+        f"{choice.backend} (microseconds a low pixel: {taken}{left})"
+    )

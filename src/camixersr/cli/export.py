@@ -1,0 +1,89 @@
+"""`camixersr export`: a network as a file for other programs."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from camixersr.errors import MissingExtraError, OutputError, UsageError
+
+__all__ = ["export"]
+
+Flag = Parameter(negative=())
+
+
+def export(
+    model: str = "s-x4",
+    /,
+    *,
+    to: Literal["onnx", "openvino"],
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    tile: int | None = None,
+    dynamic: Annotated[bool, Flag] = False,
+    precision: Literal["fp32", "fp16"] = "fp32",
+    photo: Annotated[list[Path] | None, Parameter(negative=(), consume_multiple=True)] = None,
+    overwrite: Annotated[bool, Flag] = False,
+    json_: Annotated[bool, Parameter(name="--json", negative=())] = False,
+) -> None:
+    """Write a network for ONNX Runtime or OpenVINO, and check it against torch on photographs.
+
+    Parameters
+    ----------
+    model
+        A name from `camixersr models list`, or a file of weights.
+    to
+        The format: onnx is one .onnx file; openvino an .xml and a .bin beside it.
+    output
+        File to write. By default the model's name in the current folder.
+    tile
+        Side of the pieces that the file is for, a multiple of 16; OpenVINO runs such faster.
+    dynamic
+        A file for pieces of any size, sides multiples of 16; what is written without --tile.
+    precision
+        Of the weights in the file: fp16 takes half the bytes.
+    photo
+        Pictures to check on, as they would be enlarged. Default: a photograph in this package.
+    overwrite
+        Replace files that exist.
+    json_
+        Print the report as JSON.
+    """
+    if tile is not None and dynamic:
+        raise UsageError("--tile and --dynamic exclude each other; give one of them")
+    if tile is not None and tile < 16:
+        raise UsageError(f"--tile must be a multiple of 16, got {tile}")
+    from camixersr.catalogue import find
+    from camixersr.image.codec import read
+    from camixersr.inference.arrays import planes_of
+    from camixersr.weights import Model
+
+    try:
+        from camixersr.export.files import SUFFIXES
+        from camixersr.export.files import export as write
+        from camixersr.export.parity import sample_photo
+    except ImportError as error:
+        raise MissingExtraError(f"exporting needs onnx; pip install 'camixersr[{to}]'") from error
+    loaded: Model = find(model)
+    target = output or Path(f"{loaded.name}{SUFFIXES[to]}")
+    for path in (target, *([target.with_suffix(".bin")] if to == "openvino" else [])):
+        if path.exists() and not overwrite:
+            raise OutputError(f"{path}: exists already; add --overwrite to replace it")
+    photos = [planes_of(read(each).pixels).colour for each in photo] if photo else [sample_photo()]
+    parity = write(loaded, target, to=to, photos=photos, tile=tile or 0, precision=precision)
+    if json_:
+        facts = {
+            "file": str(target),
+            "format": to,
+            "model": loaded.name,
+            "sha256": loaded.sha256,
+            "precision": precision,
+            "tile": tile or 0,
+            "psnr_db": parity.psnr_db,
+            "max_abs": parity.max_abs,
+            "gate_db": parity.gate_db,
+        }
+        print(json.dumps(facts, indent=2))
+    else:
+        print(f"{target}: {target.stat().st_size / 1e6:.1f} MB, {parity}", file=sys.stdout)

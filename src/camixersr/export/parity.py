@@ -1,0 +1,90 @@
+"""Is it the same network? What a runtime makes of a photograph, beside what torch makes of it in fp32."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+
+import torch
+from torch import Tensor
+
+from camixersr.image.codec import read
+from camixersr.inference.arrays import from_array
+from camixersr.inference.engine import Engine
+from camixersr.nn.predictor import pool_image
+from camixersr.nn.routing import FixedWindows, Policy, TopShare
+from camixersr.weights import Model
+
+__all__ = ["GATES", "Parity", "compare", "sample_photo"]
+
+GATES = {"fp32": 90.0, "bf16": 50.0, "fp16": 50.0}
+"""Least PSNR in dB, peak 1, at which two results count as the same. Rounding an fp32 sum differently
+leaves about 140 dB; 8-bit pixels differ by at most one step from about 54 dB up."""
+
+RATIOS = (0.0, 0.5, 1.0)
+"""Attention ratios that are compared."""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far a runtime's results are from torch's in fp32.
+
+    Attributes:
+        psnr_db: the lowest of all photographs and ratios, peak 1; infinite where all are equal.
+        max_abs: largest difference of a value.
+        gate_db: what is asked for.
+    """
+
+    psnr_db: float
+    max_abs: float
+    gate_db: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether it is the same network."""
+        return self.psnr_db >= self.gate_db  # NaN is not
+
+    def __str__(self) -> str:
+        """In words."""
+        return (
+            f"{self.psnr_db:.1f} dB from torch in fp32 (at least {self.gate_db:g} wanted), largest "
+            f"difference {self.max_abs:.2g}"
+        )
+
+
+def sample_photo() -> Tensor:
+    """The photograph in this package: 3 x 240 x 320 float32 in [0, 1] (its source is beside it)."""
+    with resources.as_file(resources.files("camixersr") / "assets" / "photo.jpg") as path:
+        return from_array(read(path).pixels)
+
+
+@torch.inference_mode()
+def compare(engine: Engine, model: Model, photos: Sequence[Tensor]) -> Parity:
+    """Let an engine compute photographs, whole, at several attention ratios.
+
+    Args:
+        engine: of a runtime.
+        model: its own.
+        photos: each 3 x H x W float32 in [0, 1].
+
+    Returns:
+        The worst that was seen.
+    """
+    lowest, largest = math.inf, 0.0
+    network = model.network
+    device = next(network.parameters()).device
+    for photo in photos:
+        for ratio in RATIOS:
+            policy: Policy = model.policy(ratio)
+            expected, routing = network.route(photo[None].to(device), policy)
+            if isinstance(policy, TopShare):  # equal scores may be ranked in another order
+                policy = FixedWindows.replay(routing)
+            answer = engine.route(photo[None], policy, pool_image)
+            assert answer is not None
+            difference = (answer[0].cpu().double() - expected.cpu().double()).abs()
+            error = float(difference.square().mean())
+            if math.isnan(error):
+                return Parity(math.nan, math.nan, GATES[engine.precision])
+            largest = max(largest, float(difference.max()))
+            lowest = min(lowest, -10.0 * math.log10(error) if error > 0.0 else math.inf)
+    return Parity(lowest, largest, GATES[engine.precision])

@@ -1,0 +1,238 @@
+"""Every runtime against the torch network, on a tiny one: each kind of policy, each kind of pool, odd sizes."""
+
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from camixersr import runtimes
+from camixersr.errors import MissingExtraError, UsageError
+from camixersr.inference.engine import FAR, Engine, orders
+from camixersr.inference.survey import Allowed, LogOddsThreshold, Recording, Replayed
+from camixersr.inference.upscaler import Upscaler
+from camixersr.nn import Calibration, ExpectedCount, FixedWindows, Threshold, TopShare
+from camixersr.nn.predictor import pool_image
+from camixersr.nn.routing import Policy
+from camixersr.runtimes import openvino as openvino_engine
+from camixersr.weights import Model
+from tests.conftest import noise_picture, random_network
+
+CPU = torch.device("cpu")
+THRESHOLDS = Calibration((0.3, 0.6), ((0.6, 0.5, 0.7), (0.4, 0.3, 0.5)))
+RUNTIMES = ["onnxruntime", "openvino"]
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("CAMIXERSR_CACHE", str(tmp_path / "cache"))
+    yield
+
+
+@cache
+def model() -> Model:
+    return Model("tiny", random_network(channels=12, blocks=(2, 1)), THRESHOLDS, sha256="0")
+
+
+@cache
+def engine(name: str, precision: runtimes.Precision = "fp32") -> Engine:
+    made = runtimes.engine(model(), name, device=CPU, precision=precision)
+    assert made is not None
+    return made
+
+
+def low(height: int, width: int) -> torch.Tensor:
+    return torch.from_numpy(noise_picture(height, width)).permute(2, 0, 1)[None].float() / 255.0
+
+
+def fixed(windows: int) -> FixedWindows:
+    rng = torch.Generator().manual_seed(3)
+    return FixedWindows(tuple(torch.rand(1, windows, generator=rng) > 0.5 for _ in range(3)))
+
+
+POLICIES: list[Policy] = [
+    TopShare(0.0),
+    TopShare(0.3),
+    TopShare(1.0),
+    Threshold((0.5, 0.4, 0.6)),
+    Threshold((0.5, 0.4, 0.6), band=0.0),
+    Threshold((0.0, 1.0, 0.6)),
+    LogOddsThreshold((-0.2, float("inf"), float("-inf")), (0.1, 0.2, 0.3)),
+    fixed(12),
+    Allowed(Threshold((0.3, 0.3, 0.3)), torch.arange(12)[None] % 3 > 0),
+]
+
+
+@pytest.mark.parametrize("name", RUNTIMES)
+@pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: type(policy).__name__)
+def test_policies_agree_with_the_network(name: str, policy: Policy) -> None:
+    picture = low(41, 60)
+    expected, routing = model().network.route(picture, policy)
+    answer = engine(name).route(picture, policy, pool_image)
+    assert answer is not None
+    assert torch.allclose(answer[0], expected, atol=2e-6)
+    assert (answer[1].rows, answer[1].columns) == (3, 4)
+    for given, own in zip(answer[1].blocks, routing.blocks, strict=True):
+        assert torch.allclose(given.logits, own.logits, atol=1e-5)
+        assert torch.allclose(given.mask, own.mask.float(), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", RUNTIMES)
+@pytest.mark.parametrize("size", [(1, 1), (5, 33), (16, 16), (17, 64)])
+def test_any_size(name: str, size: tuple[int, int]) -> None:
+    expected, _ = model().network.route(low(*size), TopShare(1.0))
+    answer = engine(name).route(low(*size), TopShare(1.0), pool_image)
+    assert answer is not None
+    assert answer[0].shape == expected.shape
+    assert torch.allclose(answer[0], expected, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", RUNTIMES)
+def test_pools_are_handed_in_and_recorded(name: str) -> None:
+    picture, own = low(40, 52), Recording(pool_image, {})
+    model().network.route(picture, TopShare(0.5), pool=own)
+    other = Replayed(tuple(mean.float() * 1.7 - 0.1 for mean in own.means.values()))
+    expected, _ = model().network.route(picture, TopShare(0.5), pool=other)
+    recording = Recording(other, {})
+    answer = engine(name).route(picture, TopShare(0.5), recording)
+    assert answer is not None
+    assert torch.allclose(answer[0], expected, atol=2e-6)
+    noted = Recording(other, {})
+    model().network.route(picture, TopShare(0.5), pool=noted)
+    for block, mean in noted.means.items():
+        assert torch.allclose(recording.means[block], mean, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", RUNTIMES)
+def test_unknown_policies_are_the_networks_job(name: str) -> None:
+    assert engine(name).route(low(32, 32), ExpectedCount(0.5), pool_image) is None
+    upscaler = Upscaler(model(), device="cpu", engine=engine(name))
+    high, _, _ = upscaler.route(low(32, 32), ExpectedCount(0.5))
+    assert torch.allclose(high, model().network(low(32, 32), ExpectedCount(0.5)), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", RUNTIMES)
+@pytest.mark.parametrize("tile", [0, 64])
+def test_a_picture_whole_and_in_tiles(name: str, tile: int) -> None:
+    plain, fast = (Upscaler(model(), device="cpu", tile=tile, engine=each) for each in (None, engine(name)))
+    picture = low(130, 90)[0]
+    told: list[tuple[int, int]] = []
+    expected = plain.run(picture, attention_ratio=0.4, max_share=0.5)
+    result = fast.run(
+        picture, attention_ratio=0.4, max_share=0.5, progress=lambda done, total: told.append((done, total))
+    )
+    assert torch.allclose(result.high, expected.high, atol=5e-5)
+    assert np.array_equal(result.shares, expected.shares)
+    assert (result.tiles, result.macs) == (expected.tiles, expected.macs)
+    assert told[-1][0] == told[-1][1]
+    assert torch.equal(fast.run(picture, attention_ratio=0.4, max_share=0.5).high, result.high)
+
+
+def test_openvino_gives_large_pieces_a_graph_of_their_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openvino_engine, "OWN_SIZE", 32 * 48)
+    made = openvino_engine.OpenVino(model(), "fp32")
+    for size in ((32, 48), (20, 16), (33, 48), (32, 40)):
+        answer = made.route(low(*size), TopShare(0.5), pool_image)
+        assert answer is not None
+        expected, _ = model().network.route(low(*size), TopShare(0.5))
+        assert torch.allclose(answer[0], expected, atol=2e-6)
+    assert set(made._compiled) == {(32, 48), (0, 0), (48, 48)}
+
+
+def needs_bf16() -> None:
+    if not openvino_engine.has_bf16():
+        pytest.skip("this processor does not compute in bf16")
+
+
+def test_bf16_is_close() -> None:
+    needs_bf16()
+    expected, routing = model().network.route(low(64, 48), TopShare(0.5))
+    answer = engine("openvino", "bf16").route(low(64, 48), FixedWindows.replay(routing), pool_image)
+    assert answer is not None
+    assert 0.0 < float((answer[0] - expected).square().mean()) < 1e-5
+
+
+def test_bf16_is_never_nan() -> None:
+    """A network whose features overflow: what comes out wrong is computed again in fp32."""
+    needs_bf16()
+    network = random_network(channels=12, blocks=(2, 1))
+    network.body_tail.weight.mul_(1e4)
+    network.head.weight.mul_(1e18)
+    odd = Model("odd", network)
+    upscaler = runtimes.upscaler(odd, backend="openvino", device="cpu", precision="bf16")
+    result = upscaler.run(low(32, 32)[0], attention_ratio=0.5)
+    expected = Upscaler(odd, device="cpu").run(low(32, 32)[0], attention_ratio=0.5)
+    assert torch.isfinite(result.high).all()
+    assert result.precision == "fp32"
+    assert torch.equal(result.high, expected.high)
+
+
+def test_compile_agrees(monkeypatch: pytest.MonkeyPatch) -> None:
+    from camixersr.runtimes import compiled
+
+    monkeypatch.setattr(compiled, "COMPILE", {"backend": "eager"})  # inductor takes a minute
+    made = compiled.Compiled(model(), CPU, "fp32")
+    expected, _ = model().network.route(low(40, 40), TopShare(0.5))
+    answer = made.route(low(40, 40), TopShare(0.5), pool_image)
+    assert answer is not None
+    assert torch.allclose(answer[0], expected, atol=2e-6)
+    assert made.route(low(40, 40), TopShare(0.5), Recording(pool_image, {})) is None
+
+
+@pytest.mark.slow
+def test_compile_agrees_with_inductor() -> None:
+    expected, _ = model().network.route(low(40, 40), TopShare(0.5))
+    answer = engine("compile").route(low(40, 40), TopShare(0.5), pool_image)
+    assert answer is not None
+    assert torch.allclose(answer[0], expected, atol=2e-6)
+
+
+def test_orders_have_no_infinity() -> None:
+    given = orders(Threshold((0.0, 1.0, 0.5), band=0.0), 3, 4)
+    assert given is not None
+    assert given.thresholds.tolist() == pytest.approx([-FAR, FAR, 0.0])
+    assert np.isfinite(given.slopes).all()
+
+
+def test_unknown_names_list_the_known() -> None:
+    with pytest.raises(UsageError, match="unknown backend 'tensorrt'; use auto or one of torch, compile"):
+        runtimes.upscaler(model(), backend="tensorrt", device="cpu")
+    with pytest.raises(UsageError, match="onnxruntime computes in fp32 on this machine, not in bf16"):
+        runtimes.upscaler(model(), backend="onnxruntime", device="cpu", precision="bf16")
+    with pytest.raises(UsageError, match="unknown precision"):
+        runtimes.engine(model(), "onnxruntime", device=CPU, precision="int8")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", RUNTIMES)
+def test_a_missing_package_names_the_command(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtimes, "_version", lambda distribution: "")
+    extra = {"onnxruntime": "onnx", "openvino": "openvino"}[name]
+    with pytest.raises(MissingExtraError, match=rf"pip install 'camixersr\[{extra}\]'"):
+        runtimes.upscaler(model(), backend=name, device="cpu")
+
+
+def test_compile_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    from camixersr.runtimes import compiled
+
+    monkeypatch.setattr(compiled.shutil, "which", lambda name: None)
+    with pytest.raises(UsageError, match=r"needs a C\+\+ compiler"):
+        runtimes.upscaler(model(), backend="compile", device="cpu")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "precision", "least"),
+    [("onnxruntime", "fp32", 90), ("openvino", "fp32", 90), ("openvino", "bf16", 60)],
+)
+def test_the_embedded_model(name: str, precision: runtimes.Precision, least: float) -> None:
+    from camixersr.catalogue import find
+    from camixersr.export.parity import compare, sample_photo
+
+    if precision == "bf16":
+        needs_bf16()
+    real = find("s-x4")
+    made = runtimes.engine(real, name, device=CPU, precision=precision)
+    assert made is not None
+    assert compare(made, real, [sample_photo()]).psnr_db >= least
