@@ -58,8 +58,7 @@ def plan(recipe: Recipe) -> str:
         f"starts from  {before.name if before else 'the best linear upsampler'}",
         f"photographs  {len(kept)} to train on ({pixels / 1e6:.0f} Mpx), {len(aside)} held out; "
         f"sides of {smallest} pixels or more",
-        f"validation   {validation}, every "
-        f"{recipe.validate_every} steps",
+        f"validation   {validation}, every {recipe.validate_every} steps",
         f"steps        {recipe.steps} of {recipe.batch} patches, {recipe.patch} x {recipe.patch} low "
         f"pixels, {recipe.patch * config.scale} x {recipe.patch * config.scale} high",
         f"optimizer    {recipe.optimizer}, routing by {recipe.routing}, {recipe.precision}"
