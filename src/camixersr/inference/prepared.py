@@ -239,8 +239,11 @@ class _PreparedBlock:
         )
         attended = _attend(q, k, values.view(shape), self.dtype).view(values.shape)
         if mask.dtype != torch.bool:
-            share = mask[first // M : last // M][rows, columns][:, None, None, None].to(attended)
-            attended = torch.lerp(windows[rows, columns], attended, share)
+            share = mask[first // M : last // M][rows, columns]
+            (some,) = (share < 1.0).nonzero(as_tuple=True)  # the few that blend both branches
+            attended[some] = torch.lerp(
+                windows[rows[some], columns[some]], attended[some], share[some, None, None, None].to(v)
+            )
         windows[rows, columns] = attended
 
     def _windows(self, x: Tensor) -> Tensor:

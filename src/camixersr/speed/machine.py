@@ -81,7 +81,7 @@ def describe() -> dict[str, Any]:
             versions[each] = metadata.version(each)
         except metadata.PackageNotFoundError:
             continue
-    versions["system"] = f"{platform.system()} {platform.release()}"
+    versions["system"] = platform.system()
     return {
         "machine": {
             "cpu": name,
