@@ -67,10 +67,14 @@ def test_scores_are_those_of_the_definition(pairs: Path) -> None:
     assert rows[2].images[0].macs > rows[1].images[0].macs > 0
 
 
-def test_protocols_differ_as_they_say(pairs: Path) -> None:
+def test_protocols_differ_as_they_say(tmp_path: Path) -> None:
+    pairs = tmp_path / "panoramas"
+    for part, height in (("low", 20), ("high", 40)):
+        (pairs / part).mkdir(parents=True)
+        Image.fromarray(noise_picture(height, 2 * height)).save(pairs / part / "a.png")
     low = np.asarray(Image.open(pairs / "low" / "a.png"))
     high = np.asarray(Image.open(pairs / "high" / "a.png"))
-    result = resize(low, height=40, width=60)
+    result = resize(low, height=40, width=80)
     values = {
         protocol: evaluate([upscaler()], open_set(pairs), attention_ratios=[0.5], protocol=protocol)[0][0]
         for protocol in ("classic", "large", "erp")
@@ -80,6 +84,17 @@ def test_protocols_differ_as_they_say(pairs: Path) -> None:
     )
     assert values["erp"].images[0].psnr == pytest.approx(ws_psnr(result, high))
     assert len({row.psnr for row in values.values()}) == 3
+    seam = np.concatenate((result[:, -8:], result[:, :8]), axis=1)
+    there = np.concatenate((high[:, -8:], high[:, :8]), axis=1)
+    assert values["erp"].images[0].seam == pytest.approx(ws_psnr(seam, there))
+    assert values["erp"].images[0].elsewhere == pytest.approx(ws_psnr(result[:, 8:-8], high[:, 8:-8]))
+    rows, _ = evaluate([upscaler()], open_set(pairs), attention_ratios=[0.5], protocol="erp")
+    assert [row.model for row in rows] == ["bicubic", "tiny", "tiny flat"]
+
+
+def test_a_picture_that_is_no_panorama_is_told(pairs: Path) -> None:
+    with pytest.raises(InputError, match="twice as wide"):
+        evaluate([upscaler()], open_set(pairs), attention_ratios=[0.5], protocol="erp")
 
 
 def test_large_also_cuts_tiles_as_the_paper_does(tmp_path: Path) -> None:

@@ -51,7 +51,13 @@ def load(
 
 
 def upscale(
-    image: Any, *, scale: int = 4, attention_ratio: float = 0.5, model: str = "", device: str = "auto"
+    image: Any,
+    *,
+    scale: int = 4,
+    attention_ratio: float = 0.5,
+    model: str = "",
+    device: str = "auto",
+    projection: Literal["flat", "erp"] = "flat",
 ) -> Any:
     """Enlarge one picture; to enlarge many, `load` once.
 
@@ -62,6 +68,7 @@ def upscale(
         attention_ratio: gamma in [0, 1]: 0 is fastest, 1 attends everything.
         model: name or file; the embedded model of that scale by default.
         device: "auto", "cpu", "cuda" or "mps".
+        projection: "erp" for a 360-degree panorama, see `Upscaler.upscale`.
 
     Returns:
         The same kind of picture, `scale` times as high and wide.
@@ -72,10 +79,10 @@ def upscale(
     from camixersr.catalogue import default_model
     from camixersr.errors import UsageError
 
-    upscaler = load(model or default_model(scale), device=device)
+    upscaler = load(model or default_model(scale, projection=projection), device=device)
     if upscaler.scale != scale:
         raise UsageError(f"model {upscaler.model.name} enlarges x{upscaler.scale}, not x{scale}")
-    return upscaler.upscale(image, attention_ratio=attention_ratio)
+    return upscaler.upscale(image, attention_ratio=attention_ratio, projection=projection)
 
 
 def __getattr__(name: str) -> Any:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from camixersr.errors import ShapeError
-from camixersr.models import CAMixerSR
+from camixersr.models import Network
 from camixersr.models.camixersr import pad_to_windows
 from camixersr.nn.detail import window_detail
 from camixersr.nn.routing import FixedWindows, Routing, TopShare
@@ -176,7 +176,7 @@ def observe(
 
 @torch.inference_mode()
 def measure_gain(
-    network: CAMixerSR,
+    network: Network,
     low: Tensor,
     high: Tensor,
     *,

@@ -17,10 +17,11 @@ from torch import Tensor
 from camixersr import __version__
 from camixersr.data import BenchmarkSet
 from camixersr.errors import InputError, UsageError
+from camixersr.image.panorama import SLACK, Panorama
 from camixersr.image.resize import resize
 from camixersr.inference.arrays import from_array, to_array
 from camixersr.inference.upscaler import Upscaler
-from camixersr.metrics import luma, psnr, ssim, ws_psnr, ws_ssim
+from camixersr.metrics import luma, psnr, seam, ssim, ws_psnr, ws_ssim
 
 __all__ = [
     "PUBLISHED_BICUBIC",
@@ -57,6 +58,8 @@ class ImageScore:
         macs: multiply-adds that ran.
         attention_share: of windows, over all blocks.
         peak_memory_bytes: while the network ran; None where unknown.
+        seam: "erp" only: dB of the 8 columns on either side of where the panorama closes.
+        elsewhere: "erp" only: dB of all others.
     """
 
     name: str
@@ -66,6 +69,8 @@ class ImageScore:
     macs: int
     attention_share: float
     peak_memory_bytes: int | None
+    seam: float | None = None
+    elsewhere: float | None = None
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,7 @@ class Row:
     Attributes:
         set: name of the set.
         model: name of the model, or "bicubic"; " tiles 64/4" is added where it was cut as the
-            paper cuts large images.
+            paper cuts large images, " flat" where a panorama was enlarged as a flat picture.
         attention_ratio: asked for; None for bicubic.
         psnr: mean of the pictures', dB.
         ssim: mean of the pictures'.
@@ -99,6 +104,19 @@ def _score(
     if protocol == "large":
         return psnr(image, reference), ssim(image, reference)
     return ws_psnr(image, reference), ws_ssim(image, reference)
+
+
+def _at_seam(
+    image: NDArray[np.uint8], reference: NDArray[np.uint8], protocol: Protocol
+) -> dict[str, float]:
+    """WS-PSNR at the seam and elsewhere, of panoramas."""
+    if protocol != "erp":
+        return {}
+    inner = slice(8, -8)
+    return {
+        "seam": ws_psnr(seam(image), seam(reference)),
+        "elsewhere": ws_psnr(image[:, inner], reference[:, inner]),
+    }
 
 
 def _commit() -> str:
@@ -225,6 +243,8 @@ def evaluate(
     names += [(upscaler.model.name, ratio) for upscaler, ratio in runs]
     if protocol == "large":
         names += [(f"{upscaler.model.name} tiles 64/4", ratio) for upscaler, ratio in runs]
+    if protocol == "erp":
+        names += [(f"{upscaler.model.name} flat", ratio) for upscaler, ratio in runs]
     results: list[list[ImageScore]] = [[] for _ in names]
     problems = list(benchmark.problems)
     for number, pair in enumerate(benchmark.pairs, start=1):
@@ -232,6 +252,9 @@ def evaluate(
             low, high = pair.read(scale)
         except InputError as error:
             problems.append(str(error))
+            continue
+        if protocol == "erp" and abs(low.shape[1] - 2 * low.shape[0]) > SLACK:
+            problems.append(f"{pair.high}: expected a panorama twice as wide as high, got {high.shape[:2]}")
             continue
         scored = _score_image(pair.name, low, high, runs, protocol, scale)
         for row, result in zip(results, scored, strict=True):
@@ -269,17 +292,23 @@ def _score_image(
     protocol: Protocol,
     scale: int,
 ) -> list[ImageScore]:
-    """One picture's results: bicubic, every run, and for "large" every run in the paper's tiles."""
+    """One picture's results: bicubic, every run, and beside it: in the paper's tiles, or flat."""
     image = from_array(low)
     began = time.perf_counter()
     bicubic = resize(low, height=high.shape[0], width=high.shape[1])
     seconds = time.perf_counter() - began
-    results = [ImageScore(name, *_score(bicubic, high, protocol, scale), seconds, 0, 0.0, None)]
-    for upscaler, ratio in runs:
-        run = upscaler.run(image, attention_ratio=ratio)
-        scores = _score(to_array(run.high, np.dtype(np.uint8)), high, protocol, scale)
-        cost = (run.seconds, run.macs, run.attention_share, run.peak_memory_bytes)
-        results.append(ImageScore(name, *scores, *cost))
+    scores = _score(bicubic, high, protocol, scale)
+    results = [ImageScore(name, *scores, seconds, 0, 0.0, None, **_at_seam(bicubic, high, protocol))]
+    ways: list[Panorama | None] = [None]
+    if protocol == "erp":
+        ways = [Panorama.whole(*low.shape[:2]), None]
+    for panorama in ways:
+        for upscaler, ratio in runs:
+            run = upscaler.run(image, attention_ratio=ratio, panorama=panorama)
+            result = to_array(run.high, np.dtype(np.uint8))
+            scores = _score(result, high, protocol, scale)
+            cost = (run.seconds, run.macs, run.attention_share, run.peak_memory_bytes)
+            results.append(ImageScore(name, *scores, *cost, **_at_seam(result, high, protocol)))
     for upscaler, ratio in runs if protocol == "large" else ():
         began = time.perf_counter()
         tiled, macs, share = paper_tiles(upscaler, image, ratio)
@@ -291,9 +320,13 @@ def _score_image(
 
 def row_facts(row: Row) -> dict[str, Any]:
     """A row as JSON holds it, with means of what a user compares."""
-    means = {
+    means: dict[str, float] = {
         "seconds": fmean(score.seconds for score in row.images),
         "macs": fmean(score.macs for score in row.images),
         "attention_share": fmean(score.attention_share for score in row.images),
     }
+    for part in ("seam", "elsewhere"):
+        known = [value for score in row.images if (value := getattr(score, part)) is not None]
+        if known:
+            means[part] = fmean(known)
     return asdict(row) | {"mean": means}

@@ -33,6 +33,8 @@ __all__ = [
 ]
 
 REPOSITORY = "https://github.com/icandle/CAMixerSR/raw/d690b12/pretrained_models"
+PANORAMIC = "-360-"
+"""In the names of models for panoramas."""
 LONGEST = 64 * 2**20  # bytes; no checkpoint of this family comes near it
 
 
@@ -90,6 +92,16 @@ OFFICIAL: Mapping[str, Official] = {
         "3302e2bcd6b73d100b1298ea2076bee5f1fdc22a",
         "authors' B x2, DF2K",
     ),
+    "official-360-b-x4": Official(
+        "ODISR/CAMixerSRx4.pth",
+        "26f0cca359323b523d4b37ed5f86dd072bdcf844",
+        "authors' omnidirectional B x4, ODI-SR",
+    ),
+    "official-360-b-x2": Official(
+        "ODISR/CAMixerSRx2.pth",
+        "b88949a0cb694b6534d051497a33f22c92244a3f",
+        "authors' omnidirectional B x2, ODI-SR",
+    ),
 }
 
 
@@ -104,13 +116,20 @@ def names() -> tuple[str, ...]:
     return (*embedded(), *OFFICIAL)
 
 
-def default_model(scale: int) -> str:
+def default_model(scale: int, *, projection: str = "flat") -> str:
     """The embedded model for a scale.
+
+    Args:
+        scale: high pixels a low pixel, a side.
+        projection: "erp" takes the one for panoramas where there is one.
 
     Raises:
         UnknownModelError: there is none; the message lists the scales that have one.
     """
-    known = {name.rsplit("-x", 1)[-1]: name for name in embedded()}
+    flat = [name for name in embedded() if PANORAMIC not in name]
+    known = {name.rsplit("-x", 1)[-1]: name for name in flat}
+    if projection == "erp":
+        known |= {name.rsplit("-x", 1)[-1]: name for name in embedded() if PANORAMIC in name}
     if str(scale) not in known:
         raise UnknownModelError(
             f"no embedded model enlarges x{scale}; embedded: {', '.join(embedded()) or 'none'}; "

@@ -17,6 +17,7 @@ from camixersr.image.alpha import bleed, keep_extremes
 from camixersr.image.codec import Picture
 from camixersr.image.dynamic_range import Curve
 from camixersr.image.metadata import fitted
+from camixersr.image.panorama import Panorama
 from camixersr.image.resize import resize
 from camixersr.inference.upscaler import Enlarged, Progress, Upscaler
 
@@ -34,6 +35,7 @@ def enlarge(
     max_share: float = 1.0,
     alpha_by: AlphaBy = "model",
     progress: Progress | None = None,
+    panorama: Panorama | None = None,
 ) -> tuple[Enlarged | None, Picture]:
     """Enlarge a decoded file to any size its model reaches.
 
@@ -46,6 +48,8 @@ def enlarge(
         max_share: as for `Upscaler.run`.
         alpha_by: what enlarges transparency.
         progress: told how far it is.
+        panorama: what the picture shows of a sphere, see `camixersr.image.panorama.panorama_of`;
+            None for a flat one.
 
     Returns:
         What it cost, None if the network was not needed; and the picture, of the same depth and
@@ -83,6 +87,7 @@ def enlarge(
             attention_ratio=attention_ratio,
             max_share=max_share,
             progress=steps,
+            panorama=panorama,
         )
         colour = _array(cost.high, size, grey=colour.shape[2] == 1)
         if grown_alpha is not None:
@@ -93,6 +98,7 @@ def enlarge(
                     attention_ratio=attention_ratio,
                     max_share=max_share,
                     progress=steps,
+                    panorama=panorama,
                 )
                 high = _array(second.high, whole, grey=True)[:, :, 0]
                 cost = _sum(cost, second)

@@ -12,7 +12,7 @@ as is usual: normalisation, activations, the bilinear warp and other element-wis
 
 from dataclasses import dataclass, fields
 
-from camixersr.models import CAMixerSRConfig
+from camixersr.models import CAMixerSRConfig, Config, OmniSRConfig
 from camixersr.nn.predictor import CONDITIONS
 
 __all__ = ["Operations", "count", "large_image_flops", "macs_at_720p"]
@@ -44,7 +44,7 @@ class Operations:
         return sum(getattr(self, part.name) for part in fields(self))
 
 
-def count(config: CAMixerSRConfig, *, windows: int, attended: int) -> Operations:
+def count(config: Config, *, windows: int, attended: int) -> Operations:
     """Count one image.
 
     >>> from camixersr.models import PRESETS
@@ -65,17 +65,26 @@ def count(config: CAMixerSRConfig, *, windows: int, attended: int) -> Operations
     tokens = M * M
     pixels = windows * tokens
     blocks = sum(config.blocks)
-    inputs = C + CONDITIONS
+    omni = isinstance(config, OmniSRConfig)
+    inputs = C + (3 if omni else CONDITIONS)
     hidden, narrow = inputs // 4, inputs // 8
     per_pixel = inputs * hidden + hidden * narrow + narrow * 2 + 9 * hidden
     per_window = tokens * M + M * 2
+    if omni:
+        deformed = 9 * C * 27 + 9 * C * C + C + C * C  # guide to offsets, taps, latitude to guide
+        mixing, feeding = 3 * C * C + 50 * C, 3 * C * C + 50 * C
+        outside = 27 * C + (len(config.blocks) + 1) * deformed + 9 * C * C + 27 * C * s * s
+    else:
+        mixing, feeding = 2 * C * C + 18 * C, 3 * C * C + 18 * C
+        outside = 27 * C + 8 * C + 144 + len(config.blocks) * C * C + 9 * C * C + 27 * C * s * s
+        outside += C if config.latitude else 0
     return Operations(
         predictor=blocks * (pixels * per_pixel + windows * per_window + hidden * C),
         attention=attended * 2 * tokens * C * C,
         attention_products=attended * 2 * tokens * tokens * C,
-        convolution=blocks * pixels * (2 * C * C + 18 * C),
-        feed_forward=blocks * pixels * (3 * C * C + 18 * C),
-        head_tail=pixels * (27 * C + 8 * C + 144 + len(config.blocks) * C * C + 9 * C * C + 27 * C * s * s),
+        convolution=blocks * pixels * mixing,
+        feed_forward=blocks * pixels * feeding,
+        head_tail=pixels * outside,
     )
 
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from camixersr.errors import CheckpointError
 from camixersr.image.files import replacing
-from camixersr.models import CAMixerSR, CAMixerSRConfig
+from camixersr.models import CAMixerSRConfig, Config, Network, OmniSR, OmniSRConfig, make
 from camixersr.nn.routing import Calibration, Policy, TopShare
 
 __all__ = ["Model", "infer_config", "load_file", "rename_official", "save"]
@@ -38,7 +38,6 @@ RENAMES = (
     (r"^body\.(\d+)\.body\.", r"body.\1.blocks."),
     (r"\.ffn\.dwconv\.", ".feed_forward.depthwise."),
     (r"\.ffn\.", ".feed_forward."),
-    (r"\.mixer\.project_([qk])\.", r".mixer.attention.project_\1."),
     (r"\.conv_sptial\.", ".local."),
     (r"\.route\.in_conv\.0\.", ".predictor.project_in."),
     (r"\.route\.in_conv\.1\.", ".predictor.norm."),
@@ -46,6 +45,14 @@ RENAMES = (
     (r"\.route\.out_mask\.", ".predictor.mask."),
     (r"\.route\.out_CA\.1\.", ".predictor.channel."),
     (r"\.route\.out_SA\.0\.", ".predictor.spatial."),
+)
+
+CLASSIC_RENAMES = ((r"\.mixer\.project_([qk])\.", r".mixer.attention.project_\1."),)
+OMNI_RENAMES = (
+    (r"^dcn\.", "deformed."),
+    (r"^offset_conv\.", "guide."),
+    (r"^body\.(\d+)\.offset_conv\.", r"body.\1.guide."),
+    (r"\.conv_offset\.", ".guide."),
 )
 
 
@@ -63,14 +70,14 @@ class Model:
     """
 
     name: str
-    network: CAMixerSR
+    network: Network
     calibration: Calibration | None = None
     provenance: Mapping[str, str] = field(default_factory=dict[str, str])
     scores: Mapping[str, Any] = field(default_factory=dict[str, Any])
     sha256: str = ""
 
     @property
-    def config(self) -> CAMixerSRConfig:
+    def config(self) -> Config:
         """The network's shape."""
         return self.network.config
 
@@ -162,7 +169,8 @@ def _load_ours(path: Path) -> Model:
     try:
         config: dict[str, Any] = json.loads(metadata["config"])
         config["blocks"] = tuple(config["blocks"])
-        shape = CAMixerSRConfig(**config)
+        omni = metadata.get("architecture") == OmniSR.__name__
+        shape: Config = OmniSRConfig(**config) if omni else CAMixerSRConfig(**config)
         calibration = None
         if "calibration" in metadata:
             given = json.loads(metadata["calibration"])
@@ -172,7 +180,7 @@ def _load_ours(path: Path) -> Model:
         provenance, scores = json.loads(metadata["provenance"]), json.loads(metadata["scores"])
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: its metadata is damaged ({error!r})") from error
-    network = CAMixerSR(shape)
+    network = make(shape)
     _fill(network, tensors, path)
     return Model(metadata.get("name", path.stem), network, calibration, provenance, scores)
 
@@ -196,7 +204,7 @@ def _load_official(path: Path) -> Model:
             f"{path}: expected the tensors of a network under params_ema or params, found something else"
         )
     tensors = rename_official(state)
-    network = CAMixerSR(infer_config(tensors, path))
+    network = make(infer_config(tensors, path))
     own = network.state_dict()
     shaped = {
         name: value.reshape(own[name].shape)
@@ -210,15 +218,16 @@ def _load_official(path: Path) -> Model:
 
 def rename_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename the authors' parameters to ours; shapes stay as they are."""
+    omni = any(name.startswith("offset_conv.") for name in state)
     renamed: dict[str, Tensor] = {}
     for name, value in state.items():
-        for pattern, replacement in RENAMES:
+        for pattern, replacement in (*RENAMES, *(OMNI_RENAMES if omni else CLASSIC_RENAMES)):
             name = re.sub(pattern, replacement, name)
         renamed[name] = value
     return renamed
 
 
-def infer_config(tensors: Mapping[str, Tensor], path: str | Path = "checkpoint") -> CAMixerSRConfig:
+def infer_config(tensors: Mapping[str, Tensor], path: str | Path = "checkpoint") -> Config:
     """Read the network's shape off its tensors.
 
     Args:
@@ -229,7 +238,7 @@ def infer_config(tensors: Mapping[str, Tensor], path: str | Path = "checkpoint")
         The configuration.
 
     Raises:
-        CheckpointError: the tensors are not those of a classic CAMixerSR.
+        CheckpointError: the tensors are neither those of a classic CAMixerSR nor of an OmniSR.
     """
     groups: dict[int, set[int]] = {}
     for name in tensors:
@@ -239,11 +248,13 @@ def infer_config(tensors: Mapping[str, Tensor], path: str | Path = "checkpoint")
         channels = tensors["head.weight"].shape[0]
         window = tensors["body.0.blocks.0.mixer.predictor.mask.2.weight"].shape[1]
         outputs = tensors["tail.weight"].shape[0]
-        if "global_out.weight" not in tensors:
+        omni = "deformed.weight" in tensors
+        if not omni and "global_out.weight" not in tensors:
             raise KeyError("global_out.weight")
     except KeyError as missing:
         raise CheckpointError(
-            f"{path}: expected the tensors of a classic CAMixerSR, but {missing} is not there"
+            f"{path}: expected the tensors of a CAMixerSR, classic or omnidirectional, but {missing} "
+            "is not there"
         ) from missing
     scale = math.isqrt(outputs // 3)
     if 3 * scale**2 != outputs or sorted(groups) != list(range(len(groups))):
@@ -252,10 +263,13 @@ def infer_config(tensors: Mapping[str, Tensor], path: str | Path = "checkpoint")
             f"groups {sorted(groups)}"
         )
     blocks = tuple(len(groups[group]) for group in sorted(groups))
-    return CAMixerSRConfig(channels=channels, scale=scale, blocks=blocks, window=window)
+    if omni:
+        return OmniSRConfig(channels=channels, scale=scale, blocks=blocks, window=window)
+    latitude = "latitude.weight" in tensors
+    return CAMixerSRConfig(channels, scale, blocks, window, latitude)
 
 
-def _fill(network: CAMixerSR, tensors: Mapping[str, Tensor], path: Path) -> None:
+def _fill(network: Network, tensors: Mapping[str, Tensor], path: Path) -> None:
     """Load `tensors` into `network`; every name and shape must match."""
     own = network.state_dict()
     missing, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())

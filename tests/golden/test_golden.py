@@ -9,7 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from camixersr.models import CAMixerSR
+from camixersr.models import CAMixerSR, Network, OmniSR
 from camixersr.nn import FixedWindows
 from camixersr.weights import infer_config, rename_official
 from camixersr.weights import load_file as load_model
@@ -17,6 +17,7 @@ from tests.conftest import SHARED, shared
 
 FILES = sorted((SHARED / "golden").glob("*.safetensors"))
 OFFICIAL = [file.name for file in FILES if file.name.startswith("official")]
+OMNI = [file.name for file in FILES if file.name.startswith("random_omni")]
 RANDOM = [file.name for file in FILES if file.name.startswith("random_x")]
 
 
@@ -24,9 +25,10 @@ def test_the_goldens_are_at_hand() -> None:
     shared("golden")
     assert len(OFFICIAL) == 6
     assert len(RANDOM) == 3
+    assert len(OMNI) == 2
 
 
-def _compare(network: CAMixerSR, low: Tensor, golden: dict[str, Tensor], tolerance: float) -> None:
+def _compare(network: Network, low: Tensor, golden: dict[str, Tensor], tolerance: float) -> None:
     masks: list[Tensor] = []
     for number in range(network.block_count):
         mask = torch.zeros_like(golden[f"block{number:02d}.score"], dtype=torch.bool)
@@ -64,3 +66,25 @@ def test_random_networks_at_every_scale(name: str) -> None:
     assert own.keys() == tensors.keys()
     network.load_state_dict({key: value.reshape(own[key].shape) for key, value in tensors.items()})
     _compare(network, golden["low"], golden, 1e-4 * float(golden["high"].abs().max()))
+
+
+@pytest.mark.parametrize("name", OMNI)
+def test_random_omnidirectional_networks_from_the_authors_format(name: str, tmp_path: Path) -> None:
+    """Through a checkpoint as they save it: `params_ema` in a .pth, under their names."""
+    path = shared(f"golden/{name}")
+    golden = load_file(path)
+    with safe_open(path, framework="pt") as file:
+        facts = file.metadata()
+    weights = {
+        key.removeprefix("weights."): value for key, value in golden.items() if key.startswith("weights.")
+    }
+    checkpoint = tmp_path / "omni.pth"
+    worse = {key: value + 1.0 for key, value in weights.items()}
+    torch.save({"params": worse, "params_ema": weights}, checkpoint)
+    network = load_model(checkpoint).network
+    assert isinstance(network, OmniSR)
+    assert network.config.scale == int(facts["scale"])
+    assert network.config.channels == int(facts["n_feats"])
+    assert list(network.config.blocks) == json.loads(facts["n_block"])
+    low = torch.cat((golden["low"], golden["condition"]), dim=1)
+    _compare(network, low, golden, 1e-4 * float(golden["high"].abs().max()))

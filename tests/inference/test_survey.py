@@ -24,6 +24,7 @@ class Source:
 
     def __init__(self, low: torch.Tensor) -> None:
         self.low, (self.height, self.width) = low, low.shape[1:]
+        self.panorama = None
 
     def read(self, rows: slice, columns: slice) -> torch.Tensor:
         return self.low[None, :, rows, columns]

@@ -18,7 +18,17 @@ from cyclopts import App
 from cyclopts.exceptions import CycloptsError
 
 from camixersr import __version__
-from camixersr.cli import benchmark, doctor, evaluate, export, models, routes, train, upscale
+from camixersr.cli import (
+    benchmark,
+    doctor,
+    evaluate,
+    export,
+    models,
+    routes,
+    train,
+    upscale,
+    viewports,
+)
 from camixersr.errors import CamixerError
 
 __all__ = ["app", "main"]
@@ -38,6 +48,7 @@ app.command(benchmark.benchmark)
 app.command(export.export)
 app.command(doctor.doctor)
 app.command(train.train)
+app.command(viewports.viewports)
 
 
 _NO_ROOM = ("failed to map segment", "annot allocate memory", "without setting an exception")

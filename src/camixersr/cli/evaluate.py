@@ -47,7 +47,8 @@ def evaluate(
         photographs; top-share: exactly that share of every picture's windows.
     protocol
         classic: luma, border of the scale cropped. large: RGB, no border; also cut into tiles as
-        the paper does. erp: RGB, weighted by the cosine of the latitude.
+        the paper does. erp: RGB of panoramas, weighted by the cosine of the latitude; enlarged as the
+        sphere they are, and flat; at the seam separately.
     tile
         Side of a tile in low pixels, a multiple of 16; 0 for whole pictures.
     device
@@ -129,7 +130,9 @@ def _print(rows: "list[Row]", facts: dict[str, Any]) -> None:
     from camixersr.cli.tables import print_table
 
     table = Table("set", "model", "ratio", box=None, pad_edge=False)
-    for name in ("images", "PSNR dB", "SSIM", "attended", "GMACs", "seconds"):
+    spherical = facts["protocol"] == "erp"
+    extra = ("seam dB", "elsewhere dB") if spherical else ()
+    for name in ("images", "PSNR dB", "SSIM", *extra, "attended", "GMACs", "seconds"):
         table.add_column(name, justify="right")
     for row in rows:
         ran = row.attention_ratio is not None
@@ -140,6 +143,10 @@ def _print(rows: "list[Row]", facts: dict[str, Any]) -> None:
             str(len(row.images)),
             f"{row.psnr:.3f}",
             f"{row.ssim:.4f}",
+            *(
+                f"{fmean(getattr(score, part) for score in row.images):.3f}"
+                for part in (("seam", "elsewhere") if spherical else ())
+            ),
             f"{100 * fmean(score.attention_share for score in row.images):.0f} %" if ran else "",
             f"{fmean(score.macs for score in row.images) / 1e9:.2f}" if ran else "",
             f"{fmean(score.seconds for score in row.images):.2f}",
@@ -168,7 +175,10 @@ def _plain(value: Any) -> str:
 def _write_csv(stream: Any, rows: "list[Row]") -> None:
     writer = csv.writer(stream)
     writer.writerow(
-        ["set", "model", "attention_ratio", "image", "psnr", "ssim", "seconds", "macs", "attention_share"]
+        [
+            *("set", "model", "attention_ratio", "image", "psnr", "ssim", "seconds", "macs"),
+            *("attention_share", "seam", "elsewhere"),
+        ]
     )
     for row in rows:
         for score in row.images:
@@ -183,5 +193,6 @@ def _write_csv(stream: Any, rows: "list[Row]") -> None:
                     f"{score.seconds:.4f}",
                     score.macs,
                     f"{score.attention_share:.4f}",
+                    *("" if part is None else f"{part:.6f}" for part in (score.seam, score.elsewhere)),
                 ]
             )

@@ -23,6 +23,7 @@ from camixersr.image.color import Color
 from camixersr.image.files import make_folder, shown
 from camixersr.image.formats import WRITABLE, WriteOptions, suffix_for
 from camixersr.image.metadata import PNG_COLOUR
+from camixersr.image.panorama import Panorama, Projection, panorama_of
 from camixersr.image.size import Size, best_scale
 from camixersr.image.stream import Look, look
 from camixersr.inference.cost import Cost
@@ -79,13 +80,13 @@ class Models:
         self.devices = tuple(str(each) for each in devices_of(device))
         self._how: dict[str, Any] = {"backend": backend, "precision": precision, "tile": tile}
         self._all = device
-        self._loaded: dict[tuple[int, str], Upscaler] = {}
+        self._loaded: dict[tuple[str, str], Upscaler] = {}
         self._loading = threading.Lock()
         self._given = name
         self.routing = routing
         if name is not None:
             only = self._load(name, device)
-            self._loaded[only.scale, device] = only
+            self._loaded[name, device] = only
             self.scales = (only.scale,)
         else:
             endings = {each.rsplit("-x", 1)[-1] for each in embedded()}
@@ -111,14 +112,14 @@ class Models:
         if size == Size():
             self.of(self.default_scale)
 
-    def of(self, scale: int, device: str = "") -> Upscaler:
-        """The model of a scale, on all devices or on one."""
+    def of(self, scale: int, device: str = "", *, projection: str = "flat") -> Upscaler:
+        """The model of a scale, for flat pictures or panoramas, on all devices or on one."""
         from camixersr.catalogue import default_model
 
-        key = scale, device or self._all
+        key = self._given or default_model(scale, projection=projection), device or self._all
         with self._loading:
             if key not in self._loaded:
-                self._loaded[key] = self._load(self._given or default_model(scale), key[1])
+                self._loaded[key] = self._load(*key)
             return self._loaded[key]
 
     def _load(self, name: str, device: str) -> Upscaler:
@@ -130,9 +131,17 @@ class Models:
             model = replace(model, calibration=None)
         return upscaler(model, device=device, say=_say, **self._how)
 
-    def reaching(self, low: tuple[int, int], high: tuple[int, int], device: str = "") -> Upscaler:
+    def reaching(
+        self,
+        low: tuple[int, int],
+        high: tuple[int, int],
+        device: str = "",
+        *,
+        panorama: Panorama | None = None,
+    ) -> Upscaler:
         """The smallest model that makes a picture large enough; the largest if none does."""
-        return self.of(best_scale(low, high, self.scales) or max(self.scales), device)
+        scale = best_scale(low, high, self.scales) or max(self.scales)
+        return self.of(scale, device, projection="flat" if panorama is None else "erp")
 
 
 @dataclass(frozen=True)
@@ -149,6 +158,7 @@ class Settings:
         existing: what to do about results that exist.
         name: template of names.
         folder: of the results, where there are several.
+        projection: whether pictures are panoramas.
         budget: what a picture may cost.
     """
 
@@ -161,6 +171,7 @@ class Settings:
     existing: Existing
     name: str
     folder: Path | None
+    projection: Projection = "auto"
     budget: Budget = field(default_factory=Budget)
 
 
@@ -176,6 +187,7 @@ class _Work:
     streamed: Streamed | None = None
     cost: Cost | None = None
     upscaler: Upscaler | None = None
+    panorama: Panorama | None = None
     sha256: str = ""
     seconds: float = 0.0
     pages: int = 1
@@ -225,6 +237,7 @@ class Pictures:
             "color": settings.color,
             "alpha": settings.alpha_by,
             "format": settings.suffix,
+            "projection": settings.projection,
             "name": settings.name,
             "model": (model.sha256 or model.name) if model else list(models.scales),
             "tile": models.of(models.scales[0]).tile,
@@ -334,7 +347,9 @@ class Pictures:
         self.bar.begin(shown(job.source.name))
         with self._recorded(work):
             high = self._size(work.low)
-            work.upscaler = self.models.reaching((work.low.height, work.low.width), high, work.device)
+            work.panorama = self._panorama(work, work.low)
+            low = (work.low.height, work.low.width)
+            work.upscaler = self.models.reaching(low, high, work.device, panorama=work.panorama)
             work.job = self._settled(work, high)
             self._claim(work, high)
             if work.pages > 1 and work.job.target.suffix.lower() in (".tif", ".tiff"):
@@ -354,7 +369,8 @@ class Pictures:
         with self._recorded(work):
             low = (seen.layout.height, seen.layout.width)
             high = self.settings.size.of(*low, default=self.models.default_scale)
-            work.upscaler = self.models.reaching(low, high, work.device)
+            work.panorama, _ = panorama_of(seen.metadata, *low, self.settings.projection)
+            work.upscaler = self.models.reaching(low, high, work.device, panorama=work.panorama)
             work.job = self._settled(work, high)
             self._claim(work, high)
             work.streamed = enlarge_huge(
@@ -366,6 +382,7 @@ class Pictures:
                 self._progress,
                 color=self.settings.color,
                 max_pixels=self.settings.max_pixels,
+                projection=self.settings.projection,
                 write=self.settings.options,
             )
             work.cost = work.streamed.cost
@@ -374,6 +391,14 @@ class Pictures:
                 work.notes.append("its transparency was enlarged bicubically: too large for the model")
         work.seconds += time.perf_counter() - began
         return work
+
+    def _panorama(self, work: _Work, picture: Picture) -> Panorama | None:
+        panorama, remark = panorama_of(
+            picture.metadata, picture.height, picture.width, self.settings.projection
+        )
+        if remark:
+            work.notes.append(remark)
+        return panorama
 
     def _size(self, picture: Picture) -> tuple[int, int]:
         return self.settings.size.of(picture.height, picture.width, default=self.models.default_scale)
@@ -388,6 +413,7 @@ class Pictures:
             max_share=self.settings.budget.max_share,
             alpha_by=self.settings.alpha_by,
             progress=self._progress,
+            panorama=work.panorama,
         )
 
     def _settled(self, work: _Work, high: tuple[int, int]) -> Job:
@@ -455,7 +481,9 @@ class Pictures:
             for number in range(work.pages):
                 picture = first if number == 0 else self._read(work, number)
                 low = (picture.height, picture.width)
-                work.upscaler = self.models.reaching(low, self._size(picture), work.device)
+                work.panorama = self._panorama(work, picture)
+                size = self._size(picture)
+                work.upscaler = self.models.reaching(low, size, work.device, panorama=work.panorama)
                 cost, high = self._enlarge(work, picture)
                 if number == 0:
                     work.cost, work.high = cost, high
@@ -515,6 +543,7 @@ class Pictures:
             "output": str(work.job.target),
             "scale": upscaler.scale,
             "model": upscaler.model.name,
+            "projection": "flat" if work.panorama is None else "erp",
             "low_size": [low.width, low.height],
             "high_size": [high.width, high.height],
             "pages": work.pages,

@@ -33,6 +33,7 @@ def upscale(
     seconds: float | None = None,
     memory: str | None = None,
     tile: str = "auto",
+    projection: Literal["auto", "flat", "erp"] = "auto",
     device: str = "auto",
     backend: Literal["torch", "compile", "onnxruntime", "openvino", "auto"] = "torch",
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
@@ -91,6 +92,9 @@ def upscale(
         Choose tiles so that no more memory is needed in all, such as 2GB.
     tile
         Side of a tile in pixels of the input, a multiple of 16; 0 for none; or auto.
+    projection
+        erp: the pictures are equirectangular 360-degree panoramas, and are enlarged without a seam.
+        auto: those whose metadata (GPano) says so. flat: none is.
     device
         Where to compute: cpu, cuda, cuda:1, mps; several such as cuda:0,cuda:1, or all, share a picture's
         tiles or a folder's files; auto is the first accelerator, else the CPU.
@@ -194,6 +198,7 @@ def upscale(
         suffix=suffix,
         existing=existing,
         name=name,
+        projection=projection,
         folder=output if many else None,
     )
     if json_ is not None:

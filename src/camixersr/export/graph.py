@@ -43,7 +43,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from camixersr.models import CAMixerSR
+from camixersr.errors import UsageError
+from camixersr.models import CAMixerSR, Network
 from camixersr.models.camixersr import Block
 from camixersr.nn.predictor import CONDITIONS, MAX_OFFSET, SLOPE, Predictor
 
@@ -208,7 +209,7 @@ class _Places:
         )  # type: ignore[return-value]
 
 
-def build(network: CAMixerSR, *, ends: bool = True) -> onnx.ModelProto:
+def build(network: Network, *, ends: bool = True) -> onnx.ModelProto:
     """Write the graph of a network.
 
     Args:
@@ -216,8 +217,16 @@ def build(network: CAMixerSR, *, ends: bool = True) -> onnx.ModelProto:
         ends: with what lies before the first block and after the last.
 
     Returns:
-        The model; see the module's text for its inputs and outputs. Its metadata is empty.
+        The model; see the module's text for its inputs and outputs. Its metadata is empty. A latitude
+        condition is left out: to the graph everything lies on the equator.
+
+    Raises:
+        UsageError: no graph is known for that kind of network.
     """
+    if not isinstance(network, CAMixerSR):
+        raise UsageError(
+            f"expected a classic CAMixerSR, got {type(network).__name__}, which runs on torch alone"
+        )
     config = network.config
     g = _Graph()
     places = _Places(g, config.window, *(("low", 2) if ends else ("x", 1)))

@@ -93,8 +93,10 @@ def gather(image: Any) -> dict[str, tuple[int, Any]]:
 
 # names by axis: height, width
 _ENLARGED = (
-    "FullPanoHeightPixels CroppedAreaImageHeightPixels CroppedAreaTopPixels",
-    "FullPanoWidthPixels CroppedAreaImageWidthPixels CroppedAreaLeftPixels",
+    "FullPanoHeightPixels CroppedAreaImageHeightPixels CroppedAreaTopPixels "
+    "LargestValidInteriorRectTop LargestValidInteriorRectHeight",
+    "FullPanoWidthPixels CroppedAreaImageWidthPixels CroppedAreaLeftPixels "
+    "LargestValidInteriorRectLeft LargestValidInteriorRectWidth",
 )
 _SIZES = ("exif:PixelYDimension tiff:ImageLength", "exif:PixelXDimension tiff:ImageWidth")
 

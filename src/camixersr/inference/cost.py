@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from camixersr.inference.tiles import Tile, owned
-from camixersr.models import CAMixerSRConfig
+from camixersr.models import Config
 from camixersr.nn.routing import Policy, Routing
 from camixersr.operations import count
 
@@ -83,7 +83,7 @@ class Bill:
 
     def __init__(
         self,
-        config: CAMixerSRConfig,
+        config: Config,
         device: torch.device,
         height: int,
         width: int,

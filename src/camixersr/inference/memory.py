@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from camixersr.errors import MemoryLimitError
+from camixersr.image.panorama import Panorama
 from camixersr.image.stream import Layout
 from camixersr.inference.cost import resident_memory
-from camixersr.inference.tiles import GRID, SMALLEST, Tile, cut
+from camixersr.inference.tiles import GRID, SMALLEST, Beyond, Tile, cut
 
 if TYPE_CHECKING:
     from camixersr.inference.upscaler import Upscaler
@@ -68,7 +69,15 @@ def batch_size(upscaler: "Upscaler", tiles: Sequence[Tile]) -> int:
     return max(1, min(MOST_TOGETHER, int(BATCH_PORTION * memory) // largest))
 
 
-def predict(upscaler: "Upscaler", layout: Layout, tile: int, held: int = 0, *, batch: int = 1) -> int:
+def predict(
+    upscaler: "Upscaler",
+    layout: Layout,
+    tile: int,
+    held: int = 0,
+    panorama: Panorama | None = None,
+    *,
+    batch: int = 1,
+) -> int:
     """Highest memory of a run, bytes: of the process, or of the accelerator where one is used.
 
     Args:
@@ -76,12 +85,14 @@ def predict(upscaler: "Upscaler", layout: Layout, tile: int, held: int = 0, *, b
         layout: of the low picture.
         tile: low pixels a tile; 0 for the whole picture.
         held: bytes that the encoder keeps.
+        panorama: what it shows of a sphere; its halos reach beyond its edges.
         batch: tiles computed at once.
 
     Returns:
         What is held now and what will come to it at most.
     """
-    pixels = max(each.pixels for each in cut(layout.height, layout.width, tile))
+    tiles = cut(layout.height, layout.width, tile, beyond=Beyond.of(panorama))
+    pixels = max(each.pixels for each in tiles)
     hands = sum(each.device == upscaler.device for each in upscaler.crew)
     return resident_memory(upscaler.device) + held + FIXED + hands * batch * pixels * _per_pixel(upscaler)
 
@@ -92,7 +103,9 @@ def _per_pixel(upscaler: "Upscaler") -> int:
     return 4 * (maps * config.channels + planes + HIGH_COPIES * 3 * config.scale**2)
 
 
-def largest_tile(upscaler: "Upscaler", layout: Layout, memory: int, held: int = 0) -> int:
+def largest_tile(
+    upscaler: "Upscaler", layout: Layout, memory: int, held: int = 0, panorama: Panorama | None = None
+) -> int:
     """The largest tile that keeps within some memory.
 
     Args:
@@ -100,6 +113,7 @@ def largest_tile(upscaler: "Upscaler", layout: Layout, memory: int, held: int = 
         layout: of the low picture.
         memory: bytes granted.
         held: bytes that the encoder keeps.
+        panorama: as for `predict`.
 
     Returns:
         Low pixels a side: a multiple of 16, at most the default.
@@ -107,7 +121,7 @@ def largest_tile(upscaler: "Upscaler", layout: Layout, memory: int, held: int = 
     Raises:
         MemoryLimitError: the smallest tile needs more.
     """
-    smallest = predict(upscaler, layout, SMALLEST, held)
+    smallest = predict(upscaler, layout, SMALLEST, held, panorama)
     if smallest > memory:
         raise MemoryLimitError(
             f"{memory / 2**20:.0f} MB of memory do not suffice: the smallest tile needs "
@@ -115,6 +129,6 @@ def largest_tile(upscaler: "Upscaler", layout: Layout, memory: int, held: int = 
             + (", or write PNG or TIFF, which are not encoded in memory" if held else "")
         )
     for tile in range(upscaler.auto_tile, SMALLEST, -GRID):
-        if predict(upscaler, layout, tile, held) <= memory:
+        if predict(upscaler, layout, tile, held, panorama) <= memory:
             return tile
     return SMALLEST

@@ -28,6 +28,7 @@ from camixersr.image.codec import MAX_PIXELS, check_writable
 from camixersr.image.color import Color
 from camixersr.image.formats import WriteOptions
 from camixersr.image.metadata import fitted
+from camixersr.image.panorama import Panorama, Projection, panorama_of
 from camixersr.image.resize import resize
 from camixersr.image.spill import Spill, digest, folder_for
 from camixersr.image.stream import (
@@ -45,8 +46,9 @@ from camixersr.inference.budget import best_ratio, measure_speed
 from camixersr.inference.cost import Bill, Cost, Progress, peak_memory
 from camixersr.inference.crew import compute_tiles
 from camixersr.inference.memory import batch_size, largest_tile, predict
-from camixersr.inference.survey import Plan, patches
-from camixersr.inference.tiles import Tile, cut, owned
+from camixersr.inference.sphere import Spherical
+from camixersr.inference.survey import Plan, Source, patches
+from camixersr.inference.tiles import Beyond, Tile, cut, owned
 from camixersr.inference.upscaler import Piece, Upscaler
 
 __all__ = ["Options", "Streamed", "enlarge_file"]
@@ -74,6 +76,7 @@ class Options:
         resume: go on with what an interrupted run left, and leave it behind if interrupted.
         color: what becomes of colour profiles, as for `camixersr.image.codec.read`.
         max_pixels: larger pictures are refused.
+        projection: whether it is a panorama, as for `camixersr.image.panorama.panorama_of`.
         write: how to encode.
     """
 
@@ -85,6 +88,7 @@ class Options:
     resume: bool = False
     color: Color = "keep"
     max_pixels: int = MAX_PIXELS
+    projection: Projection = "auto"
     write: WriteOptions = field(default_factory=WriteOptions)
 
 
@@ -101,6 +105,7 @@ class Streamed:
         predicted_memory_bytes: highest memory that was predicted.
         resumed: tiles that an earlier run had computed.
         notes: what the format could not hold, in words.
+        panorama: what the picture shows of a sphere; None for a flat one.
     """
 
     cost: Cost
@@ -111,6 +116,7 @@ class Streamed:
     predicted_memory_bytes: int
     resumed: int
     notes: tuple[str, ...]
+    panorama: Panorama | None
 
 
 @dataclass(frozen=True)
@@ -118,6 +124,7 @@ class _Low:
     """A `Source` that reads from a raw file."""
 
     raw: Raw
+    panorama: None = None
 
     @property
     def height(self) -> int:
@@ -171,6 +178,7 @@ def enlarge_file(
     began = time.perf_counter()
     seen = look(source, color=options.color, max_pixels=options.max_pixels)
     high = seen.layout.enlarged(upscaler.scale)
+    panorama, remark = panorama_of(seen.metadata, seen.layout.height, seen.layout.width, options.projection)
     check_writable(target, height=high.height, width=high.width)
     folder = folder_for(target, options.spill)
     bill = Bill(upscaler.model.config, upscaler.device, seen.layout.height, seen.layout.width, progress)
@@ -179,15 +187,15 @@ def enlarge_file(
         resumed = sum(len(batch["tiles"]) for batch in spill.done)
         held = high.size if target.suffix.lower() in HELD_WHOLE else 0
         if fresh:
-            tile = _tile(upscaler, seen.layout, held, options.memory)
-            tiles = cut(seen.layout.height, seen.layout.width, tile)
+            tile = _tile(upscaler, seen.layout, held, options.memory, panorama)
+            tiles = cut(seen.layout.height, seen.layout.width, tile, beyond=Beyond.of(panorama))
             # memory is granted for one tile at a time
             batch = batch_size(upscaler, tiles) if options.memory is None else 1
             _require_room(folder, seen, high)
         else:  # the same again, so that the same bytes come out
             tile, batch = int(spill.settled["tile"]), int(spill.settled["batch"])
             torch.set_num_threads(int(spill.settled["threads"]))
-        needed = predict(upscaler, seen.layout, tile, held, batch=batch)
+        needed = predict(upscaler, seen.layout, tile, held, panorama, batch=batch)
         disk = seen.layout.size + high.size
         say(
             f"{seen.layout.width} x {seen.layout.height} -> {high.width} x {high.height}, "
@@ -199,21 +207,24 @@ def enlarge_file(
             Raw(folder / "low.raw", seen.layout, create=fresh) as low,
             Raw(folder / "high.raw", high, create=fresh) as out,
         ):
+            picture: Source = _Low(low)
+            if panorama is not None:
+                picture = Spherical(picture, panorama, upscaler.model.config.latitude)
             if fresh:
                 decode(source, low, color=options.color, max_pixels=options.max_pixels)
                 low.sync()
                 ratio = options.attention_ratio
                 if options.seconds is not None:
                     left = options.seconds - (time.perf_counter() - began)
-                    ratio = _ratio_in(left, upscaler, _Low(low), tile, target, high, options, say)
+                    ratio = _ratio_in(left, upscaler, picture, tile, target, high, options, say)
                 spill.settle(
                     {"tile": tile, "batch": batch, "threads": torch.get_num_threads(), "ratio": ratio}
                 )
             ratio = float(spill.settled["ratio"])
             plan = upscaler.plan(
-                _Low(low), bill, attention_ratio=ratio, max_share=options.max_share, tile=tile
+                picture, bill, attention_ratio=ratio, max_share=options.max_share, tile=tile
             )
-            _run(upscaler, plan, upscaler.batches(plan, batch=batch), low, out, spill, bill)
+            _run(upscaler, plan, upscaler.batches(plan, batch=batch), picture, low, out, spill, bill)
             notes = encode(
                 out,
                 target,
@@ -227,7 +238,8 @@ def enlarge_file(
                 lossless=seen.lossless,
             )
         cost = replace(bill.cost(), peak_memory_bytes=peak_memory(upscaler.device))
-        return Streamed(cost, seen, high, ratio, tile, needed, resumed, tuple(notes))
+        notes = [*([remark] if remark else []), *notes]
+        return Streamed(cost, seen, high, ratio, tile, needed, resumed, tuple(notes), panorama)
 
 
 def _job(upscaler: Upscaler, source: Path, options: Options) -> dict[str, Any]:
@@ -246,21 +258,24 @@ def _job(upscaler: Upscaler, source: Path, options: Options) -> dict[str, Any]:
         "routing": "top share" if upscaler.model.calibration is None else "thresholds",
         "seconds": options.seconds,
         "color": options.color,
+        "projection": options.projection,
     }
 
 
-def _tile(upscaler: Upscaler, layout: Layout, held: int, memory: int | None) -> int:
+def _tile(
+    upscaler: Upscaler, layout: Layout, held: int, memory: int | None, panorama: Panorama | None
+) -> int:
     """The tile that was asked for, or the largest that the memory granted allows."""
     asked = upscaler.tile
     tile = asked if asked != "auto" else upscaler.auto(layout.height, layout.width)
-    if memory is None or predict(upscaler, layout, tile, held) <= memory:
+    if memory is None or predict(upscaler, layout, tile, held, panorama) <= memory:
         return tile
-    largest = largest_tile(upscaler, layout, memory, held)  # complains if there is none
+    largest = largest_tile(upscaler, layout, memory, held, panorama)  # complains if there is none
     if upscaler.tile != "auto":
+        needed = _size(predict(upscaler, layout, tile, held, panorama))
         raise MemoryLimitError(
-            f"a tile of {tile or 'the whole picture'} needs "
-            f"{_size(predict(upscaler, layout, tile, held))}, more than the {_size(memory)} granted; "
-            f"use --tile {largest}"
+            f"a tile of {tile or 'the whole picture'} needs {needed}, more than the {_size(memory)} "
+            f"granted; use --tile {largest}"
         )
     return largest
 
@@ -286,7 +301,7 @@ def _size(count: int) -> str:
 def _ratio_in(
     left: float,
     upscaler: Upscaler,
-    low: _Low,
+    low: Source,
     tile: int,
     target: Path,
     high: Layout,
@@ -298,7 +313,7 @@ def _ratio_in(
     speed = measure_speed(upscaler, low)
     encoding = encoding_seconds(target, speed.sample, options.write) * high.height * high.width
     left -= time.perf_counter() - began + encoding
-    tiles = cut(low.height, low.width, tile)
+    tiles = cut(low.height, low.width, tile, beyond=Beyond.of(low.panorama))
     # measured on one device; others share the tiles, but not the survey
     pixels = sum(each.pixels for each in tiles) // len({each.device for each in upscaler.crew})
     if len(tiles) > 1:
@@ -326,6 +341,7 @@ def _run(
     upscaler: Upscaler,
     plan: Plan,
     batches: list[tuple[int, ...]],
+    source: Source,
     low: Raw,
     high: Raw,
     spill: Spill,
@@ -342,7 +358,6 @@ def _run(
         bill.skip(tile, attended, str(line["precision"]))
         there.add(int(line["tile"]))
     todo = [batch for batch in batches if not there.issuperset(batch)]
-    source = _Low(low)
     computed = compute_tiles(upscaler.crew, plan, todo, lambda tile: source.read(*tile.computed), bill)
     with closing(computed), ThreadPoolExecutor(1, "write") as writer:
         waiting: deque[Future[None]] = deque()

@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from camixersr.inference.tiles import GRID, Tile, cut, of_owned, owned
+from camixersr.image.panorama import Panorama
+from camixersr.inference.tiles import GRID, Beyond, Tile, cut, of_owned, owned
 from camixersr.nn.predictor import Pool, pool_image
 from camixersr.nn.routing import Policy, Routing, TopShare, fade
 
@@ -58,8 +59,13 @@ class Source(Protocol):
         """Low pixels."""
         ...
 
+    @property
+    def panorama(self) -> Panorama | None:
+        """What it shows of a sphere; None for a flat picture."""
+        ...
+
     def read(self, rows: slice, columns: slice) -> Tensor:
-        """1 x 3 x h x w float32 RGB in [0, 1]."""
+        """1 x 3 x h x w float32 RGB in [0, 1]; with the cosine of the latitude where it is wanted."""
         ...
 
 
@@ -131,6 +137,32 @@ class _Each:
 
 
 @dataclass(frozen=True)
+class _OwnedMean:
+    """The paper's pool over what a tile owns: what its halo repeats does not count twice."""
+
+    tile: Tile
+
+    def __call__(self, features: Tensor, block: int) -> Tensor:
+        rows, columns = self.tile.rows, self.tile.columns
+        top, left = rows.own_start - rows.start, columns.own_start - columns.start
+        return pool_image(features[:, top : top + rows.owned, left : left + columns.owned], block)
+
+
+@dataclass(frozen=True)
+class _OwnedShare:
+    """Attend the best share of the windows that a tile owns; its halo's go by the same threshold."""
+
+    tile: Tile
+    share: float
+    window: int
+
+    def choose(self, logits: Tensor, block: int) -> Tensor:
+        own = of_owned(self.tile, logits, self.window).flatten()
+        best = own[TopShare(self.share).choose(own[None], block)[0]]
+        return logits >= (best.min() if len(best) else math.inf)
+
+
+@dataclass(frozen=True)
 class Survey:
     """What a sample tells of the picture.
 
@@ -162,6 +194,7 @@ class Plan:
         pool: what channel attention knows.
         window: side of a window, in low pixels.
         allowed: rows x columns of windows that may be attended; None for all.
+        panorama: what the picture shows of a sphere; None for a flat one.
     """
 
     height: int
@@ -171,16 +204,30 @@ class Plan:
     pool: Pool
     window: int = GRID
     allowed: NDArray[np.bool_] | None = None
+    panorama: Panorama | None = None
 
     def policy_of(self, tile: Tile) -> Policy:
         """The policy for one tile, whose windows know where in the picture they are."""
+        policy = self.policy
+        if self.panorama is not None and isinstance(policy, TopShare):
+            policy = _OwnedShare(tile, policy.share, self.window)
         if self.allowed is None:
-            return self.policy
-        part = self.allowed[
-            tile.rows.start // self.window : -(-tile.rows.stop // self.window),
-            tile.columns.start // self.window : -(-tile.columns.stop // self.window),
-        ]
-        return Allowed(self.policy, torch.from_numpy(np.ascontiguousarray(part)).reshape(1, -1))
+            return policy
+        M = self.window
+        rows = range(tile.rows.start // M, -(-tile.rows.stop // M))
+        columns = range(tile.columns.start // M, -(-tile.columns.stop // M))
+        if self.panorama is None:
+            part = self.allowed[rows.start : rows.stop, columns.start : columns.stop]
+        else:  # a window beyond an edge is as free as the one in the picture that has its middle
+            middles = [self.panorama.fold((r + 0.5) * M, (c + 0.5) * M) for r in rows for c in columns]
+            part = np.array([self.allowed[int(row / M), int(column / M)] for row, column in middles])
+        return Allowed(policy, torch.from_numpy(np.ascontiguousarray(part)).reshape(1, -1))
+
+    def pool_of(self, tile: Tile) -> Pool:
+        """What channel attention knows of the picture while one tile is computed."""
+        if self.panorama is not None and self.pool is pool_image:
+            return _OwnedMean(tile)
+        return self.pool
 
     def policy_of_batch(self, tiles: Sequence[Tile]) -> Policy:
         """The policy for tiles that are computed together, in order."""
@@ -309,7 +356,7 @@ def allow_best(
         Rows x columns of windows; floor(share * rows * columns) of them are True.
     """
     scores = np.empty((-(-source.height // window), -(-source.width // window)), np.float32)
-    for each in cut(source.height, source.width, tile, halo=GRID):
+    for each in cut(source.height, source.width, tile, halo=GRID, beyond=Beyond.of(source.panorama)):
         low = source.read(*each.computed)
         try:
             look(low, _FirstScores(), pool_image)

@@ -11,16 +11,17 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from numpy.typing import NDArray
-
 from camixersr.errors import ValueRangeError
+from camixersr.image.panorama import Panorama
 
 __all__ = [
     "AUTO_TILE",
     "AUTO_WHOLE",
+    "ENDS",
     "GRID",
     "HALO",
     "SMALLEST",
+    "Beyond",
     "Span",
     "Tile",
     "cut",
@@ -49,11 +50,33 @@ SMALLEST = 64
 
 
 @dataclass(frozen=True)
+class Beyond:
+    """Whether there is something to see beyond a picture's edges, as in a panorama.
+
+    Halos then reach out there, and end on the window grid: `start` may be negative, and `stop` more
+    than the picture's length.
+    """
+
+    top: bool = False
+    bottom: bool = False
+    sides: bool = False
+
+    @classmethod
+    def of(cls, panorama: Panorama | None) -> "Beyond":
+        """Where halos can reach out of a picture; nowhere for a flat one."""
+        return ENDS if panorama is None else cls(panorama.north, panorama.south, panorama.closed)
+
+
+ENDS = Beyond()
+"""A picture that ends at its edges."""
+
+
+@dataclass(frozen=True)
 class Span:
     """A tile along one axis, in low pixels.
 
     Attributes:
-        start: first pixel computed, a multiple of `GRID`.
+        start: first pixel computed, a multiple of `GRID`; below 0 where the picture goes on.
         stop: first pixel after what is computed.
         own_start: first pixel owned, a multiple of `GRID`.
         own_stop: first pixel after what is owned.
@@ -93,16 +116,22 @@ class Tile:
         return self.rows.length * self.columns.length
 
 
-def _spans(first: int, last: int, step: int, length: int, halo: int) -> tuple[Span, ...]:
+def _spans(
+    first: int, last: int, step: int, length: int, halo: int, beyond: tuple[bool, bool]
+) -> tuple[Span, ...]:
     """Own `first` to `last` of an axis of `length` in spans of `step`, each with its halo."""
+    least = -halo if beyond[0] else 0
+    most = -(-length // GRID) * GRID + halo if beyond[1] else length
     return tuple(
-        Span(max(0, start - halo), min(length, stop + halo), start, stop)
+        Span(max(least, start - halo), min(most, -(-stop // GRID) * GRID + halo), start, stop)
         for start in range(first, last, step)
         for stop in (min(last, start + step),)
     )
 
 
-def plan(length: int, tile: int, *, halo: int = HALO) -> tuple[Span, ...]:
+def plan(
+    length: int, tile: int, *, halo: int = HALO, beyond: tuple[bool, bool] = (False, False)
+) -> tuple[Span, ...]:
     """Cover one axis with tiles of about equal length.
 
     >>> [(span.start, span.own_start, span.own_stop, span.stop) for span in plan(150, 64)]
@@ -113,6 +142,7 @@ def plan(length: int, tile: int, *, halo: int = HALO) -> tuple[Span, ...]:
         tile: most low pixels a tile may own, a multiple of `GRID` from `SMALLEST` up; 0 covers all
             with one.
         halo: low pixels to compute beside what is owned, a multiple of `GRID`.
+        beyond: whether halos reach out before the first pixel, and after the last.
 
     Returns:
         Spans in order; the owned parts follow one another without gap or overlap.
@@ -124,19 +154,18 @@ def plan(length: int, tile: int, *, halo: int = HALO) -> tuple[Span, ...]:
         raise ValueRangeError(f"tile must be 0 or a multiple of {GRID} from {SMALLEST} up, got {tile}")
     if halo < 0 or halo % GRID:
         raise ValueRangeError(f"halo must be a multiple of {GRID}, got {halo}")
-    if tile == 0 or length <= tile:
-        return (Span(0, length, 0, length),)
-    step = -(-length // (-(-length // tile) * GRID)) * GRID
-    return _spans(0, length, step, length, halo)
+    step = length if tile == 0 else -(-length // (-(-length // tile) * GRID)) * GRID
+    return _spans(0, length, step, length, halo, beyond)
 
 
-def cut(height: int, width: int, tile: int, *, halo: int = HALO) -> list[Tile]:
+def cut(height: int, width: int, tile: int, *, halo: int = HALO, beyond: Beyond = ENDS) -> list[Tile]:
     """Cut a picture into tiles, row by row; arguments and errors as for `plan`."""
-    rows, columns = plan(height, tile, halo=halo), plan(width, tile, halo=halo)
+    rows = plan(height, tile, halo=halo, beyond=(beyond.top, beyond.bottom))
+    columns = plan(width, tile, halo=halo, beyond=(beyond.sides, beyond.sides))
     return [Tile(row, column) for row in rows for column in columns]
 
 
-def halve(tile: Tile, height: int, width: int, *, halo: int = HALO) -> list[Tile]:
+def halve(tile: Tile, height: int, width: int, *, halo: int = HALO, beyond: Beyond = ENDS) -> list[Tile]:
     """Cut a tile in four (two, one) of half its sides, for a machine that it was too large for.
 
     Args:
@@ -144,14 +173,18 @@ def halve(tile: Tile, height: int, width: int, *, halo: int = HALO) -> list[Tile
         height: rows of the picture.
         width: columns of it.
         halo: as for `plan`.
+        beyond: as for `cut`.
 
     Returns:
         Tiles that own what `tile` owns and compute no pixel that it does not; one alone if it
         cannot be cut smaller.
     """
     halves = [
-        _spans(span.own_start, span.own_stop, -(-span.owned // (2 * GRID)) * GRID, length, halo)
-        for span, length in ((tile.rows, height), (tile.columns, width))
+        _spans(span.own_start, span.own_stop, -(-span.owned // (2 * GRID)) * GRID, length, halo, ends)
+        for span, length, ends in (
+            (tile.rows, height, (beyond.top, beyond.bottom)),
+            (tile.columns, width, (beyond.sides, beyond.sides)),
+        )
     ]
     return [Tile(row, column) for row in halves[0] for column in halves[1]]
 
@@ -189,8 +222,11 @@ def owned(tile: Tile, window: int) -> tuple[slice, slice]:
     )
 
 
-def of_owned(tile: Tile, values: NDArray[Any], window: int) -> NDArray[Any]:
-    """Of one value for every window that a tile computed, row by row, those that it owns."""
+def of_owned(tile: Tile, values: Any, window: int) -> Any:
+    """Of one value for every window that a tile computed, row by row, those that it owns.
+
+    `values` is an array or a tensor, and so is the result.
+    """
     rows, columns = owned(tile, window)
     down, across = tile.rows.start // window, tile.columns.start // window
     grid = values.reshape(-1, -(-tile.columns.length // window))

@@ -1,7 +1,7 @@
 """One object that enlarges pictures: whole or in tiles, on any device, always the same way."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from camixersr.errors import DeviceError, MemoryLimitError, ShapeError, UsageError, ValueRangeError
+from camixersr.image.panorama import Panorama
 from camixersr.image.resize import resize
 from camixersr.inference.arrays import planes_of, restore
 from camixersr.inference.cost import Bill, Cost, Progress
@@ -20,8 +21,10 @@ from camixersr.inference.crew import compute_tiles
 from camixersr.inference.engine import Engine
 from camixersr.inference.memory import batch_size
 from camixersr.inference.prepared import Prepared
+from camixersr.inference.sphere import Spherical
 from camixersr.inference.survey import Plan, Source, allow_best, patches, rounds, survey
-from camixersr.inference.tiles import AUTO_TILE, AUTO_WHOLE, Tile, cut, group, halve, of_owned
+from camixersr.inference.tiles import AUTO_TILE, AUTO_WHOLE, Beyond, Tile, cut, group, halve, of_owned
+from camixersr.models import CAMixerSR
 from camixersr.nn.predictor import Pool, pool_image
 from camixersr.nn.routing import Policy, Routing
 from camixersr.weights import Model
@@ -75,6 +78,7 @@ class _InMemory:
     """A `Source` that is a tensor, 3 x H x W."""
 
     low: Tensor
+    panorama: None = None
 
     @property
     def height(self) -> int:
@@ -257,7 +261,9 @@ class Upscaler:
         whole = AUTO_WHOLE if self.engine is None else self.engine.whole
         return 0 if height * width <= whole else self.auto_tile
 
-    def upscale(self, image: Any, *, attention_ratio: float = 0.5) -> Any:
+    def upscale(
+        self, image: Any, *, attention_ratio: float = 0.5, projection: Literal["flat", "erp"] = "flat"
+    ) -> Any:
         """Enlarge a picture; the result is of the kind that was given.
 
         Args:
@@ -265,6 +271,8 @@ class Upscaler:
                 uint8, uint16 or floating point in [0, 1]; or a PIL image; or a torch tensor,
                 (B x) 3 x H x W, floating point in [0, 1] or uint8.
             attention_ratio: gamma in [0, 1]; see `Model.policy`.
+            projection: "erp" for a whole equirectangular panorama, twice as wide as high: it is
+                computed as the sphere it is, without a seam.
 
         Returns:
             The same kind, dtype and channels, `scale` times as high and wide. Alpha is enlarged
@@ -273,18 +281,27 @@ class Upscaler:
         Raises:
             ShapeError: no picture of these kinds.
             ValueRangeError: the ratio or the pixels are out of range.
+            UsageError: an unknown projection.
+            ImageError: a panorama that is not twice as wide as high.
         """
+        if projection not in ("flat", "erp"):
+            raise UsageError(f"unknown projection {projection!r}; use flat or erp")
+
+        def run(low: Tensor) -> Tensor:
+            panorama = Panorama.whole(*low.shape[1:]) if projection == "erp" else None
+            return self.run(low, attention_ratio=attention_ratio, panorama=panorama).high
+
         if isinstance(image, Tensor):
-            return self._upscale_tensor(image, attention_ratio)
+            return self._upscale_tensor(image, run)
         if isinstance(image, np.ndarray):
-            return self._upscale_array(image, attention_ratio)
+            return self._upscale_array(image, run)
         if hasattr(image, "getbands") and hasattr(image, "convert"):
-            return self._upscale_pil(image, attention_ratio)
+            return self._upscale_pil(image, run)
         raise ShapeError(
             f"expected a numpy array, a PIL image or a torch tensor, got {type(image).__name__}"
         )
 
-    def _upscale_tensor(self, image: Tensor, ratio: float) -> Tensor:
+    def _upscale_tensor(self, image: Tensor, run: Callable[[Tensor], Tensor]) -> Tensor:
         batch = image if image.ndim == 4 else image[None]
         if batch.ndim != 4 or batch.shape[1] != 3 or 0 in batch.shape:
             raise ShapeError(f"expected a tensor (B x) 3 x H x W, got {tuple(image.shape)}")
@@ -293,28 +310,28 @@ class Upscaler:
         peak = 255.0 if image.dtype == torch.uint8 else 1.0
         results: list[Tensor] = []
         for low in batch:  # one by one: neighbours must not matter
-            high = self.run(low.float().cpu() / peak, attention_ratio=ratio).high.clamp(0.0, 1.0)
+            high = run(low.float().cpu() / peak).clamp(0.0, 1.0)
             high = (high * 255.0 + 0.5).floor() if image.dtype == torch.uint8 else high
             results.append(high.to(device=image.device, dtype=image.dtype))
         return torch.stack(results) if image.ndim == 4 else results[0]
 
-    def _upscale_array(self, image: NDArray[Any], ratio: float) -> NDArray[Any]:
+    def _upscale_array(self, image: NDArray[Any], run: Callable[[Tensor], Tensor]) -> NDArray[Any]:
         planes = planes_of(image)
-        result = restore(self.run(planes.colour, attention_ratio=ratio).high, planes, image.dtype)
+        result = restore(run(planes.colour), planes, image.dtype)
         if planes.alpha is not None:
             result = np.concatenate((result, self._grow(planes.alpha)), axis=2)
         return result[:, :, 0] if image.ndim == 2 else result
 
-    def _upscale_pil(self, image: Any, ratio: float) -> Any:
+    def _upscale_pil(self, image: Any, run: Callable[[Tensor], Tensor]) -> Any:
         from PIL import Image
 
         mode = image.mode
         if mode.startswith("I;16"):
-            return Image.fromarray(self._upscale_array(np.asarray(image).astype(np.uint16), ratio))
+            return Image.fromarray(self._upscale_array(np.asarray(image).astype(np.uint16), run))
         if mode not in ("L", "LA", "RGB", "RGBA"):
             transparent = "transparency" in image.info or mode in ("PA", "La", "RGBa")
             image = image.convert("RGBA" if transparent else ("L" if mode == "1" else "RGB"))
-        return Image.fromarray(self._upscale_array(np.asarray(image), ratio))
+        return Image.fromarray(self._upscale_array(np.asarray(image), run))
 
     def _grow(self, alpha: NDArray[Any]) -> NDArray[Any]:
         """Enlarge an alpha plane, H x W (x 1), bicubically."""
@@ -331,6 +348,7 @@ class Upscaler:
         attention_ratio: float = 0.5,
         max_share: float = 1.0,
         progress: Progress | None = None,
+        panorama: Panorama | None = None,
     ) -> Enlarged:
         """Enlarge one RGB image, and tell what it cost.
 
@@ -339,6 +357,7 @@ class Upscaler:
             attention_ratio: gamma in [0, 1].
             max_share: most windows that may be attended in any block, as a share of all.
             progress: told how far it is.
+            panorama: what the image shows of a sphere; None for a flat one.
 
         Returns:
             The enlargement.
@@ -350,7 +369,9 @@ class Upscaler:
         """
         if low.ndim != 3 or low.shape[0] != 3 or 0 in low.shape:
             raise ShapeError(f"expected an RGB image 3 x H x W, got {tuple(low.shape)}")
-        source = _InMemory(low)
+        source: Source = _InMemory(low)
+        if panorama is not None:
+            source = Spherical(source, panorama, self.model.config.latitude)
         bill = Bill(self.model.config, self.device, source.height, source.width, progress)
         plan = self.plan(source, bill, attention_ratio=attention_ratio, max_share=max_share)
         s = self.scale
@@ -397,7 +418,8 @@ class Upscaler:
         side = self.tile if tile is None else tile
         if side == "auto":
             side = self.auto(source.height, source.width)
-        tiles = tuple(cut(source.height, source.width, side))
+        panorama = source.panorama
+        tiles = tuple(cut(source.height, source.width, side, beyond=Beyond.of(panorama)))
         bill.expect(sum(each.pixels for each in tiles))
 
         def look(low: Tensor, policy: Policy, pool: Pool) -> Routing:
@@ -418,7 +440,7 @@ class Upscaler:
         allowed = None
         if max_share < 1.0:
             allowed = allow_best(look, source, max_share, window=window, tile=side)
-        return Plan(source.height, source.width, tiles, policy, pool, window, allowed)
+        return Plan(source.height, source.width, tiles, policy, pool, window, allowed, panorama)
 
     @torch.inference_mode()
     def compute_batch(
@@ -477,7 +499,7 @@ class Upscaler:
                 raise
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        smaller = halve(tile, plan.height, plan.width)
+        smaller = halve(tile, plan.height, plan.width, beyond=Beyond.of(plan.panorama))
         if len(smaller) == 1:
             raise _too_small(low)
         pieces: list[Piece] = []
@@ -489,7 +511,7 @@ class Upscaler:
 
     def _compute(self, plan: Plan, tile: Tile, low: Tensor, bill: Bill) -> Piece:
         policy = bill.watch(plan.policy_of(tile), tile.pixels)
-        high, routing, precision = self.route(low, policy, plan.pool)
+        high, routing, precision = self.route(low, policy, plan.pool_of(tile))
         return self._piece(plan, tile, high[0], routing.attended[:, 0], precision, bill)
 
     def _compute_together(self, plan: Plan, tiles: Sequence[Tile], low: Tensor, bill: Bill) -> list[Piece]:
@@ -535,7 +557,7 @@ class Upscaler:
         fp32.
 
         Args:
-            low: 1 x 3 x h x w float32 in [0, 1].
+            low: 1 x 3 x h x w float32 in [0, 1]; a fourth channel as for `CAMixerSR.forward`.
             policy: who routes.
             pool: what channel attention knows of the whole image.
 
@@ -543,7 +565,8 @@ class Upscaler:
             1 x 3 x sh x sw on the device, the routing, and the precision it was computed in.
         """
         image = low.to(self.device)
-        answer = self.engine.route(low, policy, pool) if self.engine is not None else None
+        flat = low.shape[1] == 3  # an engine's graph knows no latitude
+        answer = self.engine.route(low, policy, pool) if self.engine is not None and flat else None
         high, routing = answer or self._route(image, policy, pool, self.precision)
         if self.precision == "fp32" or bool(_is_sane(high)):
             return high, routing, self.precision
@@ -554,9 +577,10 @@ class Upscaler:
     ) -> tuple[Tensor, Routing]:
         """`route` in one precision, whatever comes out; for several images `together`."""
         dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision, torch.float32)
-        if self.device.type == "cpu" and dtype != torch.float16 and not together:
+        network, here = self.network, self.device.type == "cpu" and not together
+        if isinstance(network, CAMixerSR) and here and dtype != torch.float16:
             if dtype not in self._prepared:
-                self._prepared[dtype] = Prepared(self.network, dtype)
+                self._prepared[dtype] = Prepared(network, dtype)
             return self._prepared[dtype].route(image, policy, pool=pool)
         with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
             return self.network.route(image, policy, pool=pool, together=together)

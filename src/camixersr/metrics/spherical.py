@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from camixersr.errors import ShapeError
 from camixersr.metrics.fidelity import ssim_map
 
-__all__ = ["latitude_weights", "ws_psnr", "ws_ssim"]
+__all__ = ["latitude_weights", "seam", "ws_psnr", "ws_ssim"]
 
 
 def latitude_weights(height: int) -> NDArray[np.float64]:
@@ -73,6 +73,19 @@ def ws_ssim(image: NDArray[np.generic], reference: NDArray[np.generic]) -> float
     similarity = ssim_map(one, two)
     lost = (len(one) - len(similarity)) // 2
     return _weighted_mean(similarity, latitude_weights(len(one))[lost : len(one) - lost])
+
+
+def seam(image: NDArray[np.generic], columns: int = 8) -> NDArray[np.generic]:
+    """The columns on both sides of where a panorama closes, side by side, to be scored on their own.
+
+    Args:
+        image: H x W or H x W x C.
+        columns: on each side, at most W / 2.
+
+    Returns:
+        H x 2 columns (x C), the seam in the middle.
+    """
+    return np.concatenate((image[:, -columns:], image[:, :columns]), axis=1)
 
 
 def _same_shape(

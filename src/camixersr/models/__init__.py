@@ -1,5 +1,31 @@
 """Whole networks, each beside its frozen configuration. Here a tensor is an image batch, B x 3 x H x W."""
 
-from camixersr.models.camixersr import PRESETS, CAMixerSR, CAMixerSRConfig
+from camixersr.models.camixersr import PANORAMA_PRESETS, PRESETS, CAMixerSR, CAMixerSRConfig
+from camixersr.models.omni import OMNI_PRESETS, OmniSR, OmniSRConfig
 
-__all__ = ["PRESETS", "CAMixerSR", "CAMixerSRConfig"]
+__all__ = [
+    "OMNI_PRESETS",
+    "PRESETS",
+    "CAMixerSR",
+    "CAMixerSRConfig",
+    "Config",
+    "Network",
+    "OmniSR",
+    "OmniSRConfig",
+    "make",
+    "presets",
+]
+
+Config = CAMixerSRConfig | OmniSRConfig
+Network = CAMixerSR | OmniSR
+"""Both kinds; they are used alike."""
+
+
+def presets() -> dict[str, Config]:
+    """Every configuration that has a name."""
+    return {**PRESETS, **PANORAMA_PRESETS, **OMNI_PRESETS}
+
+
+def make(config: Config) -> Network:
+    """A fresh network of that configuration."""
+    return OmniSR(config) if isinstance(config, OmniSRConfig) else CAMixerSR(config)

@@ -18,7 +18,15 @@ from camixersr.nn.predictor import Pool, pool_image
 from camixersr.nn.routing import BlockRouting, FixedWindows, Policy, Routing, TopShare
 from camixersr.nn.windows import window_position
 
-__all__ = ["PRESETS", "SCALES", "CAMixerSR", "CAMixerSRConfig", "one_by_one", "pad_to_windows"]
+__all__ = [
+    "PANORAMA_PRESETS",
+    "PRESETS",
+    "SCALES",
+    "CAMixerSR",
+    "CAMixerSRConfig",
+    "one_by_one",
+    "pad_to_windows",
+]
 
 SCALES = (2, 3, 4)
 
@@ -35,6 +43,7 @@ class CAMixerSRConfig:
         scale: high pixels a low pixel, a side.
         blocks: number of blocks in each group.
         window: side M of a window, in low pixels.
+        latitude: the network is told the latitude of each row, for equirectangular panoramas.
 
     Raises:
         ValueRangeError: a number is not positive, or too small for the predictor.
@@ -44,6 +53,7 @@ class CAMixerSRConfig:
     scale: int = 4
     blocks: tuple[int, ...] = (4, 4, 6, 6)
     window: int = 16
+    latitude: bool = False
 
     def __post_init__(self) -> None:
         if self.channels < 4 or self.scale < 1 or self.window < 1 or min(self.blocks, default=0) < 1:
@@ -59,6 +69,11 @@ PRESETS = {
     for scale in SCALES
 }
 """The paper's sizes S, M and B at x2, x3 and x4, by name: "s-x4" and so on."""
+
+PANORAMA_PRESETS = {
+    name.replace("-x", "-360-x"): replace(config, latitude=True) for name, config in PRESETS.items()
+}
+"""The same with a latitude condition: "s-360-x4" and so on."""
 
 
 class Block(nn.Module):
@@ -173,6 +188,9 @@ class CAMixerSR(nn.Module):
         self.config = config
         C = config.channels
         self.head = nn.Conv2d(3, C, 3, padding=1)
+        if config.latitude:
+            self.latitude = nn.Linear(1, C, bias=False)
+            nn.init.zeros_(self.latitude.weight)  # at first the network for flat pictures
         self.global_in = nn.Linear(C, 8)
         self.global_out = nn.Conv2d(8, 2, 3, padding=1)
         self.body = nn.ModuleList(Group(config, count) for count in config.blocks)
@@ -183,7 +201,9 @@ class CAMixerSR(nn.Module):
         """Enlarge.
 
         Args:
-            low: B x 3 x H x W, RGB, floating point in [0, 1], any H and W from 1.
+            low: B x 3 x H x W, RGB, floating point in [0, 1], any H and W from 1. For a network with
+                `latitude`, a fourth channel may give the cosine of each pixel's latitude; without it
+                everything lies on the equator.
             policy: who chooses the attended windows.
 
         Returns:
@@ -214,7 +234,8 @@ class CAMixerSR(nn.Module):
 
     def check(self, low: Tensor) -> None:
         """Raise `ShapeError` unless `low` is what `forward` takes."""
-        if low.ndim != 4 or low.shape[1] != 3 or 0 in low.shape:
+        channels = (3, 4) if self.config.latitude else (3,)
+        if low.ndim != 4 or low.shape[1] not in channels or 0 in low.shape:
             raise ShapeError(
                 f"expected a batch of RGB images, B x 3 x H x W with H, W >= 1, got {tuple(low.shape)}"
             )
@@ -225,7 +246,7 @@ class CAMixerSR(nn.Module):
         # itself goes through them. In bfloat16 they alone leave 49 dB, the body alone 77 to 82 (s-x4).
         full = torch.autocast(low.device.type, enabled=False)
         with full:
-            x, condition = self.enter(low)
+            x, condition = self.enter(low.to(self.head.weight.dtype))
         _, H, W, _ = x.shape
         y = x
         decided: list[BlockRouting] = []
@@ -242,7 +263,10 @@ class CAMixerSR(nn.Module):
         H and W are h and w padded to windows.
         """
         M = self.config.window
-        x = conv2d(self.head, pad_to_windows(low, M).permute(0, 2, 3, 1))
+        image = pad_to_windows(low, M).permute(0, 2, 3, 1)
+        x = conv2d(self.head, image[..., :3])
+        if low.shape[1] == 4:
+            x = x + self.latitude(1.0 - image[..., 3:])  # nothing at the equator
         B, H, W, _ = x.shape
         hidden = F.leaky_relu(self.global_in(x), 0.1)
         picture = F.leaky_relu(conv2d(self.global_out, hidden), 0.1)  # of the picture at large

@@ -19,9 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from camixersr.errors import MemoryLimitError
+from camixersr.errors import MemoryLimitError, UsageError
 from camixersr.inference.cost import Progress, peak_memory, reset_peak_memory
 from camixersr.inference.upscaler import Precision, Upscaler
+from camixersr.models import CAMixerSR
 from camixersr.nn.routing import TopShare
 from camixersr.operations import count
 from camixersr.runtimes import available, upscaler
@@ -249,6 +250,8 @@ def _of_upscaler(upscaler: Upscaler) -> Contender:
 
 
 def _reference(model: Model, device: torch.device) -> Contender:
+    if not isinstance(model.network, CAMixerSR):
+        raise UsageError(f"the reference is a classic CAMixerSR; {model.name} is another kind of network")
     network = Reference(model.network).to(device)
     config = model.config
 

@@ -24,17 +24,19 @@ from torch.utils.data import DataLoader, TensorDataset
 from camixersr.data import SUFFIXES, BenchmarkSet, open_set
 from camixersr.errors import InputError, OutputError, UnknownModelError
 from camixersr.image.files import make_folder
-from camixersr.metrics import luma, psnr
-from camixersr.models import PRESETS, CAMixerSR
+from camixersr.image.resize import resize
+from camixersr.metrics import latitude_weights, luma, psnr, ws_psnr
+from camixersr.models import Network, make, presets
 from camixersr.nn.detail import window_detail
 from camixersr.nn.layers import FeedForward
+from camixersr.nn.omni import OmniFeedForward
 from camixersr.nn.routing import Explore, Policy, Routing, Stochastic, TopShare
 from camixersr.train.calibrate import calibrate
 from camixersr.train.callbacks import Pictures, Progress, SaturationAlarm, Stopper, WholeCheckpoints
 from camixersr.train.initialise import initialise_linear, transfer
 from camixersr.train.objective import detail_loss, paper_loss, percentile
 from camixersr.train.optimizer import MuonAdamW
-from camixersr.train.photos import Batches, PatchStream, Photos, load_photos, reduce
+from camixersr.train.photos import Batches, PanoramaStream, PatchStream, Photos, load_photos, reduce
 from camixersr.train.recipe import Recipe
 from camixersr.weights import Model, load_file, save
 
@@ -47,13 +49,14 @@ FLAT = 0.01
 
 
 @torch.no_grad()
-def score(network: CAMixerSR, images: Images, policy: Policy) -> float:
+def score(network: Network, images: Images, policy: Policy, projection: str = "flat") -> float:
     """Mean luma PSNR over benchmark pairs, border of `scale` pixels cropped, 8-bit rounding first.
 
     Args:
         network: on any device.
         images: low and high, uint8 RGB, each.
         policy: who chooses the windows.
+        projection: "erp" for panoramas: mean WS-PSNR of RGB instead, computed flat, without wrap.
 
     Returns:
         dB.
@@ -63,9 +66,15 @@ def score(network: CAMixerSR, images: Images, policy: Policy) -> float:
     results: list[float] = []
     for low, high in images:
         image = torch.from_numpy(low.copy()).permute(2, 0, 1)[None].to(device).float() / 255.0
+        if network.config.latitude and projection == "erp":
+            cosine = torch.from_numpy(latitude_weights(len(low))).to(image)
+            image = torch.cat((image, cosine[:, None].expand(1, 1, *low.shape[:2])), dim=1)
         out = (network(image, policy)[0].float() * 255.0).round().clamp(0, 255)
         result = out.byte().permute(1, 2, 0).cpu().numpy()
-        results.append(psnr(luma(result), luma(high), border=scale))
+        if projection == "erp":
+            results.append(ws_psnr(result, high))
+        else:
+            results.append(psnr(luma(result), luma(high), border=scale))
     return float(np.mean(results))
 
 
@@ -78,7 +87,7 @@ class Training(lightning.LightningModule):
 
     quantiles: Tensor
 
-    def __init__(self, network: CAMixerSR, recipe: Recipe, photos: Photos, images: Images) -> None:
+    def __init__(self, network: Network, recipe: Recipe, photos: Photos, images: Images) -> None:
         super().__init__()
         self.network = network
         self.recipe = recipe
@@ -87,7 +96,7 @@ class Training(lightning.LightningModule):
         self.flat_blocks: list[int] = []
         self._began = time.perf_counter()
         low, _ = reduce(self.patches(256, seed=recipe.seed + 1), network.config.scale)
-        detail = window_detail(low, network.config.window).flatten()
+        detail = window_detail(low[:, :3], network.config.window).flatten()
         probability = torch.linspace(0.0, 1.0, 256, dtype=detail.dtype)
         self.register_buffer("quantiles", detail.quantile(probability))
 
@@ -98,7 +107,8 @@ class Training(lightning.LightningModule):
 
     def _stream(self, seed: int) -> PatchStream:
         recipe = self.recipe
-        return PatchStream(
+        kind = PanoramaStream if recipe.projection == "erp" else PatchStream
+        return kind(
             self.photos,
             scale=self.network.config.scale,
             patch=recipe.patch,
@@ -149,7 +159,7 @@ class Training(lightning.LightningModule):
         recipe = self.recipe
         if recipe.routing == "paper":
             return recipe.routing_weight * paper_loss(routing, recipe.ratio)
-        detail = window_detail(low, self.network.config.window)
+        detail = window_detail(low[:, :3], self.network.config.window)
         guide = recipe.routing_weight * detail_loss(routing, percentile(detail, self.quantiles))
         if recipe.routing == "gain":  # detail first; later half of it, or noisy gains flatten the scores
             guide = guide * max(0.5, 1.0 - self.global_step / recipe.steps)
@@ -158,9 +168,14 @@ class Training(lightning.LightningModule):
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         """L1 in [0, 1] units plus the weighted routing loss."""
         low, high = reduce(batch, self.network.config.scale)
-        policy = self._policy()
-        result, routing = self.network.route(low, policy)
-        pixels = F.l1_loss(result.float(), high)
+        recipe, policy = self.recipe, self._policy()
+        seen = low if self.network.config.latitude else low[:, :3]
+        result, routing = self.network.route(seen, policy)
+        if recipe.projection == "erp":  # by the area that a pixel covers; of mean 1 over the sphere
+            error = (result.float() - high[:, :3]).abs() * high[:, 3:]
+            pixels = error.mean() * (math.pi / 2.0)
+        else:
+            pixels = F.l1_loss(result.float(), high)
         guide = self._guide(routing, low)
         scores = torch.stack([block.scores.detach().float().flatten() for block in routing.blocks])
         spread = scores.std(dim=1, correction=0)
@@ -186,9 +201,10 @@ class Training(lightning.LightningModule):
 
     def validation_step(self, batch: list[Tensor], batch_idx: int) -> None:
         """Score the averaged weights at the recipe's ratio and at full attention."""
-        value = score(self.network, self.images, TopShare(self.recipe.ratio))
+        recipe = self.recipe
+        value = score(self.network, self.images, TopShare(recipe.ratio), recipe.projection)
         self.log("psnr", value, sync_dist=True)
-        full = score(self.network, self.images, TopShare(1.0))
+        full = score(self.network, self.images, TopShare(1.0), recipe.projection)
         self.log("psnr_full", full, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
@@ -252,8 +268,8 @@ def find_photos(recipe: Recipe) -> tuple[list[Path], list[Path], int]:
         UnknownModelError: the recipe's preset does not exist.
         InputError: there is no such folder.
     """
-    if recipe.model not in PRESETS:
-        raise UnknownModelError(f"no preset {recipe.model!r}; there are {', '.join(PRESETS)}")
+    if recipe.model not in presets():
+        raise UnknownModelError(f"no preset {recipe.model!r}; there are {', '.join(presets())}")
     folder = Path(recipe.photos)
     if not folder.is_dir():
         raise InputError(f"{folder}: expected a folder of photographs; set `photos` in the recipe")
@@ -261,11 +277,11 @@ def find_photos(recipe: Recipe) -> tuple[list[Path], list[Path], int]:
     if 0 < recipe.limit < len(files):
         files = [files[number * len(files) // recipe.limit] for number in range(recipe.limit)]
     kept = [file for number, file in enumerate(files) if number % recipe.holdout]
-    smallest = PatchStream.side_of(scale=PRESETS[recipe.model].scale, patch=recipe.patch)
+    smallest = PatchStream.side_of(scale=presets()[recipe.model].scale, patch=recipe.patch)
     return kept, files[:: recipe.holdout], smallest
 
 
-def start_network(recipe: Recipe) -> tuple[CAMixerSR, Model | None]:
+def start_network(recipe: Recipe) -> tuple[Network, Model | None]:
     """Make the network a recipe starts from.
 
     Returns:
@@ -277,7 +293,7 @@ def start_network(recipe: Recipe) -> tuple[CAMixerSR, Model | None]:
         InputError: they are of another shape.
     """
     torch.manual_seed(recipe.seed)
-    network = CAMixerSR(PRESETS[recipe.model])
+    network = make(presets()[recipe.model])
     before = load_file(recipe.start) if recipe.start else None
     if before is not None:
         transfer(before.network, network)
@@ -312,10 +328,13 @@ def fit(recipe: Recipe, *, resume: bool = False, name: str = "") -> Path:
     with FileLock(output / "cache" / ".lock"):  # the first process decodes, the others wait
         photos = load_photos(kept, output / "cache", smallest=smallest)
         held_out = load_photos(aside, output / "cache", smallest=smallest)
-    benchmark = open_set(recipe.validation)
     network, before = start_network(recipe)
     scale = network.config.scale
-    images = _read(benchmark, scale)
+    if recipe.validation:
+        benchmark = open_set(recipe.validation)
+        measured, images = benchmark.name, _read(benchmark, scale)
+    else:
+        measured, images = "held out", _reduced(held_out, scale)
     torch.set_flush_denormal(True)  # momenta of idle layers fade into denormals, 3x slower on a CPU
 
     training = Training(network, recipe, photos, images)
@@ -352,19 +371,21 @@ def fit(recipe: Recipe, *, resume: bool = False, name: str = "") -> Path:
         provenance=_provenance(recipe, before, hours, str(trainer.strategy.root_device)),
     )
     scores = {
-        f"{benchmark.name}/{ratio:g}": round(score(network, images, model.policy(ratio)), 3)
+        f"{measured}/{ratio:g}": round(score(network, images, model.policy(ratio), recipe.projection), 3)
         for ratio in (0.0, 0.25, 0.5, 1.0)
     }
     save(file, Model(model.name, network, model.calibration, model.provenance, scores))
     return file
 
 
-def _trainer(recipe: Recipe, network: CAMixerSR) -> tuple[lightning.Trainer, Stopper]:
+def _trainer(recipe: Recipe, network: Network) -> tuple[lightning.Trainer, Stopper]:
     """Lightning's trainer for a recipe, and the callback that knows whether it was stopped."""
     output = Path(recipe.output)
     if recipe.compile:
         for part in network.modules():
-            if isinstance(part, FeedForward):  # the same at every step, where mixers route anew
+            if isinstance(
+                part, FeedForward | OmniFeedForward
+            ):  # the same at every step, where mixers route anew
                 part.compile()
     # torchrun has started the processes already, and says so in the environment
     devices = int(os.environ.get("LOCAL_WORLD_SIZE", recipe.devices))
@@ -420,13 +441,23 @@ def _provenance(recipe: Recipe, before: Model | None, hours: float, device: str)
     steps, legs = recipe.steps, 1
     if before is not None:
         known = before.provenance
-        if before.network.config == PRESETS[recipe.model]:
+        if before.network.config == presets()[recipe.model]:
             steps += int(known.get("steps", 0))
             hours += float(known.get("hours", 0))
             legs += int(known.get("legs", 1))
         else:
             facts["start"] = f"{before.name} ({known.get('steps', '?')} steps)"
     return {**facts, "steps": str(steps), "hours": f"{hours:.2f}", "legs": str(legs)}
+
+
+def _reduced(photos: Photos, scale: int) -> Images:
+    """Photographs as validation pairs."""
+    pairs: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]] = []
+    for number in range(len(photos)):
+        height, width = (length // scale for length in photos.sizes[number])
+        high = photos.photo(number)[: scale * height, : scale * width]
+        pairs.append((resize(high, height=height, width=width), high))
+    return pairs
 
 
 def _read(benchmark: BenchmarkSet, scale: int) -> Images:

@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from camixersr.errors import InputError
-from camixersr.models import CAMixerSR
+from camixersr.models import Network, OmniSR
+from camixersr.models.omni import MEAN
 from camixersr.nn.routing import TopShare
 
 __all__ = ["initialise_linear", "transfer"]
@@ -25,24 +26,26 @@ FLOOR = 1e-3  # added to the variances before whitening, so that noise is not bl
 
 
 @torch.no_grad()
-def initialise_linear(network: CAMixerSR, low: Tensor, high: Tensor, *, tail_only: bool = False) -> None:
+def initialise_linear(network: Network, low: Tensor, high: Tensor, *, tail_only: bool = False) -> None:
     """Set `head`, `body_tail` and `tail` of a fresh network; or solve the tail for a body that is not.
 
     Args:
         network: changed in place; on the CPU.
-        low: B x 3 x H x W in [0, 1].
-        high: B x 3 x sH x sW in [0, 1].
+        low: B x 3 x H x W in [0, 1]; with a fourth channel as for `CAMixerSR.forward`.
+        high: B x 3 x sH x sW in [0, 1]; what comes after the third channel is not looked at.
         tail_only: leave all but `tail` as it is.
     """
     assert network.tail.bias is not None
     if not tail_only:
-        _whiten_head(network, low)
+        _whiten_head(network, low[:, :3] - _mean(network))
         _zero(network.body_tail)
     _zero(network.tail)
 
     features = F.unfold(_before_tail(network, low), 3, padding=1).transpose(1, 2).flatten(0, 1).double()
     features = torch.cat((features, torch.ones_like(features[:, :1])), dim=1)
-    wanted = F.pixel_unshuffle(high, network.config.scale).flatten(2).transpose(1, 2)
+    wanted = (
+        F.pixel_unshuffle(high[:, :3] - _mean(network), network.config.scale).flatten(2).transpose(1, 2)
+    )
     wanted = wanted.flatten(0, 1).double()
     gram = features.T @ features
     gram += torch.eye(len(gram), dtype=gram.dtype) * RIDGE * gram.diagonal().mean()
@@ -51,12 +54,17 @@ def initialise_linear(network: CAMixerSR, low: Tensor, high: Tensor, *, tail_onl
     network.tail.bias.copy_(solution[-1])
 
 
+def _mean(network: Network) -> Tensor:
+    """What the network takes off its input and adds to its output, 3 x 1 x 1."""
+    return torch.tensor(MEAN if isinstance(network, OmniSR) else (0.0, 0.0, 0.0))[:, None, None]
+
+
 def _zero(layer: nn.Conv2d) -> None:
     for parameter in layer.parameters():
         parameter.zero_()
 
 
-def _whiten_head(network: CAMixerSR, low: Tensor) -> None:
+def _whiten_head(network: Network, low: Tensor) -> None:
     assert network.head.bias is not None
     channels = network.config.channels
     patches = F.unfold(low, 3).transpose(1, 2).flatten(0, 1).double()
@@ -70,20 +78,22 @@ def _whiten_head(network: CAMixerSR, low: Tensor) -> None:
     network.head.bias.copy_(-head @ mean.float())
 
 
-def _before_tail(network: CAMixerSR, low: Tensor) -> Tensor:
+def _before_tail(network: Network, low: Tensor) -> Tensor:
     """What the last layer sees, B x C x H x W, half the windows attended."""
     seen: list[Tensor] = []
     handle = network.tail.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     try:
-        network.route(low, TopShare(0.5))
+        network.route(low if network.config.latitude else low[:, :3], TopShare(0.5))
     finally:
         handle.remove()
     return torch.cat(seen)[..., : low.shape[2], : low.shape[3]]
 
 
 @torch.no_grad()
-def transfer(source: CAMixerSR, target: CAMixerSR) -> None:
+def transfer(source: Network, target: Network) -> None:
     """Copy weights into a network of the same shape; at another scale, all but the last layer.
+
+    A latitude condition that the source does not have stays as it is: zero, in a fresh network.
 
     Args:
         source: where they come from.
@@ -92,12 +102,20 @@ def transfer(source: CAMixerSR, target: CAMixerSR) -> None:
     Raises:
         InputError: the shapes differ in more than the scale.
     """
-    if replace(source.config, scale=target.config.scale) != target.config:
+    if isinstance(source, OmniSR) or isinstance(target, OmniSR):
+        fits = type(source) is type(target)
+        fits = fits and replace(source.config, scale=target.config.scale) == target.config
+    else:
+        given, wanted = source.config, target.config
+        fits = replace(given, scale=wanted.scale, latitude=wanted.latitude) == wanted
+        fits = fits and given.latitude <= wanted.latitude
+    if not fits:
         raise InputError(
-            f"cannot start {target.config} from weights of {source.config}; they may differ in scale alone"
+            f"cannot start {target.config} from weights of {source.config}; they may differ in scale "
+            "alone, and in a latitude condition that is new"
         )
-    weights = source.state_dict()
+    weights, own = source.state_dict(), target.state_dict()
+    weights |= {name: own[name] for name in own.keys() - weights.keys()}  # the condition begins at zero
     if source.config.scale != target.config.scale:
-        own = target.state_dict()
         weights |= {name: own[name] for name in own if name.startswith("tail.")}
     target.load_state_dict(weights)

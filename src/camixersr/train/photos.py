@@ -23,8 +23,9 @@ from camixersr.data import SUFFIXES, read_rgb
 from camixersr.errors import ImageError, InputError, OutputError
 from camixersr.image.files import replacing
 from camixersr.image.resize import resize, resize_matrix
+from camixersr.metrics.spherical import latitude_weights
 
-__all__ = ["MARGIN", "Batches", "PatchStream", "Photos", "load_photos", "reduce"]
+__all__ = ["MARGIN", "Batches", "PanoramaStream", "PatchStream", "Photos", "load_photos", "reduce"]
 
 MARGIN = 2
 """Low pixels of context that a patch is cut with at each side: its reduction is then the photograph's."""
@@ -163,6 +164,31 @@ class PatchStream:
         return torch.from_numpy(np.ascontiguousarray(high.transpose(2, 0, 1)))
 
 
+class PanoramaStream(PatchStream):
+    """Patches of equirectangular panoramas, with the latitude of each pixel as a fourth channel.
+
+    A patch begins at any longitude (columns wrap around: every yaw is as likely) and is mirrored, but
+    not turned: rows remain circles of latitude.
+    """
+
+    def patch(self, number: int) -> Tensor:
+        """Patch `number`: 4 x S x S uint8, S = `side`: RGB, and 255 times the cosine of the latitude."""
+        rng = np.random.default_rng((self.seed, number))
+        which = min(int(np.searchsorted(self.cumulative, rng.random())), len(self.photos) - 1)
+        photo = self.photos.photo(which)
+        cosine = np.floor(255.0 * latitude_weights(photo.shape[0]) + 0.5).astype(np.uint8)
+        row = int(rng.integers(photo.shape[0] - self.side + 1))
+        columns = (int(rng.integers(photo.shape[1])) + np.arange(self.side)) % photo.shape[1]
+        high = photo[row : row + self.side].take(columns, axis=1)
+        latitude = np.broadcast_to(cosine[row : row + self.side, None, None], (*high.shape[:2], 1))
+        patch = np.concatenate((high, latitude), axis=2)
+        if rng.random() < 0.5:
+            patch = patch[:, ::-1]
+        if rng.random() < 0.5:
+            patch = patch[::-1]
+        return torch.from_numpy(np.ascontiguousarray(patch.transpose(2, 0, 1)))
+
+
 class Batches(IterableDataset[Tensor]):
     """The batches of a run, one a step; of several processes, each gets its own part of every batch.
 
@@ -194,11 +220,11 @@ def reduce(high: Tensor, scale: int) -> tuple[Tensor, Tensor]:
     """Make training pairs: reduce patches as MATLAB would, and cut the margin off.
 
     Args:
-        high: B x 3 x S x S, uint8, with `MARGIN` low pixels of context on every side.
+        high: B x C x S x S, uint8, with `MARGIN` low pixels of context on every side.
         scale: high pixels a low pixel, a side.
 
     Returns:
-        low, B x 3 x P x P, and high, B x 3 x sP x sP; float32 in [0, 1], on 8-bit steps.
+        low, B x C x P x P, and high, B x C x sP x sP; float32 in [0, 1], on 8-bit steps.
     """
     side = high.shape[-1]
     matrix = torch.from_numpy(resize_matrix(side, side // scale)[MARGIN:-MARGIN]).to(

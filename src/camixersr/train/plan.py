@@ -10,7 +10,7 @@ from PIL import Image
 
 from camixersr.data import open_set
 from camixersr.inference.cost import peak_memory
-from camixersr.models import CAMixerSR
+from camixersr.models import Network
 from camixersr.nn.routing import TopShare
 from camixersr.train.fit import find_photos, start_network
 from camixersr.train.photos import MARGIN, reduce
@@ -38,7 +38,10 @@ def plan(recipe: Recipe) -> str:
     """
     kept, aside, smallest = find_photos(recipe)
     pixels = sum(_pixels(file, smallest) for file in kept)
-    benchmark = open_set(recipe.validation)
+    validation = f"{len(aside)} photographs held out"
+    if recipe.validation:
+        benchmark = open_set(recipe.validation)
+        validation = f"{benchmark.name}, {len(benchmark.pairs)} pictures"
     network, before = start_network(recipe)
     config = network.config
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -55,8 +58,7 @@ def plan(recipe: Recipe) -> str:
         f"starts from  {before.name if before else 'the best linear upsampler'}",
         f"photographs  {len(kept)} to train on ({pixels / 1e6:.0f} Mpx), {len(aside)} held out; "
         f"sides of {smallest} pixels or more",
-        f"validation   {benchmark.name}, {len(benchmark.pairs)} pictures, every "
-        f"{recipe.validate_every} steps",
+        f"validation   {validation}, every {recipe.validate_every} steps",
         f"steps        {recipe.steps} of {recipe.batch} patches, {recipe.patch} x {recipe.patch} low "
         f"pixels, {recipe.patch * config.scale} x {recipe.patch * config.scale} high",
         f"optimizer    {recipe.optimizer}, routing by {recipe.routing}, {recipe.precision}"
@@ -85,7 +87,7 @@ def _checkpoint(network: torch.nn.Module) -> int:
     return 4 * sum(parameter.numel() * parameter.element_size() for parameter in network.parameters())
 
 
-def _measure(network: CAMixerSR, recipe: Recipe, device: torch.device) -> tuple[float, int]:
+def _measure(network: Network, recipe: Recipe, device: torch.device) -> tuple[float, int]:
     """Seconds of a step, and the process's (or accelerator's) peak memory in bytes."""
     scale = network.config.scale
     side = (recipe.patch + 2 * MARGIN) * scale

@@ -16,11 +16,14 @@ class Recipe:
 
     Attributes:
         photos: folder of training photographs (searched recursively).
-        validation: folder with `high/` and `low/` pictures of the same names.
+        validation: folder with `high/` and `low/` pictures of the same names, or with high pictures
+            only; empty for the photographs held out.
         output: folder for checkpoints, logs and the final weights.
         data: what the photographs are, for the model's provenance.
         licences: theirs, likewise.
-        model: preset name, "s-x4" and so on.
+        model: preset name, "s-x4" and so on; those for panoramas are "s-360-x4" and so on.
+        projection: of the photographs: "flat", or "erp" for equirectangular panoramas, whose patches
+            wrap around, carry their latitude, and count by the area they cover on the sphere.
         start: a file of weights to start from, of this scale or, for all but the last layer, of
             another; empty for the linear upsampler.
         steps: optimiser steps.
@@ -56,11 +59,12 @@ class Recipe:
     """
 
     photos: str
-    validation: str
     output: str
+    validation: str = ""
     data: str = ""
     licences: str = ""
     model: str = "s-x4"
+    projection: Literal["flat", "erp"] = "flat"
     start: str = ""
     steps: int = 10_000
     batch: int = 4
@@ -108,6 +112,8 @@ class Recipe:
             raise ValueRangeError(
                 f"recipe: batch must be a multiple of devices, got {self.batch} and {self.devices}"
             )
+        if self.projection == "erp" and self.shrink != 1.0:
+            raise ValueRangeError("recipe: shrink is for flat photographs; leave it out with erp")
         if self.holdout < 2:
             raise ValueRangeError(f"recipe: holdout must be at least 2, got {self.holdout}")
 
@@ -143,7 +149,7 @@ def load_recipe(path: str | Path) -> Recipe:
     unknown = sorted(set(given) - set(known))
     if unknown:
         raise InputError(f"{path}: unknown key {', '.join(unknown)}; known are {', '.join(known)}")
-    missing = [name for name in ("photos", "validation", "output") if name not in given]
+    missing = [name for name in ("photos", "output") if name not in given]
     if missing:
         raise InputError(f"{path}: missing {', '.join(missing)}")
     for name, value in given.items():
