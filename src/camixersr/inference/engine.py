@@ -16,7 +16,7 @@ from torch import Tensor
 
 from camixersr.inference.cost import Reporting
 from camixersr.inference.survey import Allowed, LogOddsThreshold, Recording, Replayed
-from camixersr.models.camixersr import pad_to_windows
+from camixersr.models.camixersr import CAMixerSR, pad_to_windows
 from camixersr.nn.predictor import Pool, pool_image
 from camixersr.nn.routing import BlockRouting, FixedWindows, Policy, Routing, Threshold, TopShare, log_odds
 from camixersr.weights import Model
@@ -165,8 +165,11 @@ class GraphEngine:
     def __init__(self, model: Model, name: str, precision: str, *, ends: bool = True) -> None:
         self.ends = ends
         self.model, self.name, self.precision = model, name, precision
-        features = model.network.state_dict()["body.0.blocks.0.mixer.predictor.project_in.weight"]
-        self._pooled = (model.network.block_count, features.shape[0])
+        network = model.network
+        assert isinstance(network, CAMixerSR)  # no other has a graph
+        self._network = network
+        features = network.state_dict()["body.0.blocks.0.mixer.predictor.project_in.weight"]
+        self._pooled = (network.block_count, features.shape[0])
 
     def infer(self, inputs: dict[str, NDArray[np.generic]]) -> Answer:
         """Run the graph; `camixersr.export.graph` says what goes in and comes out."""
@@ -174,7 +177,7 @@ class GraphEngine:
 
     def route(self, low: Tensor, policy: Policy, pool: Pool) -> tuple[Tensor, Routing] | None:
         """See `Engine.route`."""
-        config, blocks = self.model.config, self.model.network.block_count
+        config, blocks = self._network.config, self._network.block_count
         height, width = low.shape[-2:]
         image = low.cpu().float()
         rows, columns = (-(-length // config.window) for length in (height, width))
@@ -189,7 +192,7 @@ class GraphEngine:
         if self.ends:
             entering = {"low": pad_to_windows(image, config.window)}
         else:
-            x, condition = self.model.network.enter(image)
+            x, condition = self._network.enter(image)
             entering = {"x": x, "condition": condition}
         answer = self.infer(
             {
@@ -221,4 +224,4 @@ class GraphEngine:
         result, s = torch.from_numpy(answer.result), config.scale
         if self.ends:
             return result[..., : s * height, : s * width], routing
-        return self.model.network.leave(result, x, height, width), routing
+        return self._network.leave(result, x, height, width), routing
