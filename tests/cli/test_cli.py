@@ -274,12 +274,12 @@ def test_an_official_checkpoint_is_converted_and_used(tmp_path: Path, picture: P
 
 
 def test_ctrl_c_leaves_no_file(picture: Path, model: Path, tmp_path: Path, monkeypatch, capsys) -> None:
-    from camixersr.cli import upscale
+    from camixersr.cli.bars import Bars
 
     def interrupt(self: object, done: int, total: int) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(upscale._Bar, "__call__", interrupt)
+    monkeypatch.setattr(Bars, "__call__", interrupt)
     before = files(tmp_path)
     assert run("upscale", picture, "--model", model, "--json", tmp_path / "f.json") == 130
     assert capsys.readouterr().err == "camixersr: interrupted; nothing was left half-written\n"
@@ -287,12 +287,12 @@ def test_ctrl_c_leaves_no_file(picture: Path, model: Path, tmp_path: Path, monke
 
 
 def test_sigterm_leaves_no_file(picture: Path, model: Path, tmp_path: Path, monkeypatch, capsys) -> None:
-    from camixersr.cli import upscale
+    from camixersr.cli.bars import Bars
 
     def terminate(self: object, done: int, total: int) -> None:
         signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr(upscale._Bar, "__call__", terminate)
+    monkeypatch.setattr(Bars, "__call__", terminate)
     before, handler = files(tmp_path), signal.getsignal(signal.SIGTERM)
     assert run("upscale", picture, "--model", model) == 143
     assert capsys.readouterr().err == "camixersr: terminated; nothing was left half-written\n"
@@ -317,7 +317,7 @@ def test_threads_of_torch_are_left_alone(picture: Path, model: Path) -> None:
 
 @pytest.fixture
 def large(tmp_path: Path) -> Path:
-    """A picture that is streamed, in four tiles."""
+    """A picture that is streamed, in four tiles of 320."""
     path = tmp_path / "large.png"
     Image.fromarray(noise_picture(560, 520)).save(path)
     return path
@@ -325,14 +325,15 @@ def large(tmp_path: Path) -> Path:
 
 def test_a_large_picture_is_streamed_and_says_what_it_needs(large: Path, model: Path, capsys) -> None:
     facts_file, routes = large.with_name("facts.json"), large.with_name("r.png")
-    assert run("upscale", large, "--model", model, "--json", facts_file, "--route-map", routes) == 0
+    options = ["--model", model, "--tile", 320, "--json", facts_file, "--route-map", routes]
+    assert run("upscale", large, *options) == 0
     out = capsys.readouterr()
     assert "large.png: 520 x 560 -> 1040 x 1120, tiles of up to 320 x 320, at most" in out.err
     assert out.err.count("\n") == 1
     facts = json.loads(facts_file.read_text())
     assert (facts["tile"], facts["tiles"], facts["resumed_tiles"]) == (320, 4, 0)
     assert facts["predicted_memory_bytes"] > facts["peak_memory_bytes"] / 4
-    expected = camixersr.load(str(model), device="cpu").upscale(noise_picture(560, 520))
+    expected = camixersr.load(str(model), device="cpu", tile=320).upscale(noise_picture(560, 520))
     assert np.array_equal(read(large.with_name("large_x2.png")).pixels, expected)
     assert read(routes).width >= 480
     assert not [each for each in files(large.parent) if each.startswith(".")]
@@ -346,7 +347,7 @@ def test_budgets_are_kept_and_told(large: Path, model: Path, capsys) -> None:
     assert run("upscale", large, *options, "--seconds", 500) == 0
     assert json.loads(facts.read_text())["attention_ratio"] == 1.0
     assert run("upscale", large, *options, "--memory", "64GB") == 0
-    assert json.loads(facts.read_text())["tile"] == 320
+    assert json.loads(facts.read_text())["tile"] == 640
 
 
 @pytest.mark.parametrize(
@@ -520,7 +521,8 @@ def test_a_large_picture_among_others_is_streamed_and_the_folder_resumes(
     large: Path, picture: Path, model: Path, tmp_path: Path, capsys
 ) -> None:
     out, facts = tmp_path / "out", tmp_path / "f.json"
-    assert run("upscale", large, picture, "-o", out, "--model", model, "--json", facts) == 0
+    options = ["--model", model, "--tile", 320, "--json", facts]
+    assert run("upscale", large, picture, "-o", out, *options) == 0
     told = {Path(each["input"]).name: each for each in json.loads(facts.read_text())}
     assert (told["large.png"]["tile"], told["large.png"]["tiles"]) == (320, 4)
     assert "tile" not in told["a.png"]

@@ -192,8 +192,8 @@ def halve(tile: Tile, height: int, width: int, *, halo: int = HALO, beyond: Beyo
 def group(tiles: Sequence[Tile], most: int) -> list[tuple[int, ...]]:
     """Put tiles that compute equally many rows and columns into batches of about equal length.
 
-    >>> group(cut(300, 150, 64), 3)
-    [(0, 1), (2, 3), (4, 5, 6), (7, 8, 9)]
+    >>> group(cut(448, 64, 64), 3)  # first and last have a halo on one side only
+    [(0, 6), (1, 2), (3, 4, 5)]
 
     Args:
         tiles: of a picture.
