@@ -179,6 +179,23 @@ def test_compile_agrees(monkeypatch: pytest.MonkeyPatch) -> None:
     assert made.route(low(40, 40), TopShare(0.5), Recording(pool_image, {})) is None
 
 
+def test_all_blocks_share_what_was_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._dynamo.testing import CompileCounter
+
+    from camixersr.runtimes import compiled
+
+    counter = CompileCounter()
+    monkeypatch.setattr(compiled, "COMPILE", {"backend": counter, "dynamic": True})
+    network = random_network(channels=8, scale=2, blocks=(6, 6))
+    made = compiled.Compiled(Model("twelve", network), CPU, "fp32")
+    pool = Replayed(tuple(torch.full((1, 1, 1, 3), block / 12.0) for block in range(12)))
+    answer = made.route(low(40, 40), TopShare(0.5), pool)
+    assert answer is not None
+    expected, _ = network.route(low(40, 40), TopShare(0.5), pool=pool)
+    assert torch.allclose(answer[0], expected, atol=2e-6)
+    assert 0 < counter.frame_count < 12
+
+
 @pytest.mark.slow
 def test_compile_agrees_with_inductor() -> None:
     expected, _ = model().network.route(low(40, 40), TopShare(0.5))

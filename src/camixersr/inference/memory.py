@@ -49,7 +49,7 @@ def batch_size(upscaler: "Upscaler", tiles: Sequence[Tile]) -> int:
     """How many tiles are computed at once.
 
     It follows from the memory that a device has, not from what is free of it: a tile's last bits
-    depend on its company, and the same picture shall give the same bytes tomorrow (decision 0008).
+    depend on its company, and the same picture shall give the same bytes tomorrow (decision 0007).
 
     Args:
         upscaler: what computes them; on the CPU its `batch` "auto" is one, and always with an engine.

@@ -65,6 +65,8 @@ class Compiled:
         """See `camixersr.inference.engine.Engine.route`."""
         if isinstance(pool, Recording):  # what it does cannot be compiled
             return None
+        # outside, or the predictor would be compiled anew for every block's number
+        pool = torch.compiler.disable(pool)
         dtype = DTYPES.get(self.precision, torch.float32)
         with torch.autocast(self._device.type, dtype, enabled=dtype != torch.float32):
             return self._network.route(low.to(self._device), policy, pool=pool)
