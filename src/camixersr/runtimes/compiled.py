@@ -9,7 +9,7 @@ there (docs/runtimes.md); it is meant for accelerators, where it has not been me
 import copy
 import os
 import shutil
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -66,7 +66,7 @@ class Compiled:
         if isinstance(pool, Recording):  # what it does cannot be compiled
             return None
         # outside, or the predictor would be compiled anew for every block's number
-        pool = torch.compiler.disable(pool)
+        outside = cast(Pool, torch.compiler.disable(pool))
         dtype = DTYPES.get(self.precision, torch.float32)
         with torch.autocast(self._device.type, dtype, enabled=dtype != torch.float32):
-            return self._network.route(low.to(self._device), policy, pool=pool)
+            return self._network.route(low.to(self._device), policy, pool=outside)
