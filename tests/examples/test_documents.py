@@ -32,6 +32,11 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         part = image.crop((100, 100, 180, 170))
     part.save(tmp_path / "samples" / "summer-palace.jpg")
     part.save(tmp_path / "photo.jpg")
+    sphere = '<rdf:Description xmlns:GPano="http://ns.google.com/photos/1.0/panorama/"'
+    sphere += ' GPano:ProjectionType="equirectangular"/>'
+    packet = f'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">{sphere}</rdf:RDF>'
+    xmp = f'<x:xmpmeta xmlns:x="adobe:ns:meta/">{packet}</x:xmpmeta>'.encode()
+    part.resize((64, 32)).save(tmp_path / "panorama.jpg", xmp=xmp)
     (tmp_path / "photos").mkdir()
     part.save(tmp_path / "photos" / "one.jpg")
     monkeypatch.chdir(tmp_path)
