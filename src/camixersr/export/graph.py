@@ -45,7 +45,7 @@ from torch import nn
 
 from camixersr.errors import UsageError
 from camixersr.models import CAMixerSR, Network
-from camixersr.models.camixersr import Block
+from camixersr.models.camixersr import Block, Group
 from camixersr.nn.predictor import CONDITIONS, MAX_OFFSET, SLOPE, Predictor
 
 __all__ = ["FAR", "INPUTS", "OPSET", "OUTPUTS", "build"]
@@ -200,13 +200,12 @@ class _Places:
         row = g("Div", index, self.columns)
         column = g.sub(index, g.mul(row, self.columns))
         inside = np.arange(M * M)[None]
-        return tuple(
-            g.add(
-                g("Unsqueeze", g("Cast", g.mul(each, g.integer(M)), to=TensorProto.INT32), g.integers(1)),
-                g.constant(within, np.int32),
-            )
-            for each, within in ((column, inside % M), (row, inside // M))
-        )  # type: ignore[return-value]
+
+        def pixel(window: str, within: NDArray[np.int64]) -> str:
+            first = g("Cast", g.mul(window, g.integer(M)), to=TensorProto.INT32)
+            return g.add(g("Unsqueeze", first, g.integers(1)), g.constant(within, np.int32))
+
+        return pixel(column, inside % M), pixel(row, inside // M)
 
 
 def build(network: Network, *, ends: bool = True) -> onnx.ModelProto:
@@ -230,7 +229,9 @@ def build(network: Network, *, ends: bool = True) -> onnx.ModelProto:
     config = network.config
     g = _Graph()
     places = _Places(g, config.window, *(("low", 2) if ends else ("x", 1)))
-    hidden = network.body[0].blocks[0].mixer.predictor.project_in.out_features  # type: ignore[union-attr]
+    groups = [group for group in network.body if isinstance(group, Group)]
+    first = next(module for module in network.modules() if isinstance(module, Predictor))
+    hidden = first.project_in.out_features
     ranked = _Ranked(g)
     each_block = [
         g("Split", name, outputs=network.block_count, axis=0, num_outputs=network.block_count)
@@ -248,9 +249,10 @@ def build(network: Network, *, ends: bool = True) -> onnx.ModelProto:
     zero, one = g.constant(np.float32(0)), g.constant(np.float32(1))
     y, number = x, 0
     seen: list[tuple[str, str, str]] = []
-    for group in network.body:
+    for group in groups:
         start = y
-        for block in group.blocks:  # type: ignore[union-attr]
+        for block in group.blocks:
+            assert isinstance(block, Block)
             threshold, slope, allowed, pooled = (names[number] for names in each_block)
 
             def choose(logits: str, at: str = threshold, slope: str = slope, allowed: str = allowed) -> str:
@@ -260,7 +262,7 @@ def build(network: Network, *, ends: bool = True) -> onnx.ModelProto:
             y, told = _block(g, places, block, y, condition, choose, pooled)
             seen.append(told)
             number += 1
-        y = g.add(g.layer(y, group.tail), start)  # type: ignore[arg-type]
+        y = g.add(g.layer(y, group.tail), start)
     if ends:
         y = g.layer(g.add(g.layer(y, network.body_tail), x), network.tail)
         y = g("DepthToSpace", y, blocksize=config.scale, mode="CRD")

@@ -6,6 +6,7 @@ in numbers (only the survey has such) is answered with None, and the torch netwo
 """
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -147,7 +148,7 @@ class Answer(NamedTuple):
     means: Array
 
 
-class GraphEngine:
+class GraphEngine(ABC):
     """An engine that feeds a graph; a runtime's engine adds how one is run.
 
     Args:
@@ -171,9 +172,9 @@ class GraphEngine:
         features = network.state_dict()["body.0.blocks.0.mixer.predictor.project_in.weight"]
         self._pooled = (network.block_count, features.shape[0])
 
+    @abstractmethod
     def infer(self, inputs: dict[str, NDArray[np.generic]]) -> Answer:
         """Run the graph; `camixersr.export.graph` says what goes in and comes out."""
-        raise NotImplementedError
 
     def route(self, low: Tensor, policy: Policy, pool: Pool) -> tuple[Tensor, Routing] | None:
         """See `Engine.route`."""
