@@ -199,7 +199,7 @@ def protocol_facts(protocol: Protocol, scale: int, sets: Sequence[BenchmarkSet])
         "rounding": "8 bits before scoring",
         "mean": "of the pictures' scores",
         "bicubic": "MATLAB's imresize, antialiased when it reduces",
-        "low_images": {each.name: "made here" if each.made else "as stored" for each in sets},
+        "low_images": {each.name: f"made here: {each.made}" if each.made else "as stored" for each in sets},
         "camixersr": __version__,
         "commit": _commit(),
         "torch": torch.__version__,

@@ -5,6 +5,7 @@ pictures alone, whose low ones are then made by MATLAB's bicubic reduction. Pill
 training machine needs no codec of ours.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +16,31 @@ from PIL import Image
 from camixersr.errors import ImageError, InputError
 from camixersr.image.resize import resize
 
-__all__ = ["SUFFIXES", "BenchmarkSet", "Pair", "open_set", "read_rgb"]
+__all__ = ["BICUBIC", "SUFFIXES", "BenchmarkSet", "Degradation", "Pair", "open_set", "read_rgb"]
 
 SUFFIXES = {".avif", ".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 """Files that are taken for pictures, by their name."""
+
+
+@dataclass(frozen=True)
+class Degradation:
+    """How low pictures are made of high ones.
+
+    Attributes:
+        name: a few words, for the head of a table.
+        make: the low picture, H x W x 3, of a high one, sH x sW x 3, and the scale s; uint8 RGB.
+    """
+
+    name: str
+    make: Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]
+
+
+def _reduce(high: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
+    return resize(high, height=high.shape[0] // scale, width=high.shape[1] // scale)
+
+
+BICUBIC = Degradation("bicubic", _reduce)
+"""MATLAB's bicubic reduction, the usual one."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +51,13 @@ class Pair:
         name: of the files, without suffix.
         high: the original.
         low: the reduced one; None where it is to be made.
+        degradation: how it is made.
     """
 
     name: str
     high: Path
     low: Path | None
+    degradation: Degradation = BICUBIC
 
     def read(self, scale: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Decode both pictures.
@@ -55,7 +79,7 @@ class Pair:
             raise InputError(f"{self.high}: smaller than one low pixel at x{scale}")
         if self.low is None:
             high = high[: scale * height, : scale * width]
-            return resize(high, height=height, width=width), high
+            return self.degradation.make(high, scale), high
         low = read_rgb(self.low)
         if low.shape[:2] != (height, width):
             raise InputError(
@@ -72,13 +96,13 @@ class BenchmarkSet:
     Attributes:
         name: of the folder; of its parent where the folder is named after the scale (Set5/x4).
         pairs: the pictures, by name.
-        made: the low pictures do not exist and are made.
+        made: how the low pictures, which do not exist, are made; empty where they exist.
         problems: what is wrong with the folder, a line each: pictures without their other half.
     """
 
     name: str
     pairs: tuple[Pair, ...]
-    made: bool
+    made: str
     problems: tuple[str, ...]
 
 
@@ -115,11 +139,12 @@ def _pictures(folder: Path) -> dict[str, Path]:
     }
 
 
-def open_set(folder: str | Path) -> BenchmarkSet:
+def open_set(folder: str | Path, degradation: Degradation = BICUBIC) -> BenchmarkSet:
     """List the pictures of a set; nothing is decoded yet.
 
     Args:
         folder: holds `high/` and `low/`, or high pictures only.
+        degradation: makes the low pictures where there are none.
 
     Returns:
         The set.
@@ -137,7 +162,7 @@ def open_set(folder: str | Path) -> BenchmarkSet:
         raise InputError(
             f"{folder}: expected pictures in high/ and low/, or in the folder itself; found none"
         )
-    made = not low
+    made = "" if low else degradation.name
     lonely = [("high", "low", name) for name in sorted(high.keys() - low.keys())]
     lonely += [("low", "high", name) for name in sorted(low.keys() - high.keys())]
     problems = tuple(
@@ -147,7 +172,11 @@ def open_set(folder: str | Path) -> BenchmarkSet:
     named_after_scale = resolved.name[:1] == "x" and resolved.name[1:].isdecimal()
     return BenchmarkSet(
         name=resolved.parent.name if named_after_scale else resolved.name,
-        pairs=tuple(Pair(name, path, low.get(name)) for name, path in high.items() if made or name in low),
+        pairs=tuple(
+            Pair(name, path, low.get(name), degradation)
+            for name, path in high.items()
+            if made or name in low
+        ),
         made=made,
         problems=() if made else problems,
     )

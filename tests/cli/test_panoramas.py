@@ -113,3 +113,23 @@ def test_views_of_a_panorama(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         main([*command, "--overwrite"])
     assert end.value.code == 3
     assert "twice as wide as high" in capsys.readouterr().err
+
+
+def test_panoramas_can_be_scored_as_cameras_see_them(tmp_path: Path, model: Path) -> None:
+    folder = tmp_path / "set"
+    folder.mkdir()
+    panorama(folder / "p.png")
+    command = ["evaluate", "--model", str(model), "--data", str(folder), "--attention-ratio", "1"]
+    scores: dict[str, float] = {}
+    for reduction in ("bicubic", "fisheye"):
+        facts = tmp_path / f"{reduction}.json"
+        with pytest.raises(SystemExit) as end:
+            main([*command, "--protocol", "erp", "--reduction", reduction, "--json", str(facts)])
+        assert end.value.code == 0
+        result = json.loads(facts.read_text())
+        assert reduction in result["protocol"]["low_images"]["set"]
+        scores[reduction] = result["rows"][0]["psnr"]
+    assert scores["bicubic"] != scores["fisheye"]
+    with pytest.raises(SystemExit) as end:
+        main([*command, "--reduction", "fisheye"])
+    assert end.value.code == 2

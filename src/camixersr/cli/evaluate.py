@@ -24,6 +24,7 @@ def evaluate(
     attention_ratio: Annotated[list[float] | None, Parameter(negative=(), consume_multiple=True)] = None,
     routing: Literal["auto", "top-share"] = "auto",
     protocol: Literal["classic", "large", "erp"] = "classic",
+    reduction: Literal["bicubic", "fisheye"] = "bicubic",
     tile: int = 0,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     backend: Literal["torch", "compile", "onnxruntime", "openvino", "auto"] = "torch",
@@ -49,6 +50,9 @@ def evaluate(
         classic: luma, border of the scale cropped. large: RGB, no border; also cut into tiles as
         the paper does. erp: RGB of panoramas, weighted by the cosine of the latitude; enlarged as the
         sphere they are, and flat; at the seam separately.
+    reduction
+        How low pictures are made where there are none: bicubic, as MATLAB does; fisheye, of panoramas,
+        through two fisheye pictures, as cameras see them.
     tile
         Side of a tile in low pixels, a multiple of 16; 0 for whole pictures.
     device
@@ -67,15 +71,21 @@ def evaluate(
     ratios = [0.5] if attention_ratio is None else attention_ratio
     if not all(0.0 <= ratio <= 1.0 for ratio in ratios):
         raise UsageError(f"--attention-ratio must lie in [0, 1], got {', '.join(map(str, ratios))}")
+    if reduction == "fisheye" and protocol != "erp":
+        raise UsageError("--reduction fisheye is for panoramas; add --protocol erp")
     from camixersr import benchmark
     from camixersr.catalogue import find
-    from camixersr.data import open_set
+    from camixersr.data import BICUBIC, Degradation, open_set
+    from camixersr.image.fisheye import reduce_through_fisheyes
     from camixersr.image.files import replacing, require_writable
     from camixersr.runtimes import upscaler as make
 
     for path in filter(None, (json_, csv_)):
         require_writable(path)
-    sets = [open_set(folder) for folder in data]
+    degradation = BICUBIC
+    if reduction == "fisheye":
+        degradation = Degradation("through two fisheye pictures", reduce_through_fisheyes)
+    sets = [open_set(folder, degradation) for folder in data]
     models = [find(name) for name in model]
     if routing == "top-share":
         models = [replace(each, calibration=None) for each in models]

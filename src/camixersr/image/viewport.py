@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from camixersr.errors import ValueRangeError
 
-__all__ = ["VIEWS", "viewport"]
+__all__ = ["VIEWS", "sample_sphere", "viewport"]
 
 VIEWS = {
     "front": (0.0, 0.0),
@@ -42,7 +42,6 @@ def viewport(
     """
     if not 0.0 < degrees < 180.0 or side < 1:
         raise ValueRangeError(f"expected a view of less than 180 degrees, got {degrees:g}, side {side}")
-    height, width = panorama.shape[:2]
     reach = np.tan(np.radians(degrees) / 2.0)
     across = ((np.arange(side) + 0.5) / side * 2.0 - 1.0) * reach
     right, up = np.meshgrid(across, -across)
@@ -51,12 +50,29 @@ def viewport(
     up = np.sin(tilt) + up * np.cos(tilt)
     longitude = np.arctan2(right, forward) + turn
     latitude = np.arctan2(up, np.hypot(right, forward))
+    seen = sample_sphere(panorama, longitude, latitude)
+    return np.floor(seen + 0.5).clip(0, 255).astype(np.uint8)
+
+
+def sample_sphere(
+    panorama: NDArray[np.uint8], longitude: NDArray[np.float64], latitude: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Read a panorama bilinearly, around its seam and across its poles.
+
+    Args:
+        panorama: H x W x C, whole and equirectangular.
+        longitude: eastwards of the middle column, in radians.
+        latitude: northwards, in radians, from -pi / 2 to pi / 2; of the longitude's shape.
+
+    Returns:
+        That shape x C.
+    """
+    height, width = panorama.shape[:2]
     column = (longitude / (2.0 * np.pi) + 0.5) * width - 0.5
     row = (0.5 - latitude / np.pi) * height - 0.5
-
     left, top = np.floor(column).astype(np.int64), np.floor(row).astype(np.int64)
     beside, below = (column - left)[..., None], (row - top)[..., None]
-    result = np.zeros((side, side, panorama.shape[2]))
+    result = np.zeros((*longitude.shape, panorama.shape[2]))
     for down, vertical in ((0, 1.0 - below), (1, below)):
         for over, horizontal in ((0, 1.0 - beside), (1, beside)):
             y, x = top + down, left + over
@@ -64,4 +80,4 @@ def viewport(
             y = np.where(y < 0, -1 - y, np.where(y >= height, 2 * height - 1 - y, y))
             x = (x + np.where(beyond, width // 2, 0)) % width
             result += vertical * horizontal * panorama[y, x]
-    return np.floor(result + 0.5).clip(0, 255).astype(np.uint8)
+    return result
