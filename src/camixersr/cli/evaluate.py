@@ -76,8 +76,8 @@ def evaluate(
     from camixersr import benchmark
     from camixersr.catalogue import find
     from camixersr.data import BICUBIC, Degradation, open_set
-    from camixersr.image.fisheye import reduce_through_fisheyes
     from camixersr.image.files import replacing, require_writable
+    from camixersr.image.fisheye import reduce_through_fisheyes
     from camixersr.runtimes import upscaler as make
 
     for path in filter(None, (json_, csv_)):
