@@ -16,14 +16,14 @@ from PIL import Image
 from camixersr.errors import ImageError, InputError
 from camixersr.image.resize import resize
 
-__all__ = ["BICUBIC", "SUFFIXES", "BenchmarkSet", "Degradation", "Pair", "open_set", "read_rgb"]
+__all__ = ["BICUBIC", "SUFFIXES", "BenchmarkSet", "Reduction", "Pair", "open_set", "read_rgb"]
 
 SUFFIXES = {".avif", ".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 """Files that are taken for pictures, by their name."""
 
 
 @dataclass(frozen=True)
-class Degradation:
+class Reduction:
     """How low pictures are made of high ones.
 
     Attributes:
@@ -39,7 +39,7 @@ def _reduce(high: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
     return resize(high, height=high.shape[0] // scale, width=high.shape[1] // scale)
 
 
-BICUBIC = Degradation("bicubic", _reduce)
+BICUBIC = Reduction("bicubic", _reduce)
 """MATLAB's bicubic reduction, the usual one."""
 
 
@@ -51,13 +51,13 @@ class Pair:
         name: of the files, without suffix.
         high: the original.
         low: the reduced one; None where it is to be made.
-        degradation: how it is made.
+        reduction: how it is made.
     """
 
     name: str
     high: Path
     low: Path | None
-    degradation: Degradation = BICUBIC
+    reduction: Reduction = BICUBIC
 
     def read(self, scale: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Decode both pictures.
@@ -79,7 +79,7 @@ class Pair:
             raise InputError(f"{self.high}: smaller than one low pixel at x{scale}")
         if self.low is None:
             high = high[: scale * height, : scale * width]
-            return self.degradation.make(high, scale), high
+            return self.reduction.make(high, scale), high
         low = read_rgb(self.low)
         if low.shape[:2] != (height, width):
             raise InputError(
@@ -139,12 +139,12 @@ def _pictures(folder: Path) -> dict[str, Path]:
     }
 
 
-def open_set(folder: str | Path, degradation: Degradation = BICUBIC) -> BenchmarkSet:
+def open_set(folder: str | Path, reduction: Reduction = BICUBIC) -> BenchmarkSet:
     """List the pictures of a set; nothing is decoded yet.
 
     Args:
         folder: holds `high/` and `low/`, or high pictures only.
-        degradation: makes the low pictures where there are none.
+        reduction: makes the low pictures where there are none.
 
     Returns:
         The set.
@@ -162,7 +162,7 @@ def open_set(folder: str | Path, degradation: Degradation = BICUBIC) -> Benchmar
         raise InputError(
             f"{folder}: expected pictures in high/ and low/, or in the folder itself; found none"
         )
-    made = "" if low else degradation.name
+    made = "" if low else reduction.name
     lonely = [("high", "low", name) for name in sorted(high.keys() - low.keys())]
     lonely += [("low", "high", name) for name in sorted(low.keys() - high.keys())]
     problems = tuple(
@@ -173,9 +173,7 @@ def open_set(folder: str | Path, degradation: Degradation = BICUBIC) -> Benchmar
     return BenchmarkSet(
         name=resolved.parent.name if named_after_scale else resolved.name,
         pairs=tuple(
-            Pair(name, path, low.get(name), degradation)
-            for name, path in high.items()
-            if made or name in low
+            Pair(name, path, low.get(name), reduction) for name, path in high.items() if made or name in low
         ),
         made=made,
         problems=() if made else problems,

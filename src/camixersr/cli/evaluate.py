@@ -75,17 +75,17 @@ def evaluate(
         raise UsageError("--reduction fisheye is for panoramas; add --protocol erp")
     from camixersr import benchmark
     from camixersr.catalogue import find
-    from camixersr.data import BICUBIC, Degradation, open_set
+    from camixersr.data import BICUBIC, Reduction, open_set
     from camixersr.image.files import replacing, require_writable
     from camixersr.image.fisheye import reduce_through_fisheyes
     from camixersr.runtimes import upscaler as make
 
     for path in filter(None, (json_, csv_)):
         require_writable(path)
-    degradation = BICUBIC
+    way = BICUBIC
     if reduction == "fisheye":
-        degradation = Degradation("through two fisheye pictures", reduce_through_fisheyes)
-    sets = [open_set(folder, degradation) for folder in data]
+        way = Reduction("through two fisheye pictures", reduce_through_fisheyes)
+    sets = [open_set(folder, way) for folder in data]
     models = [find(name) for name in model]
     if routing == "top-share":
         models = [replace(each, calibration=None) for each in models]
