@@ -16,7 +16,7 @@ from PIL import Image
 from camixersr.errors import ImageError, InputError
 from camixersr.image.resize import resize
 
-__all__ = ["BICUBIC", "SUFFIXES", "BenchmarkSet", "Reduction", "Pair", "open_set", "read_rgb"]
+__all__ = ["BICUBIC", "SUFFIXES", "BenchmarkSet", "Pair", "Reduction", "open_set", "read_rgb"]
 
 SUFFIXES = {".avif", ".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 """Files that are taken for pictures, by their name."""
