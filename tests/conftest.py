@@ -49,11 +49,11 @@ def shared(relative: str) -> Path:
 
 
 def random_network(
-    channels: int = 20, scale: int = 2, blocks: tuple[int, ...] = (2, 1), *, seed: int = 1
+    channels: int = 20, scale: int = 2, blocks: tuple[int, ...] = (2, 1), *, seed: int = 1, **widths: int
 ) -> CAMixerSR:
     """A small network whose scores spread over (0, 1), as random ones do not by themselves."""
     torch.manual_seed(seed)
-    network = CAMixerSR(CAMixerSRConfig(channels=channels, scale=scale, blocks=blocks)).eval()
+    network = CAMixerSR(CAMixerSRConfig(channels, scale, blocks, **widths)).eval()
     network.requires_grad_(False)
     for name, parameter in network.named_parameters():
         if "predictor.mask" in name or "offsets" in name:
@@ -68,6 +68,15 @@ def noise_picture(height: int, width: int, channels: int = 3, *, seed: int = 0) 
     picture += np.linspace(0, 40, width)[None, :, None]
     picture[:, width // 2 :] += rng.normal(0, 40, (height, width - width // 2, channels))
     return picture.clip(0, 255).astype(np.uint8)
+
+
+NARROW: tuple[dict[str, int], ...] = (
+    {"keys": 6},
+    {"values": 12},
+    {"hidden": 10},
+    {"keys": 7, "values": 13, "hidden": 9},
+)
+"""Widths of a pruned `random_network`."""
 
 
 @pytest.fixture

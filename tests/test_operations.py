@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -18,6 +20,19 @@ def test_macs_equal_torchs_own_counter(share: float, scale: int) -> None:
         _, routing = network.route(torch.rand(1, 3, 40, 50), TopShare(share))
     ours = count(network.config, windows=12, attended=int(routing.attended.sum())).total
     assert 2 * ours == counter.get_total_flops()
+
+
+@pytest.mark.parametrize("widths", [{"keys": 9, "values": 9}, {"values": 12, "keys": 12, "hidden": 7}])
+def test_macs_of_pruned_networks(widths: dict[str, int]) -> None:
+    network = random_network(channels=24, **widths)
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        _, routing = network.route(torch.rand(1, 3, 40, 50), TopShare(0.5))
+    attended = int(routing.attended.sum())
+    assert 2 * count(network.config, windows=12, attended=attended).total == counter.get_total_flops()
+    fewer = replace(network.config, keys=4)  # where the product has unequal widths, keys save theirs
+    saved = count(network.config, windows=12, attended=attended)
+    saved = saved.attention_products - count(fewer, windows=12, attended=attended).attention_products
+    assert saved == attended * 256 * 256 * (widths["keys"] - 4)
 
 
 @pytest.mark.parametrize(

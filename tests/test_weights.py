@@ -11,7 +11,7 @@ from camixersr.errors import CheckpointError, OutputError
 from camixersr.models import PRESETS, CAMixerSR
 from camixersr.nn import Calibration, Threshold, TopShare
 from camixersr.weights import RENAMES, Model, infer_config, load_file, rename_official, save
-from tests.conftest import random_network, shared
+from tests.conftest import NARROW, random_network, shared
 
 
 def authors_names(network: CAMixerSR) -> dict[str, torch.Tensor]:
@@ -64,6 +64,15 @@ def test_load_undoes_save(tmp_path: Path) -> None:
     assert len(back.sha256) == 64
     assert not back.network.training
     assert not any(parameter.requires_grad for parameter in back.network.parameters())
+
+
+@pytest.mark.parametrize("widths", NARROW, ids=str)
+def test_pruned_networks_come_back(tmp_path: Path, widths: dict[str, int]) -> None:
+    network = random_network(**widths)
+    save(tmp_path / "a.safetensors", Model("mine", network))
+    back = load_file(tmp_path / "a.safetensors")
+    assert same_weights(back.network, network)
+    assert back.config == network.config == infer_config(network.state_dict())
 
 
 def test_the_file_describes_itself(tmp_path: Path) -> None:

@@ -68,20 +68,21 @@ def count(config: Config, *, windows: int, attended: int) -> Operations:
     omni = isinstance(config, OmniSRConfig)
     inputs = C + (3 if omni else CONDITIONS)
     hidden, narrow = inputs // 4, inputs // 8
-    per_pixel = inputs * hidden + hidden * narrow + narrow * 2 + 9 * hidden
+    D, V, pairs = (C, C, C) if omni else (config.keys or C, config.values or C, config.hidden or C)
+    per_pixel = (inputs - C + V) * hidden + hidden * narrow + narrow * 2 + 9 * hidden
     per_window = tokens * M + M * 2
     if omni:
         deformed = 9 * C * 27 + 9 * C * C + C + C * C  # guide to offsets, taps, latitude to guide
         mixing, feeding = 3 * C * C + 50 * C, 3 * C * C + 50 * C
         outside = 27 * C + (len(config.blocks) + 1) * deformed + 9 * C * C + 27 * C * s * s
     else:
-        mixing, feeding = 2 * C * C + 18 * C, 3 * C * C + 18 * C
+        mixing, feeding = 2 * C * V + 18 * V, 3 * C * pairs + 18 * pairs
         outside = 27 * C + 8 * C + 144 + len(config.blocks) * C * C + 9 * C * C + 27 * C * s * s
         outside += C if config.latitude else 0
     return Operations(
-        predictor=blocks * (pixels * per_pixel + windows * per_window + hidden * C),
-        attention=attended * 2 * tokens * C * C,
-        attention_products=attended * 2 * tokens * tokens * C,
+        predictor=blocks * (pixels * per_pixel + windows * per_window + hidden * V),
+        attention=attended * 2 * tokens * C * D,
+        attention_products=attended * tokens * tokens * (D + V),
         convolution=blocks * pixels * mixing,
         feed_forward=blocks * pixels * feeding,
         head_tail=pixels * outside,

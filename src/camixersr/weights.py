@@ -251,6 +251,16 @@ def infer_config(tensors: Mapping[str, Tensor], path: str | Path = "checkpoint")
         omni = "deformed.weight" in tensors
         if not omni and "global_out.weight" not in tensors:
             raise KeyError("global_out.weight")
+        block = "body.0.blocks.0"
+        widths = {
+            name: tensors[f"{block}.{layer}.weight"].shape[axis]
+            for name, layer, axis in (
+                ("keys", "mixer.attention.project_q", 0),
+                ("values", "mixer.project_v", 0),
+                ("hidden", "feed_forward.project_out", 1),
+            )
+            if not omni
+        }
     except KeyError as missing:
         raise CheckpointError(
             f"{path}: expected the tensors of a CAMixerSR, classic or omnidirectional, but {missing} "
@@ -266,7 +276,7 @@ def infer_config(tensors: Mapping[str, Tensor], path: str | Path = "checkpoint")
     if omni:
         return OmniSRConfig(channels=channels, scale=scale, blocks=blocks, window=window)
     latitude = "latitude.weight" in tensors
-    return CAMixerSRConfig(channels, scale, blocks, window, latitude)
+    return CAMixerSRConfig(channels, scale, blocks, window, latitude, **widths)
 
 
 def _fill(network: Network, tensors: Mapping[str, Tensor], path: Path) -> None:

@@ -15,7 +15,7 @@ from camixersr.export import parity
 from camixersr.export.files import export
 from camixersr.nn import Calibration, Threshold
 from camixersr.weights import Model, save
-from tests.conftest import random_network
+from tests.conftest import NARROW, random_network
 
 THRESHOLDS = Calibration((0.5,), ((0.5, 0.4),))
 PHOTO = torch.rand(3, 40, 56, generator=torch.Generator().manual_seed(1))
@@ -42,6 +42,14 @@ def test_files_are_checked_and_whole(
     assert seen.psnr_db > (100.0 if precision == "fp32" else 50.0)
     expected = {target.name} | ({"net.bin"} if to == "openvino" else set())
     assert {path.name for path in tmp_path.iterdir()} == expected
+
+
+@pytest.mark.parametrize("widths", NARROW, ids=str)
+@pytest.mark.parametrize(("to", "suffix"), [("onnx", ".onnx"), ("openvino", ".xml")])
+def test_pruned_networks(tmp_path: Path, to: str, suffix: str, widths: dict[str, int]) -> None:
+    pruned = Model("tiny", random_network(blocks=(1,), **widths), Calibration((0.5,), ((0.5,),)))
+    seen = export(pruned, tmp_path / f"net{suffix}", to=to, photos=[PHOTO])  # type: ignore[arg-type]
+    assert seen.psnr_db > 100.0
 
 
 def test_another_program_needs_only_the_file(model: Model, tmp_path: Path) -> None:

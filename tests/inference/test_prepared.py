@@ -11,7 +11,7 @@ from camixersr.inference import prepared
 from camixersr.inference.prepared import Prepared
 from camixersr.models import CAMixerSR
 from camixersr.nn import ExpectedCount, FixedWindows, Policy, Threshold, TopShare
-from tests.conftest import random_network
+from tests.conftest import NARROW, random_network
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,12 @@ def test_every_size(height: int, width: int, share: float) -> None:
 @pytest.mark.parametrize("channels", [4, 20, 36])
 def test_every_width(channels: int) -> None:
     _agree(_shaken(random_network(channels)), torch.rand(1, 3, 40, 40), TopShare(0.5))
+
+
+@pytest.mark.parametrize("widths", NARROW, ids=str)
+def test_pruned_networks(widths: dict[str, int]) -> None:
+    for policy in (TopShare(0.5), _Blend()):
+        _agree(_shaken(random_network(**widths)), torch.rand(1, 3, 40, 60), policy)
 
 
 def test_bands_leave_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:

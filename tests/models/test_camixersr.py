@@ -7,7 +7,7 @@ from camixersr.errors import ShapeError, ValueRangeError
 from camixersr.models import PRESETS, CAMixerSR, CAMixerSRConfig
 from camixersr.models.camixersr import pad_to_windows
 from camixersr.nn import FixedWindows, Threshold, TopShare
-from tests.conftest import random_network
+from tests.conftest import NARROW, random_network
 from tests.oracle import reference
 
 # REFERENCE: parameters of the paper's networks.
@@ -46,6 +46,22 @@ def test_the_network_equals_its_equations(scale: int, share: float) -> None:
     for block, score in zip(routing.blocks, scores, strict=True):
         assert torch.allclose(block.scores, score, atol=1e-5)
     assert (routing.rows, routing.columns) == (3, 2)
+
+
+@pytest.mark.parametrize("widths", [*NARROW, {"keys": 30, "hidden": 25}], ids=str)
+def test_a_pruned_network_equals_its_equations(widths: dict[str, int]) -> None:
+    network = random_network(blocks=(1, 1), **widths)
+    low = torch.rand(1, 3, 37, 20)
+    high, routing = network.route(low, TopShare(0.5))
+    attended = [block.attended for block in routing.blocks]
+    expected, _ = reference.network(low, network.state_dict(), attended, (1, 1), 2)
+    assert (high - expected).abs().max() <= 1e-4 * expected.abs().max()
+
+
+def test_one_network_has_one_configuration() -> None:
+    assert CAMixerSRConfig(keys=60, values=60, hidden=60) == CAMixerSRConfig()
+    with pytest.raises(ValueRangeError, match="keys must be 0"):
+        CAMixerSRConfig(keys=-1)
 
 
 @settings(max_examples=40)

@@ -37,9 +37,10 @@ def warp(x: Tensor, offsets: Tensor) -> Tensor:
 
 def mixer(x: Tensor, condition: Tensor, state: State, mask: Tensor | None) -> tuple[Tensor, Tensor]:
     """`mask` B x N bool; None attends everything. Returns the mixed map and the softmax scores."""
-    B, C, H, W = x.shape
+    B, _, H, W = x.shape
     M = 16
     v = conv1(x, state, "project_v")
+    V = v.shape[1]
     f = conv1(torch.cat((v, condition), 1), state, "predictor.project_in")
     f = F.leaky_relu(channel_norm(f, state["predictor.norm.weight"], state["predictor.norm.bias"]), 0.1)
     offsets = conv1(F.leaky_relu(conv1(f, state, "predictor.offsets.0"), 0.1), state, "predictor.offsets.2")
@@ -50,7 +51,7 @@ def mixer(x: Tensor, condition: Tensor, state: State, mask: Tensor | None) -> tu
     channel = torch.sigmoid(conv1(f.mean((2, 3), keepdim=True), state, "predictor.channel"))
     warped = x + warp(x, offsets)
 
-    y = torch.zeros_like(x)
+    y = torch.zeros_like(v)
     scores = torch.zeros(B, (H // M) * (W // M))
     for b in range(B):
         n = 0
@@ -68,12 +69,12 @@ def mixer(x: Tensor, condition: Tensor, state: State, mask: Tensor | None) -> tu
                     q = tokens @ state["attention.project_q.weight"].T + state["attention.project_q.bias"]
                     k = keys @ state["attention.project_k.weight"].T + state["attention.project_k.bias"]
                     out = torch.softmax(q @ k.T, dim=-1) @ v[there].flatten(1).T
-                    y[there] = out.T.reshape(C, M, M)
+                    y[there] = out.T.reshape(V, M, M)
                 else:
                     y[there] = v[there] * spatial[there]
                 n += 1
-    local = F.conv2d(y, state["local.0.weight"], state["local.0.bias"], padding=1, groups=C)
-    local = F.conv2d(local, state["local.1.weight"], state["local.1.bias"], padding=2, dilation=2, groups=C)
+    local = F.conv2d(y, state["local.0.weight"], state["local.0.bias"], padding=1, groups=V)
+    local = F.conv2d(local, state["local.1.weight"], state["local.1.bias"], padding=2, dilation=2, groups=V)
     y = F.gelu(local) * channel + y
     return conv1(y, state, "project_out"), scores
 

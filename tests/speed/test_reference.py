@@ -4,7 +4,7 @@ import torch
 from camixersr.errors import ShapeError
 from camixersr.nn import FixedWindows, TopShare
 from camixersr.speed.reference import Reference
-from tests.conftest import random_network
+from tests.conftest import NARROW, random_network
 
 
 @pytest.mark.parametrize("scale", [2, 4])
@@ -15,6 +15,14 @@ def test_it_computes_what_the_network_computes(scale: int, share: float) -> None
     policy = FixedWindows(tuple(torch.rand(1, 12) < share for _ in range(network.block_count)))
     expected, _ = network.route(low, policy)
     assert (Reference(network)(low, policy) - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+@pytest.mark.parametrize("widths", NARROW, ids=str)
+def test_pruned_networks(widths: dict[str, int]) -> None:
+    network = random_network(**widths)
+    low = torch.rand(1, 3, 37, 50)
+    expected = network(low, TopShare(0.5))
+    assert (Reference(network)(low, TopShare(0.5)) - expected).abs().max() <= 1e-5 * expected.abs().max()
 
 
 def test_it_is_routed_by_the_same_scores() -> None:

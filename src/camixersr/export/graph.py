@@ -335,13 +335,14 @@ def _block(
 ) -> tuple[str, tuple[str, str, str]]:
     """One block; returns its map, and its logits, mask and means, each 1 x ...."""
     mixer = block.mixer
-    C, M = mixer.project_v.out_features, mixer.window
+    V, C = mixer.project_v.weight.shape
+    M = mixer.window
 
     # the predictor
     p = mixer.predictor
     v = g.layer(x, mixer.project_v)
     weight = _array(p.project_in.weight)[:, :, None, None]
-    f = g.add(g.conv(v, weight[:, :C]), g.conv(condition, weight[:, C:], _bias(p.project_in)))
+    f = g.add(g.conv(v, weight[:, :V]), g.conv(condition, weight[:, V:], _bias(p.project_in)))
     f = g.leaky(g.norm(f, p.norm))
     logits = _logits(g, f, p)
     mask = choose(logits)
@@ -375,16 +376,16 @@ def _block(
     q = g.linear(own, mixer.attention.project_q)
     k = g.linear(g.add(own, warped), mixer.attention.project_k)
     weights = g("Softmax", g("MatMul", q, g("Transpose", k, perm=[0, 2, 1])), axis=-1)
-    attention = g("Reshape", g("MatMul", weights, windows_of_map(v, C)), g.integers(-1, M, M * C))
-    plain = runs_of_map(g.mul(v, spatial), C)
+    attention = g("Reshape", g("MatMul", weights, windows_of_map(v, V)), g.integers(-1, M, M * V))
+    plain = runs_of_map(g.mul(v, spatial), V)
     share = g(
         "Reshape", g("Gather", g("Reshape", mask, g.integers(-1)), index, axis=0), g.integers(-1, 1, 1)
     )
     rest = g.sub(g.constant(np.float32(1)), share)
     blended = g.add(g.mul(attention, share), g.mul(g("Gather", plain, runs, axis=0), rest))
     where = g("Reshape", runs, g.integers(-1, 1))
-    mixed = g("ScatterND", plain, where, g("Reshape", blended, g.integers(-1, M * C)))
-    shape = g("Concat", g.integers(1), places.height_1, places.width_1, g.integers(C), axis=0)
+    mixed = g("ScatterND", plain, where, g("Reshape", blended, g.integers(-1, M * V)))
+    shape = g("Concat", g.integers(1), places.height_1, places.width_1, g.integers(V), axis=0)
     y = g("Transpose", g("Reshape", mixed, shape), perm=[0, 3, 1, 2])
 
     # local mixing, and the feed-forward

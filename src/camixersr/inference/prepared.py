@@ -123,8 +123,8 @@ def _shifted_sum(taps: Tensor, first: int, last: int) -> Tensor:
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, dtype: torch.dtype) -> Tensor:
-    """Attention of K windows, K x M*M x C fp32 each, with products in `dtype`."""
-    if dtype == torch.float32:
+    """Attention of K windows, q and k K x M*M x D and v K x M*M x V fp32, with products in `dtype`."""
+    if dtype == torch.float32 and q.shape == v.shape:  # torch fuses it for one width only
         return F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None], scale=1.0)[:, 0]
     attended = torch.empty_like(v)
     for first in range(0, len(q), TOGETHER):
@@ -142,7 +142,7 @@ class _Map:
         stream: H x W x (C + 4), the normal stream and its condition.
         features: c x H x W, the predictor's, as planes.
         reads: 15 x H x W planes, what is read from them: nine taps, the mean, hidden offsets.
-        mixed: H x W x C, the windows of both branches.
+        mixed: H x W x V, the windows of both branches.
         middle: H x W x C, the normal stream between mixer and feed-forward.
     """
 
@@ -160,14 +160,15 @@ class _PreparedBlock:
         mixer, feed_forward = block.mixer, block.feed_forward
         predictor, attention = mixer.predictor, mixer.attention
         self.dtype = dtype
-        C, self.window = mixer.project_v.out_features, mixer.window
+        V, C = mixer.project_v.weight.shape
+        self.window = mixer.window
         self.average = torch.full((C,), 1.0 / C)
         self.scale = x.scale.float()
 
         # the predictor, from x and the condition; its norm subtracts a mean, which the weights can do
         v_weight, v_bias = x.before(mixer.project_v.weight, mixer.project_v.bias)
-        of_v = predictor.project_in.weight[:, :C].double()
-        weight = _beside_condition(of_v @ v_weight, predictor.project_in.weight[:, C:])
+        of_v = predictor.project_in.weight[:, :V].double()
+        weight = _beside_condition(of_v @ v_weight, predictor.project_in.weight[:, V:])
         bias = predictor.project_in.bias.double() + of_v @ v_bias
         self.features_weight = (weight - weight.mean(dim=0)).float()
         self.features_bias = (bias - bias.mean()).float()[:, None]
@@ -232,7 +233,7 @@ class _PreparedBlock:
         windows = self._windows(mixed)
         own, values = self._windows(x)[rows, columns], self._windows(v)[rows, columns]
         keys = own + self._warped(maps, rows + first // M, columns).view_as(own)
-        shape = len(rows), M * M, v.shape[-1]
+        shape = len(rows), M * M, -1
         q, k = (
             project(tokens.flatten(0, 1)).reshape(shape)
             for project, tokens in ((self.q, own), (self.k, keys))
@@ -373,7 +374,7 @@ class Prepared:
             stream=torch.empty(H, W, C + CONDITIONS),
             features=torch.empty(hidden, H, W),
             reads=torch.empty(reads, H, W),
-            mixed=torch.empty(H, W, C),
+            mixed=torch.empty(H, W, network.config.values or C),
             middle=torch.empty(H, W, C),
         )
         maps.stream[..., :C] = head[0]
@@ -393,7 +394,7 @@ class Prepared:
                 logits = block.logits(maps)
                 mask = policy.choose(logits, len(decided))
                 pooled = pool(maps.features.permute(1, 2, 0)[None], len(decided))
-                channel = block.channel(pooled).sigmoid().view(C)
+                channel = block.channel(pooled).sigmoid().flatten()
                 everywhere(block.mix, mask.view(H // M, W // M))
                 everywhere(block.finish, channel)
                 everywhere(block.feed_forward)

@@ -44,6 +44,9 @@ class CAMixerSRConfig:
         blocks: number of blocks in each group.
         window: side M of a window, in low pixels.
         latitude: the network is told the latitude of each row, for equirectangular panoramas.
+        keys: width of attention's queries and keys; 0 is C, as in the paper, and what pruning narrows.
+        values: width inside the mixer, of attention's values and the convolution; likewise.
+        hidden: pairs of gated channels inside the feed-forward; likewise.
 
     Raises:
         ValueRangeError: a number is not positive, or too small for the predictor.
@@ -54,8 +57,16 @@ class CAMixerSRConfig:
     blocks: tuple[int, ...] = (4, 4, 6, 6)
     window: int = 16
     latitude: bool = False
+    keys: int = 0
+    values: int = 0
+    hidden: int = 0
 
     def __post_init__(self) -> None:
+        for name in ("keys", "values", "hidden"):
+            if getattr(self, name) < 0:
+                raise ValueRangeError(f"{name} must be 0 (as wide as channels) or more, got {self}")
+            if getattr(self, name) == self.channels:  # one network, one configuration
+                object.__setattr__(self, name, 0)
         if self.channels < 4 or self.scale < 1 or self.window < 1 or min(self.blocks, default=0) < 1:
             raise ValueRangeError(
                 "expected channels >= 4, scale >= 1, window >= 1 and at least one block in every "
@@ -81,9 +92,9 @@ class Block(nn.Module):
 
     def __init__(self, config: CAMixerSRConfig) -> None:
         super().__init__()
-        self.mixer = CAMixer(config.channels, window=config.window)
+        self.mixer = CAMixer(config.channels, window=config.window, keys=config.keys, values=config.values)
         self.norm1 = nn.LayerNorm(config.channels, eps=1e-6)
-        self.feed_forward = FeedForward(config.channels)
+        self.feed_forward = FeedForward(config.channels, config.hidden)
         self.norm2 = nn.LayerNorm(config.channels, eps=1e-6)
 
     def forward(

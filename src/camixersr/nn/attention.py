@@ -57,25 +57,26 @@ class WindowAttention(nn.Module):
     Args:
         channels: C.
         window: side M of a window, in low pixels.
+        keys: D, the width of queries and keys; 0 is C.
     """
 
-    def __init__(self, channels: int, window: int) -> None:
+    def __init__(self, channels: int, window: int, keys: int = 0) -> None:
         super().__init__()
         self.window = window
-        self.project_q = nn.Linear(channels, channels)
-        self.project_k = nn.Linear(channels, channels)
+        self.project_q = nn.Linear(channels, keys or channels)
+        self.project_k = nn.Linear(channels, keys or channels)
 
     def forward(self, x: Tensor, v: Tensor, offsets: Tensor, index: Tensor) -> Tensor:
         """Attend the windows at `index`.
 
         Args:
             x: B x H x W x C, the block's input: queries and keys come from it.
-            v: K x M*M x C, the values of the chosen windows.
+            v: K x M*M x V, the values of the chosen windows.
             offsets: B x H x W x 2, in low pixels, x first.
             index: K, int64, the chosen windows' positions in the flattened B*N.
 
         Returns:
-            K x M*M x C.
+            K x M*M x V.
         """
         B, H, W, C = x.shape
         M = self.window
@@ -96,6 +97,9 @@ class WindowAttention(nn.Module):
         move = move.to(torch.promote_types(move.dtype, torch.float32))
         warped = sample(x, image, column + move[:, 0], row + move[:, 1])
 
-        q = self.project_q(own).reshape(K, 1, M * M, C)
-        k = self.project_k(own + warped).reshape(K, 1, M * M, C)
+        D, V = self.project_q.out_features, v.shape[-1]
+        q = self.project_q(own).reshape(K, 1, M * M, D)
+        k = self.project_k(own + warped).reshape(K, 1, M * M, D)
+        if D < V:  # fused kernels, which keep no map of weights, want one width
+            q, k = F.pad(q, (0, V - D)), F.pad(k, (0, V - D))
         return F.scaled_dot_product_attention(q, k, v[:, None], scale=1.0).squeeze(1)

@@ -31,19 +31,22 @@ class CAMixer(nn.Module):
     Args:
         channels: C.
         window: side M of a window, in low pixels.
+        keys: width of queries and keys; 0 is C, as in the paper.
+        values: V, the width between `project_v` and `project_out`; likewise.
     """
 
-    def __init__(self, channels: int, *, window: int = 16) -> None:
+    def __init__(self, channels: int, *, window: int = 16, keys: int = 0, values: int = 0) -> None:
         super().__init__()
         self.window = window
-        self.project_v = nn.Linear(channels, channels)
-        self.predictor = Predictor(channels, window)
-        self.attention = WindowAttention(channels, window)
+        values = values or channels
+        self.project_v = nn.Linear(channels, values)
+        self.predictor = Predictor(channels, window, values)
+        self.attention = WindowAttention(channels, window, keys)
         self.local = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=1, groups=channels),
-            nn.Conv2d(channels, channels, 3, padding=2, dilation=2, groups=channels),
+            nn.Conv2d(values, values, 3, padding=1, groups=values),
+            nn.Conv2d(values, values, 3, padding=2, dilation=2, groups=values),
         )
-        self.project_out = nn.Linear(channels, channels)
+        self.project_out = nn.Linear(values, channels)
 
     def forward(
         self,
@@ -72,7 +75,7 @@ class CAMixer(nn.Module):
         guidance = self.predictor(v, condition, pool=pool, block=block)
         mask = policy.choose(guidance.logits, block)
 
-        plain = partition(v * guidance.spatial, self.window)  # the convolution branch, B N M*M C
+        plain = partition(v * guidance.spatial, self.window)  # the convolution branch, B N M*M V
         if getattr(policy, "everywhere", False):
             index = torch.arange(mask.numel(), device=x.device)
         else:  # attention runs where it is wanted and nowhere else

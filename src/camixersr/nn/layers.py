@@ -26,15 +26,15 @@ class FeedForward(nn.Module):
 
     Args:
         channels: C.
+        hidden: pairs (a, b) of channels inside; 0 is C.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, hidden: int = 0) -> None:
         super().__init__()
-        self.project_in = nn.Linear(channels, 2 * channels, bias=False)
-        self.depthwise = nn.Conv2d(
-            2 * channels, 2 * channels, 3, padding=1, groups=2 * channels, bias=False
-        )
-        self.project_out = nn.Linear(channels, channels, bias=False)
+        hidden = hidden or channels
+        self.project_in = nn.Linear(channels, 2 * hidden, bias=False)
+        self.depthwise = nn.Conv2d(2 * hidden, 2 * hidden, 3, padding=1, groups=2 * hidden, bias=False)
+        self.project_out = nn.Linear(hidden, channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """B x H x W x C -> B x H x W x C."""

@@ -58,7 +58,7 @@ class Guidance(NamedTuple):
         logits: B x N, log-odds of attention of every window.
         offsets: B x H x W x 2, in low pixels within +-8: x first, then y.
         spatial: B x H x W x 1 in (0, 1).
-        channel: B x 1 x 1 x C in (0, 1), one value for the whole image.
+        channel: B x 1 x 1 x V in (0, 1), one value for the whole image.
     """
 
     logits: Tensor
@@ -71,16 +71,18 @@ class Predictor(nn.Module):
     """See the module's text.
 
     Args:
-        channels: C of the features.
+        channels: C of the network, which its own widths follow.
         window: side M of a window, in low pixels.
+        values: V of the features that it reads; 0 is C.
     """
 
-    def __init__(self, channels: int, window: int) -> None:
+    def __init__(self, channels: int, window: int, values: int = 0) -> None:
         super().__init__()
+        values = values or channels
         inputs = channels + CONDITIONS
         hidden = inputs // 4
         self.window = window
-        self.project_in = nn.Linear(inputs, hidden)
+        self.project_in = nn.Linear(values + CONDITIONS, hidden)
         self.norm = nn.LayerNorm(hidden, eps=1e-6)
         self.offsets = nn.Sequential(
             nn.Linear(hidden, inputs // 8), nn.LeakyReLU(SLOPE), nn.Linear(inputs // 8, 2)
@@ -88,14 +90,14 @@ class Predictor(nn.Module):
         self.mask = nn.Sequential(
             nn.Linear(window * window, window), nn.LeakyReLU(SLOPE), nn.Linear(window, 2)
         )
-        self.channel = nn.Linear(hidden, channels)
+        self.channel = nn.Linear(hidden, values)
         self.spatial = nn.Conv2d(hidden, 1, 3, padding=1)
 
     def forward(self, v: Tensor, condition: Tensor, *, pool: Pool = pool_image, block: int = 0) -> Guidance:
         """Look at the features.
 
         Args:
-            v: B x H x W x C, the block's projected features.
+            v: B x H x W x V, the block's projected features.
             condition: B x H x W x 4, the global condition and the window position.
             pool: what channel attention knows of the whole image.
             block: the block's number, handed on to the pool.

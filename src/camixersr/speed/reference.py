@@ -124,11 +124,11 @@ class _Mixer(nn.Module):
         queries, keys = pairs.chunk(2, dim=2)
         q, k = self.project_q(queries), self.project_k(keys)
         weights = (q @ k.transpose(1, 2)).softmax(dim=-1)
-        seen = weights @ _select(values, attended).reshape(B * count, M * M, C)
+        seen = weights @ _select(values, attended).reshape(B * count, M * M, v.shape[1])
 
         mixed = torch.empty_like(values)
         for which, windows in ((attended, seen), (convolved, _select(scaled, convolved))):
-            windows = windows.reshape(B, -1, M * M * C)
+            windows = windows.reshape(B, -1, values.shape[2])
             mixed.scatter_(1, which[:, :, None].expand_as(windows), windows)
         y = _from_windows(mixed, M, H, W)
         return self.project_out(F.gelu(self.local(y)) * channel + y)
