@@ -22,7 +22,7 @@ from torch import Tensor
 
 from camixersr.errors import CheckpointError
 from camixersr.image.files import replacing
-from camixersr.models import CAMixerSRConfig, Config, Network, OmniSR, OmniSRConfig, make
+from camixersr.models import CAMixerSR, CAMixerSRConfig, Config, Network, OmniSR, OmniSRConfig, make
 from camixersr.nn.routing import Calibration, Policy, TopShare
 
 __all__ = ["Model", "infer_config", "load_file", "rename_official", "save"]
@@ -166,10 +166,16 @@ def _load_ours(path: Path) -> Model:
             f"{path}: expected weights in the format {FORMAT}, got {metadata.get('format', 'none')}; "
             "convert the checkpoint with `camixersr models convert`"
         )
+    architecture = metadata.get("architecture", CAMixerSR.__name__)
+    if architecture not in (CAMixerSR.__name__, OmniSR.__name__):
+        raise CheckpointError(
+            f"{path}: its network, {architecture}, is somebody's own; read its tensors with "
+            "safetensors.torch.load_file into that class"
+        )
     try:
         config: dict[str, Any] = json.loads(metadata["config"])
         config["blocks"] = tuple(config["blocks"])
-        omni = metadata.get("architecture") == OmniSR.__name__
+        omni = architecture == OmniSR.__name__
         shape: Config = OmniSRConfig(**config) if omni else CAMixerSRConfig(**config)
         calibration = None
         if "calibration" in metadata:

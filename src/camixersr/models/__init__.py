@@ -1,17 +1,21 @@
 """Whole networks, each beside its frozen configuration. Here a tensor is an image batch, B x 3 x H x W."""
 
+from camixersr.models.backbone import Backbone, BackboneConfig
 from camixersr.models.camixersr import PANORAMA_PRESETS, PRESETS, CAMixerSR, CAMixerSRConfig
 from camixersr.models.omni import OMNI_PRESETS, OmniSR, OmniSRConfig
 
 __all__ = [
     "OMNI_PRESETS",
     "PRESETS",
+    "Backbone",
+    "BackboneConfig",
     "CAMixerSR",
     "CAMixerSRConfig",
     "Config",
     "Network",
     "OmniSR",
     "OmniSRConfig",
+    "Trainable",
     "make",
     "presets",
 ]
@@ -19,6 +23,8 @@ __all__ = [
 Config = CAMixerSRConfig | OmniSRConfig
 Network = CAMixerSR | OmniSR
 """Both kinds; they are used alike."""
+Trainable = CAMixerSR | OmniSR | Backbone
+"""These, and networks of one's own."""
 
 
 def presets() -> dict[str, Config]:

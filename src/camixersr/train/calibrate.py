@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from camixersr.image.resize import resize
-from camixersr.models import Network
+from camixersr.models import Trainable
 from camixersr.nn.routing import Calibration, TopShare
 
 __all__ = ["RATIOS", "calibrate"]
@@ -16,7 +16,7 @@ RATIOS = (0.1, 0.25, 0.4, 0.5, 0.6, 0.75, 0.9)
 
 
 @torch.no_grad()
-def calibrate(network: Network, photos: Sequence[NDArray[np.uint8]], *, side: int = 96) -> Calibration:
+def calibrate(network: Trainable, photos: Sequence[NDArray[np.uint8]], *, side: int = 96) -> Calibration:
     """Measure every block's quantiles of scores over photographs.
 
     Later blocks see what earlier blocks' routing made, so each ratio is measured under a routing

@@ -162,11 +162,13 @@ class Pictures(Callback):
         network, scale = pl_module.network, pl_module.network.config.scale
         image = torch.from_numpy(low.copy()).permute(2, 0, 1)[None].to(pl_module.device).float() / 255.0
         result, routing = network.route(image, TopShare(pl_module.recipe.ratio))
-        shares = routing.attended[:, 0].double().mean(dim=0).reshape(routing.rows, routing.columns)
         picture = (result[0].float() * 255.0).round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
+        board: Any = trainer.logger.experiment
+        board.add_image("picture", picture, trainer.global_step, dataformats="HWC")
+        if not routing.blocks:  # nobody chose
+            return
+        shares = routing.attended[:, 0].double().mean(dim=0).reshape(routing.rows, routing.columns)
         share = float(routing.attention_share.mean())
         side = network.config.window * scale
         drawn = render(picture, shares.cpu().numpy(), side=side, attention_share=share)
-        board: Any = trainer.logger.experiment
-        board.add_image("picture", picture, trainer.global_step, dataformats="HWC")
         board.add_image("attention", np.asarray(drawn), trainer.global_step, dataformats="HWC")

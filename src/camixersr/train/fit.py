@@ -6,8 +6,9 @@ import os
 import time
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning
 import numpy as np
@@ -18,24 +19,27 @@ from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file as load_tensors
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from camixersr.data import SUFFIXES, BenchmarkSet, open_set
-from camixersr.errors import InputError, OutputError, UnknownModelError
+from camixersr.errors import CheckpointError, InputError, OutputError, UnknownModelError
 from camixersr.image.files import make_folder
 from camixersr.image.resize import resize
 from camixersr.metrics import latitude_weights, luma, psnr, ws_psnr
-from camixersr.models import Network, make, presets
+from camixersr.models import Backbone, Config, Network, Trainable, make, presets
 from camixersr.nn.detail import window_detail
 from camixersr.nn.layers import FeedForward
 from camixersr.nn.omni import OmniFeedForward
 from camixersr.nn.routing import Explore, Policy, Routing, Stochastic, TopShare
 from camixersr.train.calibrate import calibrate
 from camixersr.train.callbacks import Pictures, Progress, SaturationAlarm, Stopper, WholeCheckpoints
-from camixersr.train.initialise import initialise_linear, transfer
+from camixersr.train.initialise import ends, initialise_linear, transfer
 from camixersr.train.objective import detail_loss, paper_loss, percentile
 from camixersr.train.optimizer import MuonAdamW
+from camixersr.train.parts import put_out
 from camixersr.train.photos import Batches, PanoramaStream, PatchStream, Photos, load_photos, reduce
 from camixersr.train.recipe import Recipe
 from camixersr.weights import Model, load_file, save
@@ -49,7 +53,7 @@ FLAT = 0.01
 
 
 @torch.no_grad()
-def score(network: Network, images: Images, policy: Policy, projection: str = "flat") -> float:
+def score(network: Trainable, images: Images, policy: Policy, projection: str = "flat") -> float:
     """Mean luma PSNR over benchmark pairs, border of `scale` pixels cropped, 8-bit rounding first.
 
     Args:
@@ -87,7 +91,7 @@ class Training(lightning.LightningModule):
 
     quantiles: Tensor
 
-    def __init__(self, network: Network, recipe: Recipe, photos: Photos, images: Images) -> None:
+    def __init__(self, network: Trainable, recipe: Recipe, photos: Photos, images: Images) -> None:
         super().__init__()
         self.network = network
         self.recipe = recipe
@@ -140,7 +144,8 @@ class Training(lightning.LightningModule):
         """This step's policy, a function of the seed and the step alone."""
         recipe, step = self.recipe, self.global_step
         random = np.random.default_rng((recipe.seed, 1, step))
-        share = 1.0 if step < recipe.attention_first * recipe.steps else float(random.random())
+        first = step < recipe.attention_first * recipe.steps
+        share = 1.0 if first else float(random.uniform(*recipe.shares))
         if recipe.routing == "detail":
             return TopShare(share)
         generator = torch.Generator(self.device).manual_seed(int(random.integers(2**62)))
@@ -151,7 +156,7 @@ class Training(lightning.LightningModule):
             share,
             generator,
             temperature=recipe.temperature * 0.1**progress,
-            weight=recipe.routing_weight * min(1.0, 2.0 * progress) / self.network.block_count,
+            weight=recipe.routing_weight * min(1.0, 2.0 * progress) / max(1, self.network.block_count),
         )
 
     def _guide(self, routing: Routing, low: Tensor) -> Tensor:
@@ -176,13 +181,16 @@ class Training(lightning.LightningModule):
             pixels = error.mean() * (math.pi / 2.0)
         else:
             pixels = F.l1_loss(result.float(), high)
+        self.log("train/l1", pixels.detach(), sync_dist=True)
+        self._gains = policy.gains if isinstance(policy, Explore) else {}
+        if not routing.blocks:  # a network of one's own may do without mixers
+            return pixels
         guide = self._guide(routing, low)
         scores = torch.stack([block.scores.detach().float().flatten() for block in routing.blocks])
         spread = scores.std(dim=1, correction=0)
         self.flat_blocks = (spread < FLAT).nonzero().flatten().tolist()
         self.log_dict(
             {
-                "train/l1": pixels.detach(),
                 "train/routing": guide.detach(),
                 "train/score_spread": spread.mean(),
                 "train/flat_blocks": float(len(self.flat_blocks)),
@@ -190,7 +198,6 @@ class Training(lightning.LightningModule):
             },
             sync_dist=True,
         )
-        self._gains = policy.gains if isinstance(policy, Explore) else {}
         return pixels + guide
 
     def on_after_backward(self) -> None:
@@ -215,11 +222,7 @@ class Training(lightning.LightningModule):
         """
         recipe = self.recipe
         network = self.network
-        near_pixels = [
-            parameter
-            for layer in (network.head, network.body_tail, network.tail)
-            for parameter in layer.parameters()
-        ]
+        near_pixels = [parameter for layer in ends(network) or () for parameter in layer.parameters()]
         matrices = [
             layer.weight
             for layer in network.modules()
@@ -227,12 +230,13 @@ class Training(lightning.LightningModule):
         ]
         known = {id(parameter) for parameter in (*near_pixels, *matrices)}
         others = [parameter for parameter in network.parameters() if id(parameter) not in known]
+        groups: list[dict[str, Any]] = [
+            {"params": others, "lr": recipe.learning_rate},
+            {"params": near_pixels, "lr": 0.1 * recipe.learning_rate},
+            {"params": matrices, "lr": recipe.matrix_rate, "muon": True},
+        ]
         optimizer = MuonAdamW(
-            [
-                {"params": others, "lr": recipe.learning_rate},
-                {"params": near_pixels, "lr": 0.1 * recipe.learning_rate},
-                *([{"params": matrices, "lr": recipe.matrix_rate, "muon": True}] if matrices else []),
-            ],
+            [group for group in groups if group["params"]],
             betas=(0.9, recipe.beta2),
             weight_decay=recipe.weight_decay,
         )
@@ -257,8 +261,12 @@ class Training(lightning.LightningModule):
         self._began = time.perf_counter() - checkpoint["seconds"]
 
 
-def find_photos(recipe: Recipe) -> tuple[list[Path], list[Path], int]:
+def find_photos(recipe: Recipe, scale: int | None = None) -> tuple[list[Path], list[Path], int]:
     """Find a recipe's photographs.
+
+    Args:
+        recipe: the run.
+        scale: of a network of one's own; that of the recipe's preset by default.
 
     Returns:
         Those to train on, those held out for calibration, and the shortest side in pixels that a
@@ -268,8 +276,8 @@ def find_photos(recipe: Recipe) -> tuple[list[Path], list[Path], int]:
         UnknownModelError: the recipe's preset does not exist.
         InputError: there is no such folder.
     """
-    if recipe.model not in presets():
-        raise UnknownModelError(f"no preset {recipe.model!r}; there are {', '.join(presets())}")
+    if scale is None:
+        scale = _preset(recipe).scale
     folder = Path(recipe.photos)
     if not folder.is_dir():
         raise InputError(f"{folder}: expected a folder of photographs; set `photos` in the recipe")
@@ -277,8 +285,15 @@ def find_photos(recipe: Recipe) -> tuple[list[Path], list[Path], int]:
     if 0 < recipe.limit < len(files):
         files = [files[number * len(files) // recipe.limit] for number in range(recipe.limit)]
     kept = [file for number, file in enumerate(files) if number % recipe.holdout]
-    smallest = PatchStream.side_of(scale=presets()[recipe.model].scale, patch=recipe.patch)
+    smallest = PatchStream.side_of(scale=scale, patch=recipe.patch)
     return kept, files[:: recipe.holdout], smallest
+
+
+def _preset(recipe: Recipe) -> Config:
+    """The network's shape: the recipe's preset, with its window."""
+    if recipe.model not in presets():
+        raise UnknownModelError(f"no preset {recipe.model!r}; there are {', '.join(presets())}")
+    return replace(presets()[recipe.model], window=recipe.window)
 
 
 def start_network(recipe: Recipe) -> tuple[Network, Model | None]:
@@ -290,17 +305,46 @@ def start_network(recipe: Recipe) -> tuple[Network, Model | None]:
 
     Raises:
         CheckpointError: the weights to start from do not load.
-        InputError: they are of another shape.
+        InputError: they are of another shape, or the recipe leaves out what the network does not have.
+        UnknownModelError: the recipe's preset does not exist.
     """
     torch.manual_seed(recipe.seed)
-    network = make(presets()[recipe.model])
+    network = make(_preset(recipe))
     before = load_file(recipe.start) if recipe.start else None
     if before is not None:
         transfer(before.network, network)
-    return network.train().requires_grad_(True), before
+    network.train().requires_grad_(True)
+    put_out(network, recipe.without)
+    return network, before
 
 
-def fit(recipe: Recipe, *, resume: bool = False, name: str = "") -> Path:
+def _start_own(recipe: Recipe, network: Backbone) -> bool:
+    """Make a network of one's own ready; whether it starts afresh."""
+    if recipe.without:
+        raise InputError("recipe: `without` is for presets; leave it out for a network of your own")
+    if recipe.window != network.config.window:
+        raise InputError(
+            f"recipe: expected the network's window, {network.config.window}, got {recipe.window}"
+        )
+    if recipe.start:
+        try:
+            network.load_state_dict(load_tensors(recipe.start))
+        except (OSError, SafetensorError, RuntimeError) as error:
+            raise CheckpointError(
+                f"{recipe.start}: expected weights of {type(network).__name__}, but {error}"
+            ) from error
+    network.train().requires_grad_(True)
+    return not recipe.start
+
+
+def fit(
+    recipe: Recipe,
+    *,
+    network: Backbone | None = None,
+    resume: bool = False,
+    name: str = "",
+    cache: Path | None = None,
+) -> Path:
     """Run a recipe: train, calibrate on the held-out photographs, score, and write the weights.
 
     Runs alone, on `recipe.devices` processes of this machine, or as one process of many under
@@ -308,8 +352,12 @@ def fit(recipe: Recipe, *, resume: bool = False, name: str = "") -> Path:
 
     Args:
         recipe: the run.
+        network: one's own, to train instead of the recipe's preset; `model` is then not looked at,
+            and `start` may name weights of that network. `safetensors.torch.load_file` reads what
+            comes of it; the commands know our own networks only.
         resume: continue from the last checkpoint in the recipe's output folder, if there is one.
-        name: of the model in its file; the recipe's preset by default.
+        name: of the model in its file; by default the recipe's preset, or the network's class.
+        cache: folder for the decoded photographs, which runs may share; `<output>/cache` by default.
 
     Returns:
         The file of weights, `<output>/<name>.safetensors`.
@@ -323,13 +371,22 @@ def fit(recipe: Recipe, *, resume: bool = False, name: str = "") -> Path:
         KeyboardInterrupt: stopped by a signal, after writing a checkpoint.
     """
     output = Path(recipe.output)
-    kept, aside, smallest = find_photos(recipe)
-    make_folder(output / "cache")
-    with FileLock(output / "cache" / ".lock"):  # the first process decodes, the others wait
-        photos = load_photos(kept, output / "cache", smallest=smallest)
-        held_out = load_photos(aside, output / "cache", smallest=smallest)
-    network, before = start_network(recipe)
-    scale = network.config.scale
+    kept, aside, smallest = find_photos(recipe, network.config.scale if network is not None else None)
+    make_folder(output)
+    cache = cache or output / "cache"
+    make_folder(cache)
+    with FileLock(cache / ".lock"):  # the first process decodes, the others wait
+        photos = load_photos(kept, cache, smallest=smallest)
+        held_out = load_photos(aside, cache, smallest=smallest)
+    before: Model | None = None
+    trained: Trainable
+    if network is not None:
+        name = name or type(network).__name__.lower()
+        trained, fresh = network, _start_own(recipe, network)
+    else:
+        trained, before = start_network(recipe)
+        fresh = before is None or before.network.config.scale != trained.config.scale
+    scale = trained.config.scale
     if recipe.validation:
         benchmark = open_set(recipe.validation)
         measured, images = benchmark.name, _read(benchmark, scale)
@@ -337,13 +394,13 @@ def fit(recipe: Recipe, *, resume: bool = False, name: str = "") -> Path:
         measured, images = "held out", _reduced(held_out, scale)
     torch.set_flush_denormal(True)  # momenta of idle layers fade into denormals, 3x slower on a CPU
 
-    training = Training(network, recipe, photos, images)
-    if before is None or before.network.config.scale != scale:
+    training = Training(trained, recipe, photos, images)
+    if fresh and ends(trained):
         low, high = reduce(training.patches(64, seed=recipe.seed + 2), scale)
-        initialise_linear(network, low, high, tail_only=before is not None)
+        initialise_linear(trained, low, high, tail_only=before is not None)
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its hardware report and tips
-    trainer, stopper = _trainer(recipe, network)
+    trainer, stopper = _trainer(recipe, trained)
     last = output / "checkpoints" / "last.ckpt"
     try:
         with warnings.catch_warnings():
@@ -362,23 +419,26 @@ def fit(recipe: Recipe, *, resume: bool = False, name: str = "") -> Path:
     if not trainer.is_global_zero:
         return file
 
-    network.eval().requires_grad_(False)
+    trained.eval().requires_grad_(False)
     hours = training.elapsed / 3600
+    calibration = None
+    if trained.block_count:
+        calibration = calibrate(trained, [held_out.photo(i) for i in range(len(held_out))])
     model = Model(
         file.stem,
-        network,
-        calibration=calibrate(network, [held_out.photo(i) for i in range(len(held_out))]),
-        provenance=_provenance(recipe, before, hours, str(trainer.strategy.root_device)),
+        cast(Network, trained),  # one's own is written alike, and read by no command
+        calibration,
+        _provenance(recipe, before, hours, str(trainer.strategy.root_device)),
     )
     scores = {
-        f"{measured}/{ratio:g}": round(score(network, images, model.policy(ratio), recipe.projection), 3)
+        f"{measured}/{ratio:g}": round(score(trained, images, model.policy(ratio), recipe.projection), 3)
         for ratio in (0.0, 0.25, 0.5, 1.0)
     }
-    save(file, Model(model.name, network, model.calibration, model.provenance, scores))
+    save(file, replace(model, scores=scores))
     return file
 
 
-def _trainer(recipe: Recipe, network: Network) -> tuple[lightning.Trainer, Stopper]:
+def _trainer(recipe: Recipe, network: Trainable) -> tuple[lightning.Trainer, Stopper]:
     """Lightning's trainer for a recipe, and the callback that knows whether it was stopped."""
     output = Path(recipe.output)
     if recipe.compile:
@@ -441,7 +501,7 @@ def _provenance(recipe: Recipe, before: Model | None, hours: float, device: str)
     steps, legs = recipe.steps, 1
     if before is not None:
         known = before.provenance
-        if before.network.config == presets()[recipe.model]:
+        if before.network.config == _preset(recipe):
             steps += int(known.get("steps", 0))
             hours += float(known.get("hours", 0))
             legs += int(known.get("legs", 1))

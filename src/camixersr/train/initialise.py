@@ -15,33 +15,53 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from camixersr.errors import InputError
-from camixersr.models import Network, OmniSR
+from camixersr.models import Network, OmniSR, Trainable
 from camixersr.models.omni import MEAN
 from camixersr.nn.routing import TopShare
 
-__all__ = ["initialise_linear", "transfer"]
+__all__ = ["ends", "initialise_linear", "transfer"]
 
 RIDGE = 1e-3  # relative to the mean square of the features; keeps the weights small, costs < 0.01 dB
 FLOOR = 1e-3  # added to the variances before whitening, so that noise is not blown up
 
 
+def ends(network: Trainable) -> tuple[nn.Conv2d, nn.Conv2d, nn.Conv2d] | None:
+    """The layers between features and pixels, `head`, `body_tail` and `tail`; None if it has others.
+
+    Of a network of one's own, see `Backbone`, they count if they have these names and shapes.
+    """
+    C, outputs = network.config.channels, 3 * network.config.scale**2
+    found: list[nn.Conv2d] = []
+    for name, channels in (("head", (3, C)), ("body_tail", (C, C)), ("tail", (C, outputs))):
+        layer = getattr(network, name, None)
+        if not isinstance(layer, nn.Conv2d) or layer.weight.shape != (*channels[::-1], 3, 3):
+            return None
+        if layer.bias is None:
+            return None
+        found.append(layer)
+    return found[0], found[1], found[2]
+
+
 @torch.no_grad()
-def initialise_linear(network: Network, low: Tensor, high: Tensor, *, tail_only: bool = False) -> None:
+def initialise_linear(network: Trainable, low: Tensor, high: Tensor, *, tail_only: bool = False) -> None:
     """Set `head`, `body_tail` and `tail` of a fresh network; or solve the tail for a body that is not.
 
     Args:
-        network: changed in place; on the CPU.
+        network: changed in place; on the CPU; with the three `ends`.
         low: B x 3 x H x W in [0, 1]; with a fourth channel as for `CAMixerSR.forward`.
         high: B x 3 x sH x sW in [0, 1]; what comes after the third channel is not looked at.
         tail_only: leave all but `tail` as it is.
     """
-    assert network.tail.bias is not None
+    found = ends(network)
+    assert found is not None
+    head, body_tail, tail = found
+    assert tail.bias is not None
     if not tail_only:
-        _whiten_head(network, low[:, :3] - _mean(network))
-        _zero(network.body_tail)
-    _zero(network.tail)
+        _whiten(head, low[:, :3] - _mean(network))
+        _zero(body_tail)
+    _zero(tail)
 
-    features = F.unfold(_before_tail(network, low), 3, padding=1).transpose(1, 2).flatten(0, 1).double()
+    features = F.unfold(_before(tail, network, low), 3, padding=1).transpose(1, 2).flatten(0, 1).double()
     features = torch.cat((features, torch.ones_like(features[:, :1])), dim=1)
     wanted = (
         F.pixel_unshuffle(high[:, :3] - _mean(network), network.config.scale).flatten(2).transpose(1, 2)
@@ -50,11 +70,11 @@ def initialise_linear(network: Network, low: Tensor, high: Tensor, *, tail_only:
     gram = features.T @ features
     gram += torch.eye(len(gram), dtype=gram.dtype) * RIDGE * gram.diagonal().mean()
     solution = torch.linalg.solve(gram, features.T @ wanted)  # (C*9 + 1) x 3s^2
-    network.tail.weight.copy_(solution[:-1].T.reshape(network.tail.weight.shape))
-    network.tail.bias.copy_(solution[-1])
+    tail.weight.copy_(solution[:-1].T.reshape(tail.weight.shape))
+    tail.bias.copy_(solution[-1])
 
 
-def _mean(network: Network) -> Tensor:
+def _mean(network: Trainable) -> Tensor:
     """What the network takes off its input and adds to its output, 3 x 1 x 1."""
     return torch.tensor(MEAN if isinstance(network, OmniSR) else (0.0, 0.0, 0.0))[:, None, None]
 
@@ -64,24 +84,23 @@ def _zero(layer: nn.Conv2d) -> None:
         parameter.zero_()
 
 
-def _whiten_head(network: Network, low: Tensor) -> None:
-    assert network.head.bias is not None
-    channels = network.config.channels
+def _whiten(layer: nn.Conv2d, low: Tensor) -> None:
+    assert layer.bias is not None
     patches = F.unfold(low, 3).transpose(1, 2).flatten(0, 1).double()
     mean = patches.mean(dim=0)
     variance, component = torch.linalg.eigh((patches - mean).T.cov())
     whitening = (component / (variance.clamp(min=0.0) + FLOOR).sqrt()).T.float()  # 27 x 27
     # more channels than components: random mixtures fill up; fewer: the largest variances stay
-    extra = F.normalize(torch.randn(max(0, channels - len(whitening)), len(whitening)), dim=1)
-    head = torch.cat((whitening.flip(0), extra @ whitening))[:channels]
-    network.head.weight.copy_(head.reshape(network.head.weight.shape))
-    network.head.bias.copy_(-head @ mean.float())
+    extra = F.normalize(torch.randn(max(0, layer.out_channels - len(whitening)), len(whitening)), dim=1)
+    head = torch.cat((whitening.flip(0), extra @ whitening))[: layer.out_channels]
+    layer.weight.copy_(head.reshape(layer.weight.shape))
+    layer.bias.copy_(-head @ mean.float())
 
 
-def _before_tail(network: Network, low: Tensor) -> Tensor:
+def _before(tail: nn.Conv2d, network: Trainable, low: Tensor) -> Tensor:
     """What the last layer sees, B x C x H x W, half the windows attended."""
     seen: list[Tensor] = []
-    handle = network.tail.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    handle = tail.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     try:
         network.route(low if network.config.latitude else low[:, :3], TopShare(0.5))
     finally:

@@ -7,7 +7,11 @@ from typing import Any, Literal, get_args, get_origin
 
 from camixersr.errors import InputError, ValueRangeError
 
-__all__ = ["Recipe", "load_recipe"]
+__all__ = ["Part", "Recipe", "load_recipe"]
+
+
+Part = Literal["offsets", "spatial", "channel", "condition"]
+"""What an ablation can put out of action."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,11 +28,14 @@ class Recipe:
         model: preset name, "s-x4" and so on; those for panoramas are "s-360-x4" and so on.
         projection: of the photographs: "flat", or "erp" for equirectangular panoramas, whose patches
             wrap around, carry their latitude, and count by the area they cover on the sphere.
+        window: side of the network's windows, in low pixels; 16 in every preset.
+        without: parts of the network that are put out of action and not trained, for ablations:
+            "offsets" of the keys, "spatial" and "channel" attention, the global "condition".
         start: a file of weights to start from, of this scale or, for all but the last layer, of
             another; empty for the linear upsampler.
         steps: optimiser steps.
         batch: patches a step, over all processes together.
-        patch: side of a low patch, in pixels; a multiple of 16.
+        patch: side of a low patch, in pixels; a multiple of the window.
         shrink: before a patch is cut, its photograph is reduced by a random factor from 1 to this.
         optimizer: "muon" for the matrices of the body, with AdamW for the rest; "adamw" for all.
         learning_rate: of AdamW at its highest, after the warm-up; it falls to zero as a cosine.
@@ -47,6 +54,7 @@ class Recipe:
         temperature: of the noise on scores ("gain") at the start, in deviations of a block's scores; it
             falls to a tenth.
         attention_first: share of the steps, from the start, in which every window is attended.
+        shares: range from which the share of attended windows is drawn anew each step ("detail", "gain").
         ratio: gamma of the paper's routing loss, and of validation.
         validate_every: steps between validations (and checkpoints).
         keep: how many of the best checkpoints stay, beside the last.
@@ -65,6 +73,8 @@ class Recipe:
     licences: str = ""
     model: str = "s-x4"
     projection: Literal["flat", "erp"] = "flat"
+    window: int = 16
+    without: tuple[Part, ...] = ()
     start: str = ""
     steps: int = 10_000
     batch: int = 4
@@ -83,6 +93,7 @@ class Recipe:
     routing_weight: float = 0.02
     temperature: float = 1.0
     attention_first: float = 0.2
+    shares: tuple[float, float] = (0.0, 1.0)
     ratio: float = 0.5
     validate_every: int = 500
     keep: int = 1
@@ -94,7 +105,7 @@ class Recipe:
     devices: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "validate_every", "keep", "devices", "shrink"):
+        for name in ("steps", "batch", "validate_every", "keep", "devices", "shrink", "window"):
             if getattr(self, name) < 1:
                 raise ValueRangeError(f"recipe: {name} must be at least 1, got {getattr(self, name)}")
         for name in ("learning_rate", "matrix_rate", "clip"):
@@ -106,8 +117,15 @@ class Recipe:
         for name in ("attention_first", "ratio", "ema", "beta2"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueRangeError(f"recipe: {name} must lie in [0, 1], got {getattr(self, name)}")
-        if self.patch < 16 or self.patch % 16:
-            raise ValueRangeError(f"recipe: patch must be a multiple of 16, got {self.patch}")
+        if len(self.shares) != 2 or not 0.0 <= self.shares[0] <= self.shares[1] <= 1.0:
+            raise ValueRangeError(
+                f"recipe: shares must be two ascending numbers in [0, 1], got {list(self.shares)}"
+            )
+        if self.patch < 16 or self.patch % self.window:
+            raise ValueRangeError(
+                f"recipe: patch must be a multiple of {self.window}, the window, and at least 16, "
+                f"got {self.patch}"
+            )
         if self.batch % self.devices:
             raise ValueRangeError(
                 f"recipe: batch must be a multiple of devices, got {self.batch} and {self.devices}"
@@ -155,6 +173,7 @@ def load_recipe(path: str | Path) -> Recipe:
     for name, value in given.items():
         if not _fits(value, known[name].type):
             raise InputError(f"{path}: {name} should be {known[name].type}, got {value!r}")
-    values: dict[str, Any] = dict(given)
-    values["halve_at"] = tuple(values.get("halve_at", ()))
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
+    }
     return Recipe(**values)
