@@ -1,7 +1,7 @@
 """Whole networks, each beside its frozen configuration. Here a tensor is an image batch, B x 3 x H x W."""
 
 from camixersr.models.backbone import Backbone, BackboneConfig
-from camixersr.models.camixersr import PANORAMA_PRESETS, PRESETS, CAMixerSR, CAMixerSRConfig
+from camixersr.models.camixersr import PANORAMA_PRESETS, PRESETS, CAMixerSR, CAMixerSRConfig, pad_to_windows
 from camixersr.models.omni import OMNI_PRESETS, OmniSR, OmniSRConfig
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "OmniSRConfig",
     "Trainable",
     "make",
+    "pad_to_windows",
     "presets",
 ]
 

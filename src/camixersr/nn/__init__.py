@@ -22,6 +22,7 @@ from camixersr.nn.routing import (
     Threshold,
     TopShare,
 )
+from camixersr.nn.windows import merge, partition, window_position
 
 __all__ = [
     "BlockRouting",
@@ -36,4 +37,7 @@ __all__ = [
     "Stochastic",
     "Threshold",
     "TopShare",
+    "merge",
+    "partition",
+    "window_position",
 ]
