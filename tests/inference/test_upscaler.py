@@ -9,6 +9,7 @@ from camixersr.inference.prepared import Prepared
 from camixersr.inference.survey import Plan
 from camixersr.inference.tiles import cut
 from camixersr.inference.upscaler import AUTO_TILE, PREPARED_TILE, Upscaler, _InMemory
+from camixersr.models import CAMixerSR, CAMixerSRConfig
 from camixersr.nn import Calibration, TopShare
 from camixersr.nn.predictor import pool_image
 from camixersr.operations import count
@@ -297,3 +298,22 @@ def test_impossible_options_are_refused() -> None:
     if not torch.cuda.is_available():
         with pytest.raises(DeviceError, match="no cuda device"):
             Upscaler(Model("t", random_network()), device="cuda")
+
+
+@pytest.mark.parametrize("window", [8, 32])
+def test_other_windows_are_computed_whole_or_in_tiles_that_fit(window: int) -> None:
+    torch.manual_seed(1)
+    network = CAMixerSR(CAMixerSRConfig(channels=12, scale=2, blocks=(1,), window=window)).eval()
+    network.requires_grad_(False)
+    model = Model("odd", network)
+    picture = low(100, 150)
+    whole = Upscaler(model, device="cpu", tile=0).run(picture, attention_ratio=0.5)
+    assert torch.allclose(whole.high, network(picture[None], TopShare(0.5))[0], atol=1e-5)
+    if window == 8:
+        tiled = Upscaler(model, device="cpu", tile=64).run(picture, attention_ratio=1.0)
+        whole = Upscaler(model, device="cpu", tile=0).run(picture, attention_ratio=1.0)
+        assert tiled.tiles > 1
+        assert torch.allclose(tiled.high, whole.high, atol=1e-3)
+    else:
+        with pytest.raises(ValueRangeError, match="windows of 32 pixels, as odd has, do not fit"):
+            Upscaler(model, device="cpu")

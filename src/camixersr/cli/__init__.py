@@ -19,6 +19,7 @@ from cyclopts.exceptions import CycloptsError
 
 from camixersr import __version__
 from camixersr.cli import (
+    ablate,
     benchmark,
     doctor,
     evaluate,
@@ -48,6 +49,7 @@ app.command(benchmark.benchmark)
 app.command(export.export)
 app.command(doctor.doctor)
 app.command(train.train)
+app.command(ablate.ablate)
 app.command(viewports.viewports)
 
 

@@ -23,7 +23,7 @@ from camixersr.inference.memory import batch_size
 from camixersr.inference.prepared import Prepared
 from camixersr.inference.sphere import Spherical
 from camixersr.inference.survey import Plan, Source, allow_best, patches, rounds, survey
-from camixersr.inference.tiles import AUTO_TILE, AUTO_WHOLE, Beyond, Tile, cut, group, halve, of_owned
+from camixersr.inference.tiles import AUTO_TILE, AUTO_WHOLE, GRID, Beyond, Tile, cut, group, halve, of_owned
 from camixersr.models import CAMixerSR
 from camixersr.nn.predictor import Pool, pool_image
 from camixersr.nn.routing import Policy, Routing
@@ -198,6 +198,11 @@ class Upscaler:
         self.device, *others = devices_of(device)
         self.precision = "fp32" if precision == "auto" else precision
         self.tile: int | Literal["auto"] = tile
+        if tile != 0 and GRID % model.config.window:
+            raise ValueRangeError(
+                f"windows of {model.config.window} pixels, as {model.name} has, do not fit tiles on a grid "
+                f"of {GRID}; compute pictures whole, with a tile of 0"
+            )
         if tile != "auto":
             cut(1, 1, tile)  # complains now rather than at the first large picture
         self.batch: int | Literal["auto"] = batch

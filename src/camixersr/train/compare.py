@@ -9,6 +9,7 @@ import time
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -74,12 +75,8 @@ def compare(
         MissingExtraError: matplotlib is not installed.
         KeyboardInterrupt: stopped by a signal; the same call continues.
     """
-    try:
-        import matplotlib  # noqa: F401  # before hours of training
-    except ImportError as error:
-        raise MissingExtraError(
-            f"a plot needs the extra `report` ({error}); pip install 'camixersr[report]'"
-        ) from error
+    if find_spec("matplotlib") is None:  # said before hours of training, not after
+        raise MissingExtraError("a plot needs the extra `report`; pip install 'camixersr[report]'")
     sets = _open(entries[0].recipe, data)
     make_folder(output)
     runs: dict[str, list[Mapping[str, Any]]] = {entry.name: [] for entry in entries}
@@ -120,11 +117,11 @@ def _read(folder: Path, scale: int) -> Images:
     return [pair.read(scale) for pair in found.pairs]
 
 
-def _told(entry: Entry, seed: int, sets: Mapping[str, Path]) -> dict[str, Any]:
-    """All that a run depends on, as JSON has it."""
+def _told(entry: Entry, seed: int) -> dict[str, Any]:
+    """All that a training depends on, as JSON has it."""
     recipe = asdict(replace(entry.recipe, seed=seed, output=""))
     config = asdict(entry.make().config) if entry.make else {}
-    return json.loads(json.dumps({**recipe, **config, "sets": list(sets)}))
+    return json.loads(json.dumps({**recipe, **config}))
 
 
 def _run(
@@ -133,7 +130,7 @@ def _run(
     """Train and score one network, or read what came of it before."""
     folder = output / "runs" / f"{entry.name}-{seed}"
     file, record = folder / f"{entry.name}.safetensors", folder / "run.json"
-    told = _told(entry, seed, sets)
+    told = _told(entry, seed)
     begun = folder / "begun.json"
     if begun.exists():
         before = json.loads(begun.read_text(encoding="utf-8"))
@@ -154,8 +151,10 @@ def _run(
         fit(recipe, network=own, resume=True, name=entry.name, cache=output / "cache")
     network = _load(entry, file)
     if record.exists():
-        return network, json.loads(record.read_text(encoding="utf-8"))
-    facts = _score(network, sets) | {"minutes": _minutes(folder)}
+        known = json.loads(record.read_text(encoding="utf-8"))
+        if list(known["psnr"]) == list(sets):
+            return network, known
+    facts = {**_score(network, sets), "minutes": _minutes(folder)}
     with replacing(record) as partial:
         partial.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     shown = ", ".join(f"{name} {values[len(values) // 2]:.3f} dB" for name, values in facts["psnr"].items())

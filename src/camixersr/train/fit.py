@@ -290,10 +290,11 @@ def find_photos(recipe: Recipe, scale: int | None = None) -> tuple[list[Path], l
 
 
 def _preset(recipe: Recipe) -> Config:
-    """The network's shape: the recipe's preset, with its window."""
+    """The network's shape: the recipe's preset, with its blocks and window."""
     if recipe.model not in presets():
         raise UnknownModelError(f"no preset {recipe.model!r}; there are {', '.join(presets())}")
-    return replace(presets()[recipe.model], window=recipe.window)
+    preset = presets()[recipe.model]
+    return replace(preset, blocks=recipe.blocks or preset.blocks, window=recipe.window)
 
 
 def start_network(recipe: Recipe) -> tuple[Network, Model | None]:

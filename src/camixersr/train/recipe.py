@@ -28,6 +28,7 @@ class Recipe:
         model: preset name, "s-x4" and so on; those for panoramas are "s-360-x4" and so on.
         projection: of the photographs: "flat", or "erp" for equirectangular panoramas, whose patches
             wrap around, carry their latitude, and count by the area they cover on the sphere.
+        blocks: of each group of the network; empty for the preset's.
         window: side of the network's windows, in low pixels; 16 in every preset.
         without: parts of the network that are put out of action and not trained, for ablations:
             "offsets" of the keys, "spatial" and "channel" attention, the global "condition".
@@ -73,6 +74,7 @@ class Recipe:
     licences: str = ""
     model: str = "s-x4"
     projection: Literal["flat", "erp"] = "flat"
+    blocks: tuple[int, ...] = ()
     window: int = 16
     without: tuple[Part, ...] = ()
     start: str = ""

@@ -1,0 +1,60 @@
+"""`camixersr ablate`: what each part of the method is worth."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from camixersr.errors import MissingExtraError
+
+__all__ = ["ablate"]
+
+
+def ablate(
+    recipe: Path,
+    /,
+    *,
+    output: Annotated[Path | None, Parameter(name=["-o", "--output"])] = None,
+    variants: Annotated[list[str] | None, Parameter(negative=(), consume_multiple=True)] = None,
+    data: Annotated[list[Path] | None, Parameter(negative=(), consume_multiple=True)] = None,
+    seeds: Annotated[list[int] | None, Parameter(negative=(), consume_multiple=True)] = None,
+    steps: int = 0,
+) -> None:
+    """Train a recipe (TOML) and variants of it alike; tell what each change does. See docs/ablation.md.
+
+    Writes a table and a plot. Stopped, the same command goes on; what is finished is not done again.
+
+    Parameters
+    ----------
+    recipe
+        The recipe file; its patch must be a multiple of every variant's window.
+    output
+        Folder for the runs and the findings. Default: the recipe's.
+    variants
+        Some of no-offsets, no-spatial, no-channel, no-condition, no-routing-loss, window-8,
+        window-16, window-32, ratio-0, ratio-0.25, ratio-0.5, ratio-1. Default: all that differ from
+        the recipe.
+    data
+        More benchmark sets to score on, beside the recipe's validation.
+    seeds
+        Train everything once with each; from two on, noise is told from effect. Default: 0.
+    steps
+        Instead of the recipe's.
+    """
+    from camixersr.train.recipe import load_recipe
+
+    run = load_recipe(recipe)
+    if steps:
+        run = replace(run, steps=steps)
+    try:
+        from camixersr.train.ablate import ablate
+    except ImportError as error:
+        raise MissingExtraError(
+            f"training needs the extra `train` ({error}); pip install 'camixersr[train]'"
+        ) from error
+    files = ablate(
+        run, output or Path(run.output), variants=variants or (), data=data or (), seeds=seeds or (0,)
+    )
+    print(files[0].read_text(encoding="utf-8"), end="")
+    print("\n".join(str(file) for file in files))
