@@ -70,6 +70,25 @@ def test_it_learns_and_every_matrix_moves_by_its_rate() -> None:
     assert losses[-1] < 0.2 * losses[0]
 
 
+def test_a_kernel_is_a_matrix_of_its_taps() -> None:
+    """A convolution that sees one whole patch is a linear layer, and learns as one."""
+    torch.manual_seed(3)
+    kernel, matrix = nn.Conv2d(8, 10, 3, bias=False), nn.Linear(72, 10, bias=False)
+    matrix.weight.data.copy_(kernel.weight.data.flatten(1))
+    optimizers = [
+        MuonAdamW([{"params": [each.weight], "lr": 0.05, "muon": True}]) for each in (kernel, matrix)
+    ]
+    for _ in range(5):
+        x = torch.randn(6, 8, 3, 3)
+        for layer, given, optimizer in zip((kernel, matrix), (x, x.flatten(1)), optimizers, strict=True):
+            optimizer.zero_grad()
+            layer(given).square().mean().backward()
+            optimizer.step()
+    assert torch.allclose(kernel.weight.flatten(1), matrix.weight, atol=1e-4)
+    with pytest.raises(ValueError, match="Muon wants matrices"):
+        MuonAdamW([{"params": [nn.Parameter(torch.zeros(3))], "lr": 0.1, "muon": True}])
+
+
 def test_a_saved_state_continues_exactly() -> None:
     one = _network()
     first = _mixed(one)

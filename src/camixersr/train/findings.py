@@ -194,6 +194,7 @@ def _plot(rows: Sequence[Row], file: Path) -> None:
     left.set_xlabel(f"PSNR on {name} at ratio 0.5, dB more than {rows[0].name}")
     if deviation is not None:
         left.legend(loc="best", frameon=False)
+    left.locator_params(axis="x", nbins=6)
     for number, row in enumerate(rows):
         costs = [macs / 1e9 for macs in row.macs]
         values = [fmean(each) for each in row.psnr[name]]

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 import lightning
 import numpy as np
@@ -226,7 +226,7 @@ class Training(lightning.LightningModule):
         matrices = [
             layer.weight
             for layer in network.modules()
-            if recipe.optimizer == "muon" and isinstance(layer, nn.Linear) and min(layer.weight.shape) >= 8
+            if recipe.optimizer == "muon" and _is_matrix(layer) and layer not in (ends(network) or ())
         ]
         known = {id(parameter) for parameter in (*near_pixels, *matrices)}
         others = [parameter for parameter in network.parameters() if id(parameter) not in known]
@@ -259,6 +259,13 @@ class Training(lightning.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put the clock forward."""
         self._began = time.perf_counter() - checkpoint["seconds"]
+
+
+def _is_matrix(layer: nn.Module) -> TypeGuard[nn.Linear | nn.Conv2d]:
+    """Whether Muon may have a layer's weight: of a linear layer or of a dense convolution."""
+    if isinstance(layer, nn.Conv2d):
+        return layer.groups == 1 and min(layer.in_channels, layer.out_channels) >= 8
+    return isinstance(layer, nn.Linear) and min(layer.weight.shape) >= 8
 
 
 def find_photos(recipe: Recipe, scale: int | None = None) -> tuple[list[Path], list[Path], int]:

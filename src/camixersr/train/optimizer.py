@@ -4,7 +4,8 @@ Muon (Keller Jordan and others, 2024, https://kellerjordan.github.io/posts/muon)
 of a weight matrix by the nearest semi-orthogonal matrix, found by five Newton-Schulz steps, so that
 every direction of the matrix learns at one pace. In this network of many small, normalised 1x1
 layers that saves most of the steps (docs/training.md has the trial). Vectors, depthwise kernels
-and the layers next to the pixels are no such matrices and stay with AdamW.
+and the layers next to the pixels are no such matrices and stay with AdamW. The kernel of a dense
+convolution is a matrix of C' rows and C * k * k columns.
 """
 
 from collections.abc import Callable, Iterable
@@ -39,7 +40,7 @@ def orthogonalise(matrices: Tensor) -> Tensor:
 
 
 class MuonAdamW(torch.optim.AdamW):
-    """AdamW, except for groups of parameters with `muon=True`, which are matrices and get Muon.
+    """AdamW, except for groups of parameters with `muon=True`, which are matrices or dense kernels.
 
     Matrices of one shape are orthogonalised together. One optimizer rather than two keeps clipping,
     schedules and exact resumption those of any single optimizer.
@@ -51,7 +52,7 @@ class MuonAdamW(torch.optim.AdamW):
         weight_decay: decoupled, for both.
 
     Raises:
-        ValueError: a parameter of a Muon group is no matrix.
+        ValueError: a parameter of a Muon group is neither a matrix nor a kernel.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class MuonAdamW(torch.optim.AdamW):
         super().__init__(groups, betas=betas, weight_decay=weight_decay)
         for group in self.param_groups:
             for parameter in group["params"]:
-                if group["muon"] and parameter.ndim != 2:
+                if group["muon"] and parameter.ndim not in (2, 4):
                     raise ValueError(f"Muon wants matrices, got a parameter of {tuple(parameter.shape)}")
 
     @torch.no_grad()
@@ -83,23 +84,25 @@ class MuonAdamW(torch.optim.AdamW):
         return loss
 
     def _muon(self, group: dict[str, Any]) -> None:
-        shapes: dict[tuple[int, ...], list[Tensor]] = {}
+        shapes: dict[tuple[int, int], list[Tensor]] = {}
         for parameter in group["params"]:
             if parameter.grad is not None:
-                shapes.setdefault(tuple(parameter.shape), []).append(parameter)
+                rows = len(parameter)
+                shapes.setdefault((rows, parameter.numel() // rows), []).append(parameter)
         for (rows, columns), same in shapes.items():
-            gradients = torch.stack([parameter.grad for parameter in same if parameter.grad is not None])
+            gradients = torch.stack([each.grad.flatten(1) for each in same if each.grad is not None])
             velocities = []
             for parameter in same:
                 state = self.state[parameter]
                 if not state:  # "step" is AdamW's own bookkeeping, which its loader looks for
                     state["step"] = torch.zeros(())
-                    state["velocity"] = torch.zeros_like(parameter)
+                    state["velocity"] = torch.zeros_like(parameter).flatten(1)
                 velocities.append(state["velocity"])
             velocity = torch.stack(velocities).lerp(gradients, 1.0 - group["momentum"])
             move = orthogonalise(gradients.lerp(velocity, group["momentum"]))
             rate = group["lr"] * max(1.0, rows / columns) ** 0.5
             for parameter, old, new, step in zip(same, velocities, velocity, move, strict=True):
                 old.copy_(new)
-                parameter.mul_(1.0 - group["lr"] * group["weight_decay"]).sub_(step, alpha=rate)
+                parameter.mul_(1.0 - group["lr"] * group["weight_decay"])
+                parameter.sub_(step.view_as(parameter), alpha=rate)
                 parameter.grad = None

@@ -38,7 +38,8 @@ class Recipe:
         batch: patches a step, over all processes together.
         patch: side of a low patch, in pixels; a multiple of the window.
         shrink: before a patch is cut, its photograph is reduced by a random factor from 1 to this.
-        optimizer: "muon" for the matrices of the body, with AdamW for the rest; "adamw" for all.
+        optimizer: "muon" for the matrices and dense kernels of the body, with AdamW for the rest;
+            "adamw" for all.
         learning_rate: of AdamW at its highest, after the warm-up; it falls to zero as a cosine.
         matrix_rate: of Muon, likewise.
         warmup: steps over which the learning rates rise.
