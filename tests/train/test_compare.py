@@ -146,6 +146,8 @@ def test_what_is_finished_is_not_done_again(
 def test_a_comparison_wants_something_to_score_on(folder: Path, tmp_path: Path) -> None:  # noqa: F811
     with pytest.raises(InputError, match="expected a set to score on"):
         compare([Entry("own", recipe(folder, tmp_path, validation=""), Own)], tmp_path)
+    with pytest.raises(UsageError, match="one device"):
+        compare([Entry("own", recipe(folder, tmp_path, devices=2), Own)], tmp_path)
 
 
 def test_variants_change_one_thing_each(folder: Path, tmp_path: Path) -> None:  # noqa: F811
@@ -167,7 +169,7 @@ def test_an_ablation_from_the_command_line(
     path.write_text(
         f'photos = "{folder}/photos"\nvalidation = "{folder}/set/x4"\noutput = "{tmp_path}/out"\n'
         'model = "tiny"\n'
-        "blocks = [1]\nsteps = 9\nbatch = 2\npatch = 32\nwarmup = 1\nvalidate_every = 2\nholdout = 3\n"
+        "blocks = [1]\nsteps = 9\nbatch = 2\npatch = 32\nwarmup = 1\nvalidate_every = 5\nholdout = 3\n"
     )
     options = ["--steps", "2", "--variants", "no-offsets", "window-8"]
     with pytest.raises(SystemExit) as ended:

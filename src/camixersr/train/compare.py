@@ -20,7 +20,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from camixersr.data import open_set
-from camixersr.errors import CamixerError, InputError, MissingExtraError
+from camixersr.errors import CamixerError, InputError, MissingExtraError, UsageError
 from camixersr.image.files import make_folder, replacing
 from camixersr.models import Backbone, Trainable
 from camixersr.nn.routing import TopShare
@@ -73,10 +73,13 @@ def compare(
     Raises:
         InputError: a run in the folder was made by another recipe; or there is no set to score on.
         MissingExtraError: matplotlib is not installed.
+        UsageError: a recipe wants several devices.
         KeyboardInterrupt: stopped by a signal; the same call continues.
     """
     if find_spec("matplotlib") is None:  # said before hours of training, not after
         raise MissingExtraError("a plot needs the extra `report`; pip install 'camixersr[report]'")
+    if any(entry.recipe.devices > 1 for entry in entries):
+        raise UsageError("comparisons train on one device; set devices = 1 in the recipe")
     sets = _open(entries[0].recipe, data)
     make_folder(output)
     runs: dict[str, list[Mapping[str, Any]]] = {entry.name: [] for entry in entries}
@@ -143,7 +146,9 @@ def _run(
     make_folder(folder)
     with replacing(begun) as partial:
         partial.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-    recipe = replace(entry.recipe, seed=seed, output=str(folder))
+    recipe = entry.recipe
+    often = min(recipe.validate_every, recipe.steps)  # a checkpoint at the end, whatever the budget
+    recipe = replace(recipe, seed=seed, output=str(folder), validate_every=often)
     if not file.exists():
         print(f"{entry.name}, seed {seed}: {recipe.steps} steps", flush=True)
         torch.manual_seed(seed)
