@@ -159,7 +159,7 @@ def _run(
         known = json.loads(record.read_text(encoding="utf-8"))
         if list(known["psnr"]) == list(sets):
             return network, known
-    facts = {**_score(network, sets), "minutes": _minutes(folder)}
+    facts: dict[str, Any] = {**_score(network, sets), "minutes": _minutes(folder)}
     with replacing(record) as partial:
         partial.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     shown = ", ".join(f"{name} {values[len(values) // 2]:.3f} dB" for name, values in facts["psnr"].items())
