@@ -148,6 +148,8 @@ def test_a_comparison_wants_something_to_score_on(folder: Path, tmp_path: Path) 
         compare([Entry("own", recipe(folder, tmp_path, validation=""), Own)], tmp_path)
     with pytest.raises(UsageError, match="one device"):
         compare([Entry("own", recipe(folder, tmp_path, devices=2), Own)], tmp_path)
+    with pytest.raises(InputError, match="sets of different names"):
+        compare([Entry("own", recipe(folder, tmp_path), Own)], tmp_path, data=[folder / "set/x4"])
 
 
 def test_variants_change_one_thing_each(folder: Path, tmp_path: Path) -> None:  # noqa: F811

@@ -14,7 +14,9 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file as load_tensors
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -73,13 +75,17 @@ def compare(
     Raises:
         InputError: a run in the folder was made by another recipe; or there is no set to score on.
         MissingExtraError: matplotlib is not installed.
-        UsageError: a recipe wants several devices.
+        UsageError: a recipe is for several devices or for panoramas.
         KeyboardInterrupt: stopped by a signal; the same call continues.
     """
     if find_spec("matplotlib") is None:  # said before hours of training, not after
         raise MissingExtraError("a plot needs the extra `report`; pip install 'camixersr[report]'")
-    if any(entry.recipe.devices > 1 for entry in entries):
-        raise UsageError("comparisons train on one device; set devices = 1 in the recipe")
+    for entry in entries:
+        if entry.recipe.devices > 1 or entry.recipe.projection != "flat":
+            raise UsageError(
+                "comparisons train on one device, on flat photographs; set devices = 1 and leave "
+                "projection out of the recipe"
+            )
     sets = _open(entries[0].recipe, data)
     make_folder(output)
     runs: dict[str, list[Mapping[str, Any]]] = {entry.name: [] for entry in entries}
@@ -110,7 +116,10 @@ def _open(recipe: Recipe, data: Sequence[Path]) -> dict[str, Path]:
     folders = [*([Path(recipe.validation)] if recipe.validation else []), *data]
     if not folders:
         raise InputError("expected a set to score on; name one as the recipe's `validation` or --data")
-    return {open_set(folder).name: folder for folder in folders}
+    sets = {open_set(folder).name: folder for folder in folders}
+    if len(sets) < len(folders):
+        raise InputError(f"expected sets of different names, got {', '.join(map(str, folders))}")
+    return sets
 
 
 def _read(folder: Path, scale: int) -> Images:
@@ -206,7 +215,7 @@ def _score(network: Trainable, sets: Mapping[str, Path]) -> dict[str, Any]:
     }
 
 
-def _spread(network: Trainable, low: Any) -> float:
+def _spread(network: Trainable, low: NDArray[np.uint8]) -> float:
     """Standard deviation of a picture's scores in a block, a mean over blocks."""
     image = torch.from_numpy(low.copy()).permute(2, 0, 1)[None].float() / 255.0
     _, routing = network.route(image, TopShare(0.5))
