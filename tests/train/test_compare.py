@@ -146,8 +146,14 @@ def test_what_is_finished_is_not_done_again(
 def test_a_comparison_wants_something_to_score_on(folder: Path, tmp_path: Path) -> None:  # noqa: F811
     with pytest.raises(InputError, match="expected a set to score on"):
         compare([Entry("own", recipe(folder, tmp_path, validation=""), Own)], tmp_path)
-    with pytest.raises(UsageError, match="one device"):
-        compare([Entry("own", recipe(folder, tmp_path, devices=2), Own)], tmp_path)
+    alone = OwnConfig(scale=1)
+    for entry in (
+        Entry("own", recipe(folder, tmp_path, devices=2), Own),
+        Entry("own", recipe(folder, tmp_path, projection="erp"), Own),
+        Entry("own", recipe(folder, tmp_path), lambda: Own(alone)),
+    ):
+        with pytest.raises(UsageError, match="enlarge flat photographs, and train on one device"):
+            compare([entry], tmp_path)
     with pytest.raises(InputError, match="sets of different names"):
         compare([Entry("own", recipe(folder, tmp_path), Own)], tmp_path, data=[folder / "set/x4"])
 

@@ -24,7 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from camixersr.data import open_set
 from camixersr.errors import CamixerError, InputError, MissingExtraError, UsageError
 from camixersr.image.files import make_folder, replacing
-from camixersr.models import Backbone, Trainable
+from camixersr.models import Backbone, Trainable, presets
 from camixersr.nn.routing import TopShare
 from camixersr.train.findings import RATIOS, Row, write_findings
 from camixersr.train.fit import Images, fit, score
@@ -75,16 +75,18 @@ def compare(
     Raises:
         InputError: a run in the folder was made by another recipe; or there is no set to score on.
         MissingExtraError: matplotlib is not installed.
-        UsageError: a recipe is for several devices or for panoramas.
+        UsageError: a recipe is for several devices, panoramas or scale 1.
         KeyboardInterrupt: stopped by a signal; the same call continues.
     """
     if find_spec("matplotlib") is None:  # said before hours of training, not after
         raise MissingExtraError("a plot needs the extra `report`; pip install 'camixersr[report]'")
     for entry in entries:
-        if entry.recipe.devices > 1 or entry.recipe.projection != "flat":
+        shape = entry.make().config if entry.make else presets().get(entry.recipe.model)
+        enlarges = shape is None or shape.scale > 1  # `fit` complains of an unknown preset
+        if entry.recipe.devices > 1 or entry.recipe.projection != "flat" or not enlarges:
             raise UsageError(
-                "comparisons train on one device, on flat photographs; set devices = 1 and leave "
-                "projection out of the recipe"
+                "comparisons are for networks that enlarge flat photographs, and train on one device; "
+                "set devices = 1, leave projection out of the recipe, and choose a scale above 1"
             )
     sets = _open(entries[0].recipe, data)
     make_folder(output)
