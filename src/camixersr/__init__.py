@@ -15,7 +15,7 @@ from camixersr.errors import CamixerError
 if TYPE_CHECKING:
     from camixersr.inference.upscaler import Upscaler
 
-__all__ = ["CamixerError", "Upscaler", "__version__", "load", "upscale"]
+__all__ = ["CamixerError", "Upscaler", "__version__", "load", "restore", "upscale"]
 
 __version__ = "0.1.0"
 
@@ -80,9 +80,40 @@ def upscale(
     from camixersr.errors import UsageError
 
     upscaler = load(model or default_model(scale, projection=projection), device=device)
+    if upscaler.model.restores:
+        raise UsageError(
+            f"model {upscaler.model.name} restores and does not enlarge; use camixersr.restore"
+        )
     if upscaler.scale != scale:
         raise UsageError(f"model {upscaler.model.name} enlarges x{upscaler.scale}, not x{scale}")
     return upscaler.upscale(image, attention_ratio=attention_ratio, projection=projection)
+
+
+def restore(
+    image: Any, *, model: str = "s-jpeg", attention_ratio: float = 0.5, device: str = "auto"
+) -> Any:
+    """Undo what JPEG compression did to one picture (or noise, with a model for that).
+
+    To restore many, `load` a model that restores once, and call its `upscale`: its scale is 1.
+
+    Args:
+        image: as for `upscale`. Blocks of a JPEG begin at the top left, so hand over the whole picture.
+        model: name or file of a model that restores.
+        attention_ratio: gamma in [0, 1]: 0 is fastest, 1 attends everything.
+        device: "auto", "cpu", "cuda" or "mps".
+
+    Returns:
+        The same kind of picture, of the same size.
+
+    Raises:
+        CamixerError: see `camixersr.errors` for the kinds.
+    """
+    from camixersr.errors import UsageError
+
+    restorer = load(model, device=device)
+    if not restorer.model.restores:
+        raise UsageError(f"model {restorer.model.name} enlarges x{restorer.scale}; use camixersr.upscale")
+    return restorer.upscale(image, attention_ratio=attention_ratio)
 
 
 def __getattr__(name: str) -> Any:

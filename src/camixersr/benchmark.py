@@ -21,7 +21,7 @@ from camixersr.image.panorama import SLACK, Panorama
 from camixersr.image.resize import resize
 from camixersr.inference.arrays import from_array, to_array
 from camixersr.inference.upscaler import Upscaler
-from camixersr.metrics import luma, psnr, seam, ssim, ws_psnr, ws_ssim
+from camixersr.metrics import luma, psnr, psnr_b, seam, ssim, ws_psnr, ws_ssim
 
 __all__ = [
     "PUBLISHED_BICUBIC",
@@ -34,7 +34,7 @@ __all__ = [
     "row_facts",
 ]
 
-Protocol = Literal["classic", "large", "erp"]
+Protocol = Literal["classic", "large", "erp", "restoration"]
 
 PUBLISHED_BICUBIC = {
     ("Set5", 2): 33.66, ("Set5", 3): 30.39, ("Set5", 4): 28.42,
@@ -58,6 +58,8 @@ class ImageScore:
         macs: multiply-adds that ran.
         attention_share: of windows, over all blocks.
         peak_memory_bytes: while the network ran; None where unknown.
+        rgb: "restoration" only: PSNR of RGB, dB.
+        psnr_b: "restoration" only: PSNR-B of luma, dB, which also counts blocking.
         seam: "erp" only: dB of the 8 columns on either side of where the panorama closes.
         elsewhere: "erp" only: dB of all others.
     """
@@ -69,6 +71,8 @@ class ImageScore:
     macs: int
     attention_share: float
     peak_memory_bytes: int | None
+    rgb: float | None = None
+    psnr_b: float | None = None
     seam: float | None = None
     elsewhere: float | None = None
 
@@ -79,9 +83,10 @@ class Row:
 
     Attributes:
         set: name of the set.
-        model: name of the model, or "bicubic"; " tiles 64/4" is added where it was cut as the
-            paper cuts large images, " flat" where a panorama was enlarged as a flat picture.
-        attention_ratio: asked for; None for bicubic.
+        model: name of the model, or "bicubic", or "input" at scale 1; " tiles 64/4" is added where it
+            was cut as the paper cuts large images, " flat" where a panorama was enlarged as a flat
+            picture.
+        attention_ratio: asked for; None for bicubic or the input.
         psnr: mean of the pictures', dB.
         ssim: mean of the pictures'.
         images: each picture's result.
@@ -98,18 +103,19 @@ class Row:
 def _score(
     image: NDArray[np.uint8], reference: NDArray[np.uint8], protocol: Protocol, scale: int
 ) -> tuple[float, float]:
-    if protocol == "classic":
+    if protocol in ("classic", "restoration"):
+        border = scale if protocol == "classic" else 0
         one, two = luma(image), luma(reference)
-        return psnr(one, two, border=scale), ssim(one, two, border=scale)
+        return psnr(one, two, border=border), ssim(one, two, border=border)
     if protocol == "large":
         return psnr(image, reference), ssim(image, reference)
     return ws_psnr(image, reference), ws_ssim(image, reference)
 
 
-def _at_seam(
-    image: NDArray[np.uint8], reference: NDArray[np.uint8], protocol: Protocol
-) -> dict[str, float]:
-    """WS-PSNR at the seam and elsewhere, of panoramas."""
+def _beside(image: NDArray[np.uint8], reference: NDArray[np.uint8], protocol: Protocol) -> dict[str, float]:
+    """Further scores: WS-PSNR at the seam and elsewhere, of panoramas; of what was restored, more PSNR."""
+    if protocol == "restoration":
+        return {"rgb": psnr(image, reference), "psnr_b": psnr_b(luma(image), luma(reference))}
     if protocol != "erp":
         return {}
     inner = slice(8, -8)
@@ -177,7 +183,7 @@ def protocol_facts(protocol: Protocol, scale: int, sets: Sequence[BenchmarkSet])
     """All that the numbers depend on, for the head of a report.
 
     Args:
-        protocol: one of "classic", "large", "erp".
+        protocol: one of "classic", "large", "erp", "restoration".
         scale: high pixels a low pixel.
         sets: that were scored.
 
@@ -189,16 +195,16 @@ def protocol_facts(protocol: Protocol, scale: int, sets: Sequence[BenchmarkSet])
     """
     if protocol not in get_args(Protocol):
         raise UsageError(f"unknown protocol {protocol!r}; use one of {', '.join(get_args(Protocol))}")
-    classic = protocol == "classic"
+    classic = protocol in ("classic", "restoration")
     return {
         "protocol": protocol,
         "scale": scale,
         "colour": "luma, BT.601 as MATLAB's rgb2ycbcr" if classic else "RGB",
-        "border": scale if classic else 0,
+        "border": scale if protocol == "classic" else 0,
         "weights": "cosine of the latitude" if protocol == "erp" else "none",
         "rounding": "8 bits before scoring",
         "mean": "of the pictures' scores",
-        "bicubic": "MATLAB's imresize, antialiased when it reduces",
+        **({"bicubic": "MATLAB's imresize, antialiased when it reduces"} if scale > 1 else {}),
         "low_images": {each.name: f"made here: {each.made}" if each.made else "as stored" for each in sets},
         "camixersr": __version__,
         "commit": _commit(),
@@ -217,7 +223,7 @@ def evaluate(
     protocol: Protocol = "classic",
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[list[Row], list[str]]:
-    """Score bicubic and models on one set.
+    """Score bicubic (at scale 1: the input as it is) and models on one set.
 
     Args:
         upscalers: the models, all of one scale.
@@ -227,19 +233,24 @@ def evaluate(
         progress: told pictures done and pictures in all.
 
     Returns:
-        Rows, bicubic first, and what went wrong, a line each: a picture that fails is in no mean.
+        Rows, bicubic or input first, and what went wrong, a line each: a picture that fails is in no mean.
 
     Raises:
-        UsageError: no model, models of several scales, or an unknown protocol.
+        UsageError: no model, models of several scales, an unknown protocol, or one that does not go
+            with the scale.
         InputError: no picture of the set can be scored.
     """
     scales = {upscaler.scale for upscaler in upscalers}
     if len(scales) != 1:
         raise UsageError(f"expected models of one scale, got {sorted(scales) or 'none'}")
     scale = scales.pop()
+    if (scale == 1) != (protocol == "restoration"):
+        raise UsageError(
+            f"protocol {protocol} is not for scale {scale}; restoration goes with scale 1 alone"
+        )
     protocol_facts(protocol, scale, [])  # complains of an unknown protocol
     runs = [(upscaler, ratio) for upscaler in upscalers for ratio in attention_ratios]
-    names: list[tuple[str, float | None]] = [("bicubic", None)]
+    names: list[tuple[str, float | None]] = [("input" if scale == 1 else "bicubic", None)]
     names += [(upscaler.model.name, ratio) for upscaler, ratio in runs]
     if protocol == "large":
         names += [(f"{upscaler.model.name} tiles 64/4", ratio) for upscaler, ratio in runs]
@@ -298,7 +309,7 @@ def _score_image(
     bicubic = resize(low, height=high.shape[0], width=high.shape[1])
     seconds = time.perf_counter() - began
     scores = _score(bicubic, high, protocol, scale)
-    results = [ImageScore(name, *scores, seconds, 0, 0.0, None, **_at_seam(bicubic, high, protocol))]
+    results = [ImageScore(name, *scores, seconds, 0, 0.0, None, **_beside(bicubic, high, protocol))]
     ways: list[Panorama | None] = [None]
     if protocol == "erp":
         ways = [Panorama.whole(*low.shape[:2]), None]
@@ -308,7 +319,7 @@ def _score_image(
             result = to_array(run.high, np.dtype(np.uint8))
             scores = _score(result, high, protocol, scale)
             cost = (run.seconds, run.macs, run.attention_share, run.peak_memory_bytes)
-            results.append(ImageScore(name, *scores, *cost, **_at_seam(result, high, protocol)))
+            results.append(ImageScore(name, *scores, *cost, **_beside(result, high, protocol)))
     for upscaler, ratio in runs if protocol == "large" else ():
         began = time.perf_counter()
         tiled, macs, share = paper_tiles(upscaler, image, ratio)
@@ -325,7 +336,7 @@ def row_facts(row: Row) -> dict[str, Any]:
         "macs": fmean(score.macs for score in row.images),
         "attention_share": fmean(score.attention_share for score in row.images),
     }
-    for part in ("seam", "elsewhere"):
+    for part in ("rgb", "psnr_b", "seam", "elsewhere"):
         known = [value for score in row.images if (value := getattr(score, part)) is not None]
         if known:
             means[part] = fmean(known)

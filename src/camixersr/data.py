@@ -1,10 +1,11 @@
 """Benchmark sets: a folder of original pictures, with or without their reduced versions.
 
 A set is a folder with `high/` and `low/`, pictures of the same names in both; or a folder of high
-pictures alone, whose low ones are then made by MATLAB's bicubic reduction. Pillow decodes, so that a
-training machine needs no codec of ours.
+pictures alone, whose low ones are then made: by MATLAB's bicubic reduction, or otherwise. Pillow
+decodes, so that a training machine needs no codec of ours.
 """
 
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from camixersr.errors import ImageError, InputError
+from camixersr.image.degradation import Degradation
 from camixersr.image.resize import resize
 
-__all__ = ["BICUBIC", "SUFFIXES", "BenchmarkSet", "Pair", "Reduction", "open_set", "read_rgb"]
+__all__ = ["BICUBIC", "SUFFIXES", "BenchmarkSet", "Pair", "Reduction", "degrading", "open_set", "read_rgb"]
 
 SUFFIXES = {".avif", ".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 """Files that are taken for pictures, by their name."""
@@ -29,10 +31,12 @@ class Reduction:
     Attributes:
         name: a few words, for the head of a table.
         make: the low picture, H x W x 3, of a high one, sH x sW x 3, and the scale s; uint8 RGB.
+        label: added to the name of a set whose low pictures are made so, to tell it from others.
     """
 
     name: str
     make: Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]
+    label: str = ""
 
 
 def _reduce(high: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
@@ -41,6 +45,19 @@ def _reduce(high: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
 
 BICUBIC = Reduction("bicubic", _reduce)
 """MATLAB's bicubic reduction, the usual one."""
+
+
+def degrading(degradation: Degradation) -> Reduction:
+    """What makes low pictures of the same size, for models that restore.
+
+    Args:
+        degradation: whose least amount they suffer; noise is a function of the picture.
+    """
+
+    def make(high: NDArray[np.uint8], _: int) -> NDArray[np.uint8]:
+        return degradation.apply(high, degradation.least, seed=zlib.crc32(high.tobytes()))
+
+    return Reduction(degradation.about, make, f" {degradation.amount} {degradation.least:g}")
 
 
 @dataclass(frozen=True)
@@ -71,13 +88,19 @@ class Pair:
 
         Raises:
             ImageError: a file cannot be decoded.
-            InputError: the sizes do not match at this scale.
+            InputError: the sizes do not match at this scale, or nothing says how to make low at
+                scale 1.
         """
         high = read_rgb(self.high)
         height, width = high.shape[0] // scale, high.shape[1] // scale
         if min(height, width) < 1:
             raise InputError(f"{self.high}: smaller than one low pixel at x{scale}")
         if self.low is None:
+            if scale == 1 and self.reduction is BICUBIC:
+                raise InputError(
+                    f"{self.high}: has no degraded counterpart; say how to make one, with --quality or "
+                    "--sigma"
+                )
             high = high[: scale * height, : scale * width]
             return self.reduction.make(high, scale), high
         low = read_rgb(self.low)
@@ -94,7 +117,8 @@ class BenchmarkSet:
     """Pictures to score on.
 
     Attributes:
-        name: of the folder; of its parent where the folder is named after the scale (Set5/x4).
+        name: of the folder; of its parent where the folder is named after the scale (Set5/x4); with
+            the reduction's label where low pictures are made ("photo quality 20").
         pairs: the pictures, by name.
         made: how the low pictures, which do not exist, are made; empty where they exist.
         problems: what is wrong with the folder, a line each: pictures without their other half.
@@ -170,8 +194,9 @@ def open_set(folder: str | Path, reduction: Reduction = BICUBIC) -> BenchmarkSet
     )
     resolved = folder.resolve()
     named_after_scale = resolved.name[:1] == "x" and resolved.name[1:].isdecimal()
+    called = resolved.parent.name if named_after_scale else resolved.name
     return BenchmarkSet(
-        name=resolved.parent.name if named_after_scale else resolved.name,
+        name=called if low else called + reduction.label,
         pairs=tuple(
             Pair(name, path, low.get(name), reduction) for name, path in high.items() if made or name in low
         ),

@@ -43,10 +43,11 @@ def enlarge(
         upscaler: with a model whose scale reaches `size`.
         picture: from `camixersr.image.codec.read`.
         size: height and width of the result; the model's own by default. Anything smaller is
-            reduced to (bicubic, antialiased); what is no larger than the picture needs no network.
+            reduced to (bicubic, antialiased); what is no larger than the picture needs no network,
+            unless it restores (scale 1).
         attention_ratio: gamma in [0, 1].
         max_share: as for `Upscaler.run`.
-        alpha_by: what enlarges transparency.
+        alpha_by: what enlarges transparency; a model that restores leaves it alone.
         progress: told how far it is.
         panorama: what the picture shows of a sphere, see `camixersr.image.panorama.panorama_of`;
             None for a flat one.
@@ -73,13 +74,16 @@ def enlarge(
     colour, grown_alpha = _planes(picture)
     curve = Curve.of(colour) if colour.dtype.kind == "f" else None
     cost: Enlarged | None = None
-    if size[0] <= low[0] and size[1] <= low[1]:
+    if upscaler.scale > 1 and size[0] <= low[0] and size[1] <= low[1]:
         colour = resize(_unit(colour, curve), height=size[0], width=size[1])
         if grown_alpha is not None:
             grown_alpha = resize(grown_alpha, height=size[0], width=size[1])
     else:
         by_model = (
-            grown_alpha is not None and alpha_by == "model" and grown_alpha.min() != grown_alpha.max()
+            grown_alpha is not None
+            and alpha_by == "model"
+            and upscaler.scale > 1
+            and grown_alpha.min() != grown_alpha.max()
         )
         steps = _Steps(progress, 2 if by_model else 1)
         cost = upscaler.run(

@@ -144,7 +144,7 @@ def _table(rows: Sequence[Row]) -> str:
 
 
 def _models(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """Rows of each model, in order of their ratio; without bicubic."""
+    """Rows of each model, in order of their ratio; without bicubic or the input."""
     models: dict[str, list[Row]] = {}
     for row in rows:
         if row.attention_ratio is not None:
@@ -171,7 +171,7 @@ def _plot_cost(rows: Sequence[Row], file: Path) -> None:
 
 
 def _plot_images(rows: Sequence[Row], file: Path) -> None:
-    """How far above bicubic each picture comes out."""
+    """How far above bicubic (or the input) each picture comes out."""
     from matplotlib.figure import Figure
 
     names = [score.name for score in rows[0].images]
@@ -181,7 +181,7 @@ def _plot_images(rows: Sequence[Row], file: Path) -> None:
         gain = [score.psnr - base.psnr for score, base in zip(row.images, rows[0].images, strict=True)]
         axes.plot(gain, "o-", markersize=3, label=f"{row.model} at {row.attention_ratio:g}")
     axes.axhline(0.0, color="gray", linewidth=1)
-    axes.set_ylabel("PSNR above bicubic, dB")
+    axes.set_ylabel(f"PSNR above {rows[0].model}, dB")
     if len(names) <= 30:
         axes.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=8)
     else:
@@ -231,7 +231,8 @@ def _pictures(
         parts.append(
             f'<figure><img src="{file.name}" alt="{kind}"><figcaption>{html.escape(upscaler.model.name)} '
             f"at {row.attention_ratio:g}, {kind} picture: {html.escape(name)}, "
-            f"{gains[name]:+.2f} dB over bicubic. Bicubic, ours, original; the middle of the picture."
+            f"{gains[name]:+.2f} dB over {rows[0].model}. {rows[0].model.capitalize()}, ours, original; "
+            "the middle of the picture."
             "</figcaption></figure>"
         )
     return parts

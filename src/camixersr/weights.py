@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from camixersr.errors import CheckpointError
+from camixersr.image.degradation import Degradation
 from camixersr.image.files import replacing
 from camixersr.models import CAMixerSR, CAMixerSRConfig, Config, Network, OmniSR, OmniSRConfig, make
 from camixersr.nn.routing import Calibration, Policy, TopShare
@@ -67,6 +68,7 @@ class Model:
         provenance: where the weights come from: data, licences, recipe, hours, machine.
         scores: PSNR in dB by "set/ratio", with the protocol under "protocol".
         sha256: of the file.
+        restores: what the network undoes, at scale 1; None for one that enlarges.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Model:
     provenance: Mapping[str, str] = field(default_factory=dict[str, str])
     scores: Mapping[str, Any] = field(default_factory=dict[str, Any])
     sha256: str = ""
+    restores: Degradation | None = None
 
     @property
     def config(self) -> Config:
@@ -120,6 +123,8 @@ def save(path: str | Path, model: Model) -> None:
     }
     if model.calibration is not None:
         metadata["calibration"] = json.dumps(asdict(model.calibration))
+    if model.restores is not None:
+        metadata["restores"] = json.dumps(asdict(model.restores))
     tensors = {name: value.contiguous() for name, value in model.network.state_dict().items()}
     with replacing(path) as partial:
         save_file(tensors, partial, metadata=metadata)
@@ -183,12 +188,14 @@ def _load_ours(path: Path) -> Model:
             calibration = Calibration(
                 tuple(given["ratios"]), tuple(tuple(row) for row in given["thresholds"])
             )
+        restores = Degradation(**json.loads(metadata["restores"])) if "restores" in metadata else None
         provenance, scores = json.loads(metadata["provenance"]), json.loads(metadata["scores"])
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: its metadata is damaged ({error!r})") from error
     network = make(shape)
     _fill(network, tensors, path)
-    return Model(metadata.get("name", path.stem), network, calibration, provenance, scores)
+    name = metadata.get("name", path.stem)
+    return Model(name, network, calibration, provenance, scores, restores=restores)
 
 
 def _load_official(path: Path) -> Model:

@@ -8,7 +8,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from camixersr.errors import ShapeError, ValueRangeError
 from camixersr.image.resize import resize
-from camixersr.metrics import luma, psnr, ssim
+from camixersr.metrics import luma, psnr, psnr_b, ssim
 from tests.conftest import noise_picture, shared
 
 
@@ -65,3 +65,35 @@ def test_bicubic_scores_what_is_published_on_set5() -> None:
         big = resize(low, height=4 * low.shape[0], width=4 * low.shape[1])
         scores.append(psnr(luma(big), luma(high), border=4))
     assert np.mean(scores) == pytest.approx(28.43, abs=0.02)
+
+
+def test_psnr_b_counts_steps_between_blocks() -> None:
+    """Against the definition, pixel by pixel."""
+    image, reference = (luma(noise_picture(24, 40, seed=seed)) for seed in (1, 2))
+    image[:, 8:16] += 9.0  # a step at two borders
+    sums, counts = {True: 0.0, False: 0.0}, {True: 0, False: 0}
+    for y in range(24):
+        for x in range(40):
+            for down, right in ((0, 1), (1, 0)):
+                if y + down < 24 and x + right < 40:
+                    border = (x + 1) % 8 == 0 if right else (y + 1) % 8 == 0
+                    sums[border] += (image[y, x] - image[y + down, x + right]) ** 2
+                    counts[border] += 1
+    across, inside = (sums[border] / counts[border] for border in (True, False))
+    weight = math.log2(8) / math.log2(24) if across > inside else 0.0
+    error = np.mean((image - reference) ** 2) + weight * (across - inside)
+    assert psnr_b(image, reference) == pytest.approx(10 * math.log10(255**2 / error))
+
+
+def test_psnr_b_of_a_picture_without_blocks_is_psnr() -> None:
+    ramp = np.linspace(16, 235, 64)[None].repeat(48, axis=0)
+    waves = 120 + 60 * np.sin(np.arange(64) * 2 * np.pi / 8)[None].repeat(48, axis=0)
+    waves = np.roll(waves, 2, axis=1)  # flat where blocks meet
+    assert psnr_b(waves, ramp) == pytest.approx(psnr(waves, ramp))
+    assert psnr_b(waves, waves) == math.inf
+    blocky = np.kron(np.arange(48).reshape(6, 8) % 7 * 20.0, np.ones((8, 8)))
+    assert psnr_b(blocky, blocky) < 30.0
+    with pytest.raises(ShapeError, match="one channel"):
+        psnr_b(noise_picture(24, 24), noise_picture(24, 24))
+    with pytest.raises(ValueRangeError, match="two blocks"):
+        psnr_b(ramp[:15], ramp[:15])

@@ -25,6 +25,7 @@ from camixersr.cli import (
     evaluate,
     export,
     models,
+    restore,
     routes,
     train,
     upscale,
@@ -42,6 +43,7 @@ app = App(
     help_epilogue="Add --debug to any command to see the full traceback of an error.",
 )
 app.command(upscale.upscale)
+app.command(restore.restore)
 app.command(models.app)
 app.command(evaluate.evaluate)
 app.command(routes.routes)

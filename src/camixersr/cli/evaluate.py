@@ -23,8 +23,10 @@ def evaluate(
     data: Annotated[list[Path], Parameter(negative=(), consume_multiple=True)],
     attention_ratio: Annotated[list[float] | None, Parameter(negative=(), consume_multiple=True)] = None,
     routing: Literal["auto", "top-share"] = "auto",
-    protocol: Literal["classic", "large", "erp"] = "classic",
+    protocol: Literal["auto", "classic", "large", "erp", "restoration"] = "auto",
     reduction: Literal["bicubic", "fisheye"] = "bicubic",
+    quality: Annotated[list[int] | None, Parameter(negative=(), consume_multiple=True)] = None,
+    sigma: Annotated[list[float] | None, Parameter(negative=(), consume_multiple=True)] = None,
     tile: int = 0,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     backend: Literal["torch", "compile", "onnxruntime", "openvino", "auto"] = "torch",
@@ -33,14 +35,15 @@ def evaluate(
     csv_: Annotated[Path | None, Parameter(name="--csv")] = None,
     report: Path | None = None,
 ) -> int:
-    """Score models on benchmark sets, beside bicubic interpolation.
+    """Score models on benchmark sets, beside bicubic interpolation; restoring ones beside their input.
 
     Parameters
     ----------
     model
         Names or files; all of one scale.
     data
-        Folders, each with high/ and low/, or with high pictures only (low ones are then made).
+        Folders, each with high/ and low/, or with high pictures only (low ones are then made; for models
+        that restore, by --quality or --sigma).
     attention_ratio
         One or several, each in [0, 1]. Default: 0.5.
     routing
@@ -49,10 +52,16 @@ def evaluate(
     protocol
         classic: luma, border of the scale cropped. large: RGB, no border; also cut into tiles as
         the paper does. erp: RGB of panoramas, weighted by the cosine of the latitude; enlarged as the
-        sphere they are, and flat; at the seam separately.
+        sphere they are, and flat; at the seam separately. restoration: luma, RGB and PSNR-B, no border.
+        auto: restoration for models that restore, else classic.
     reduction
         How low pictures are made where there are none: bicubic, as MATLAB does; fisheye, of panoramas,
         through two fisheye pictures, as cameras see them.
+    quality
+        Of models that undo JPEG: low pictures are made by compressing high ones at this quality; one
+        or several.
+    sigma
+        Of models that remove noise: its standard deviation in 8-bit steps; one or several.
     tile
         Side of a tile in low pixels, a multiple of 16; 0 for whole pictures.
     device
@@ -75,7 +84,8 @@ def evaluate(
         raise UsageError("--reduction fisheye is for panoramas; add --protocol erp")
     from camixersr import benchmark
     from camixersr.catalogue import find
-    from camixersr.data import BICUBIC, Reduction, open_set
+    from camixersr.cli.degraded import degradations
+    from camixersr.data import BICUBIC, Reduction, degrading, open_set
     from camixersr.image.files import replacing, require_writable
     from camixersr.image.fisheye import reduce_through_fisheyes
     from camixersr.runtimes import upscaler as make
@@ -85,12 +95,15 @@ def evaluate(
     way = BICUBIC
     if reduction == "fisheye":
         way = Reduction("through two fisheye pictures", reduce_through_fisheyes)
-    sets = [open_set(folder, way) for folder in data]
     models = [find(name) for name in model]
     if routing == "top-share":
         models = [replace(each, calibration=None) for each in models]
     if len({each.name for each in models}) != len(models):
         raise UsageError("expected models of different names; rename one of the files")
+    ways = [degrading(each) for each in degradations(models[0], quality=quality, sigma=sigma)] or [way]
+    sets = [open_set(folder, each) for folder in data for each in ways]
+    if protocol == "auto":
+        protocol = "restoration" if models[0].restores else "classic"
     upscalers = [
         make(each, backend=backend, device=device, precision=precision, tile=tile) for each in models
     ]
@@ -132,6 +145,13 @@ def evaluate(
     return 3 if problems else 0
 
 
+EXTRA = {
+    "erp": {"seam": "seam dB", "elsewhere": "elsewhere dB"},
+    "restoration": {"rgb": "RGB dB", "psnr_b": "PSNR-B dB"},
+}
+"""Scores beside the usual, and their headings, by protocol."""
+
+
 def _print(rows: "list[Row]", facts: dict[str, Any]) -> None:
     from statistics import fmean
 
@@ -140,9 +160,8 @@ def _print(rows: "list[Row]", facts: dict[str, Any]) -> None:
     from camixersr.cli.tables import print_table
 
     table = Table("set", "model", "ratio", box=None, pad_edge=False)
-    spherical = facts["protocol"] == "erp"
-    extra = ("seam dB", "elsewhere dB") if spherical else ()
-    for name in ("images", "PSNR dB", "SSIM", *extra, "attended", "GMACs", "seconds"):
+    extra = EXTRA.get(facts["protocol"], {})
+    for name in ("images", "PSNR dB", "SSIM", *extra.values(), "attended", "GMACs", "seconds"):
         table.add_column(name, justify="right")
     for row in rows:
         ran = row.attention_ratio is not None
@@ -153,10 +172,7 @@ def _print(rows: "list[Row]", facts: dict[str, Any]) -> None:
             str(len(row.images)),
             f"{row.psnr:.3f}",
             f"{row.ssim:.4f}",
-            *(
-                f"{fmean(getattr(score, part) for score in row.images):.3f}"
-                for part in (("seam", "elsewhere") if spherical else ())
-            ),
+            *(f"{fmean(getattr(score, part) for score in row.images):.3f}" for part in extra),
             f"{100 * fmean(score.attention_share for score in row.images):.0f} %" if ran else "",
             f"{fmean(score.macs for score in row.images) / 1e9:.2f}" if ran else "",
             f"{fmean(score.seconds for score in row.images):.2f}",
@@ -187,7 +203,7 @@ def _write_csv(stream: Any, rows: "list[Row]") -> None:
     writer.writerow(
         [
             *("set", "model", "attention_ratio", "image", "psnr", "ssim", "seconds", "macs"),
-            *("attention_share", "seam", "elsewhere"),
+            *("attention_share", "seam", "elsewhere", "rgb", "psnr_b"),
         ]
     )
     for row in rows:
@@ -203,6 +219,9 @@ def _write_csv(stream: Any, rows: "list[Row]") -> None:
                     f"{score.seconds:.4f}",
                     score.macs,
                     f"{score.attention_share:.4f}",
-                    *("" if part is None else f"{part:.6f}" for part in (score.seam, score.elsewhere)),
+                    *(
+                        "" if part is None else f"{part:.6f}"
+                        for part in (score.seam, score.elsewhere, score.rgb, score.psnr_b)
+                    ),
                 ]
             )

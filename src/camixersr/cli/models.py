@@ -52,6 +52,7 @@ def show(model: str, /, *, json_: Annotated[bool, Parameter(name="--json", negat
         "architecture": type(loaded.network).__name__,
         "config": asdict(loaded.config),
         "parameters": loaded.parameters,
+        **({"restores": loaded.restores.about} if loaded.restores else {}),
         "routing": "calibrated thresholds" if loaded.calibration else "top share of every image",
         "provenance": dict(loaded.provenance),
         "scores": dict(loaded.scores),

@@ -1,4 +1,4 @@
-"""What `camixersr upscale` does with each picture: decode, compute, encode, and say what was done."""
+"""What `camixersr upscale` and `restore` do with each picture: decode, compute, encode, and tell."""
 
 import shutil
 import sys
@@ -20,6 +20,7 @@ from camixersr.errors import ImageError, OutputError, UsageError
 from camixersr.folders import STREAM, Job, Manifest, digest, require_inside, with_suffix
 from camixersr.image.codec import Picture, check_writable, read, write, write_pages
 from camixersr.image.color import Color
+from camixersr.image.degradation import quality_of
 from camixersr.image.files import make_folder, shown
 from camixersr.image.formats import WRITABLE, WriteOptions, suffix_for
 from camixersr.image.metadata import PNG_COLOUR
@@ -29,6 +30,7 @@ from camixersr.image.stream import Look, look
 from camixersr.inference.cost import Cost
 from camixersr.inference.streaming import Streamed
 from camixersr.inference.upscaler import AUTO_WHOLE, Enlarged, Upscaler, devices_of
+from camixersr.weights import Model
 
 if TYPE_CHECKING:
     from camixersr.cli.bars import Bars
@@ -63,6 +65,10 @@ class Models:
         tile: as for `Upscaler`.
         backend: as for `camixersr.runtimes.upscaler`.
         routing: "auto", or "top-share" to leave a model's calibrated thresholds aside.
+        restoring: the model given is to restore, at scale 1, and not to enlarge.
+
+    Raises:
+        UsageError: it is of the other kind.
     """
 
     def __init__(
@@ -74,6 +80,7 @@ class Models:
         *,
         backend: str = "torch",
         routing: Literal["auto", "top-share"] = "auto",
+        restoring: bool = False,
     ) -> None:
         from camixersr.catalogue import embedded
 
@@ -84,6 +91,7 @@ class Models:
         self._loading = threading.Lock()
         self._given = name
         self.routing = routing
+        self.restoring = restoring
         if name is not None:
             only = self._load(name, device)
             self._loaded[name, device] = only
@@ -127,6 +135,16 @@ class Models:
         from camixersr.runtimes import upscaler
 
         model = find(name)
+        if self.restoring and not model.restores:
+            raise UsageError(
+                f"{model.name} enlarges x{model.config.scale} and restores nothing; use `camixersr "
+                "upscale`, or give a --model that restores, such as s-jpeg"
+            )
+        if model.restores and not self.restoring:
+            raise UsageError(
+                f"{model.name} restores ({model.restores.about}) and does not enlarge; use "
+                "`camixersr restore`"
+            )
         if self.routing == "top-share":
             model = replace(model, calibration=None)
         return upscaler(model, device=device, say=_say, **self._how)
@@ -189,6 +207,7 @@ class _Work:
     upscaler: Upscaler | None = None
     panorama: Panorama | None = None
     sha256: str = ""
+    quality: int | None = None  # of a JPEG that is to be restored, as far as it tells
     seconds: float = 0.0
     pages: int = 1
     notes: list[str] = field(default_factory=list[str])
@@ -258,11 +277,33 @@ class Pictures:
                 return work
             work.seen = self._look(job)
             if work.seen is not None:
+                self._suit(work)
                 return work
             work.low = self._read(work, 0)
             work.pages = work.low.pages
+            self._suit(work)
         work.seconds += time.perf_counter() - began
         return work
+
+    def _suit(self, work: _Work) -> None:
+        """Note a JPEG's quality, and whether the model that is to restore it knows that quality."""
+        head = work.low or work.seen
+        if not self.models.restoring or head is None or head.kind != "jpeg":
+            return
+        model = self.models.of(self.models.default_scale).model
+        work.quality = quality_of(self._content if work.job.source == STREAM else work.job.source)
+        known = model.restores
+        if (
+            known
+            and known.kind == "jpeg"
+            and work.quality
+            and not known.least <= work.quality <= known.most
+        ):
+            work.notes.append(
+                f"a JPEG of quality {work.quality}; {model.name} learnt from {known.least:g} to "
+                f"{known.most:g}, and may "
+                + ("soften it" if work.quality > known.most else "not mend it all")
+            )
 
     def _look(self, job: Job) -> Look | None:
         """The head of a picture that is to be streamed; None for one that is held in memory."""
@@ -559,8 +600,16 @@ class Pictures:
             "backend": upscaler.backend,
             "precision": cost.precision if cost else upscaler.precision,
             "version": __version__,
+            **self._restored(work, upscaler.model),
             **(facts_of(streamed) if streamed else {}),
         }
+
+    @staticmethod
+    def _restored(work: _Work, model: Model) -> dict[str, Any]:
+        """What the facts of a restored picture have beside the usual."""
+        return (
+            {} if model.restores is None else {"restores": asdict(model.restores), "quality": work.quality}
+        )
 
     # record -----------------------------------------------------------------------------------------
 
@@ -586,8 +635,8 @@ def _summary(facts: dict[str, Any]) -> str:
     memory = facts["peak_memory_bytes"]
     return ", ".join(
         (
-            f"{shown(facts['output'])}: {' x '.join(map(str, facts['low_size']))} -> "
-            f"{' x '.join(map(str, facts['high_size']))}",
+            f"{shown(facts['output'])}: {' x '.join(map(str, facts['low_size']))}"
+            + (f" -> {' x '.join(map(str, facts['high_size']))}" if "restores" not in facts else ""),
             *([f"{facts['pages']} pages"] if facts["pages"] > 1 else []),
             f"{facts['seconds']:.1f} s",
             f"peak {memory / 2**20:.0f} MiB" if memory else "peak memory unknown",

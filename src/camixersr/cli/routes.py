@@ -23,6 +23,8 @@ def routes(
     attention_ratio: float = 0.5,
     high: Path | None = None,
     reduce: Annotated[bool, Parameter(negative=())] = False,
+    quality: int | None = None,
+    sigma: float | None = None,
     gain: Annotated[bool, Parameter(negative=())] = False,
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
     json_: Annotated[Path | None, Parameter(name="--json")] = None,
@@ -47,6 +49,10 @@ def routes(
         Folder with the originals of the images, of the same names.
     reduce
         The images are originals; their low-resolution versions are made here.
+    quality
+        The same for a model that undoes JPEG: the images are originals, and compressed here.
+    sigma
+        The same for a model that removes noise, in 8-bit steps.
     gain
         Also measure the gain of attending, against the originals: one pass a block and image.
     output
@@ -58,15 +64,22 @@ def routes(
     """
     if not 0.0 <= attention_ratio <= 1.0:
         raise UsageError(f"--attention-ratio must lie in [0, 1], got {attention_ratio:g}")
-    if reduce and high is not None:
-        raise UsageError("--reduce and --high exclude each other: with --reduce the images are originals")
-    if gain and not reduce and high is None:
-        raise UsageError("--gain needs the originals: give --high FOLDER, or --reduce")
+    made = {"--reduce": reduce, "--quality": quality is not None, "--sigma": sigma is not None}
+    given = [name for name, yes in made.items() if yes]
+    if given and high is not None:
+        raise UsageError(
+            f"{given[0]} and --high exclude each other: with {given[0]} the images are originals"
+        )
+    if gain and not given and high is None:
+        raise UsageError(
+            "--gain needs the originals: give --high FOLDER, or --reduce, --quality or --sigma"
+        )
     import numpy as np
 
     from camixersr.audit import Observation, audit, measure_gain, observe
     from camixersr.catalogue import find
-    from camixersr.data import Pair, read_rgb
+    from camixersr.cli.degraded import degradations
+    from camixersr.data import BICUBIC, Pair, degrading, read_rgb
     from camixersr.image.codec import Picture, write
     from camixersr.image.files import make_folder, replacing, require_writable
     from camixersr.inference.arrays import from_array
@@ -75,6 +88,12 @@ def routes(
 
     upscaler = Upscaler(find(model), device=device)
     network, policy = upscaler.network, upscaler.model.policy(attention_ratio)
+    degraded = degradations(
+        upscaler.model,
+        quality=None if quality is None else [quality],
+        sigma=None if sigma is None else [sigma],
+    )
+    way = degrading(degraded[0]) if degraded else BICUBIC
     if json_ is not None:
         require_writable(json_)
     if output is not None:
@@ -84,8 +103,8 @@ def routes(
     problems: list[str] = []
     for path in inputs:
         try:
-            if reduce:
-                pixels, original = Pair(path.stem, path, None).read(upscaler.scale)
+            if given:
+                pixels, original = Pair(path.stem, path, None, way).read(upscaler.scale)
             elif high is not None:
                 pixels, original = Pair(path.stem, high / path.name, path).read(upscaler.scale)
             else:
@@ -121,6 +140,7 @@ def routes(
             "model": upscaler.model.name,
             "sha256": upscaler.model.sha256,
             "attention_ratio": attention_ratio,
+            **({"degradation": way.name} if degraded else {}),
             "verdict": result.verdict,
             "audit": asdict(result),
         }

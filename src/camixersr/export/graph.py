@@ -265,7 +265,8 @@ def build(network: Network, *, ends: bool = True) -> onnx.ModelProto:
         y = g.add(g.layer(y, group.tail), start)
     if ends:
         y = g.layer(g.add(g.layer(y, network.body_tail), x), network.tail)
-        y = g("DepthToSpace", y, blocksize=config.scale, mode="CRD")
+        if config.scale > 1:
+            y = g("DepthToSpace", y, blocksize=config.scale, mode="CRD")
     else:
         y = g("Transpose", y, perm=[0, 2, 3, 1])
     results = [y, *(g("Concat", *column, axis=0) for column in zip(*seen, strict=True))]

@@ -1,12 +1,20 @@
 """Whole networks, each beside its frozen configuration. Here a tensor is an image batch, B x 3 x H x W."""
 
 from camixersr.models.backbone import Backbone, BackboneConfig
-from camixersr.models.camixersr import PANORAMA_PRESETS, PRESETS, CAMixerSR, CAMixerSRConfig, pad_to_windows
+from camixersr.models.camixersr import (
+    PANORAMA_PRESETS,
+    PRESETS,
+    RESTORATION_PRESETS,
+    CAMixerSR,
+    CAMixerSRConfig,
+    pad_to_windows,
+)
 from camixersr.models.omni import OMNI_PRESETS, OmniSR, OmniSRConfig
 
 __all__ = [
     "OMNI_PRESETS",
     "PRESETS",
+    "RESTORATION_PRESETS",
     "Backbone",
     "BackboneConfig",
     "CAMixerSR",
@@ -30,7 +38,7 @@ Trainable = CAMixerSR | OmniSR | Backbone
 
 def presets() -> dict[str, Config]:
     """Every configuration that has a name."""
-    return {**PRESETS, **PANORAMA_PRESETS, **OMNI_PRESETS}
+    return {**PRESETS, **RESTORATION_PRESETS, **PANORAMA_PRESETS, **OMNI_PRESETS}
 
 
 def make(config: Config) -> Network:

@@ -21,6 +21,7 @@ from camixersr.nn.windows import window_position
 __all__ = [
     "PANORAMA_PRESETS",
     "PRESETS",
+    "RESTORATION_PRESETS",
     "SCALES",
     "CAMixerSR",
     "CAMixerSRConfig",
@@ -80,6 +81,13 @@ PRESETS = {
     for scale in SCALES
 }
 """The paper's sizes S, M and B at x2, x3 and x4, by name: "s-x4" and so on."""
+
+RESTORATION_PRESETS = {
+    name.replace("-x2", "-x1"): replace(config, scale=1)
+    for name, config in PRESETS.items()
+    if config.scale == 2
+}
+"""The same sizes at scale 1, for what is to be restored and not enlarged: "s-x1" and so on."""
 
 PANORAMA_PRESETS = {
     name.replace("-x", "-360-x"): replace(config, latitude=True) for name, config in PRESETS.items()

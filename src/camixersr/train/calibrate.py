@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from camixersr.image.degradation import Degradation
 from camixersr.image.resize import resize
 from camixersr.models import Trainable
 from camixersr.nn.routing import Calibration, TopShare
@@ -16,7 +17,13 @@ RATIOS = (0.1, 0.25, 0.4, 0.5, 0.6, 0.75, 0.9)
 
 
 @torch.no_grad()
-def calibrate(network: Trainable, photos: Sequence[NDArray[np.uint8]], *, side: int = 96) -> Calibration:
+def calibrate(
+    network: Trainable,
+    photos: Sequence[NDArray[np.uint8]],
+    *,
+    side: int = 96,
+    degradation: Degradation | None = None,
+) -> Calibration:
     """Measure every block's quantiles of scores over photographs.
 
     Later blocks see what earlier blocks' routing made, so each ratio is measured under a routing
@@ -26,6 +33,7 @@ def calibrate(network: Trainable, photos: Sequence[NDArray[np.uint8]], *, side: 
         network: whose blocks to calibrate.
         photos: H x W x 3 uint8 RGB, reduced here by the network's scale; from each the middle is used.
         side: of that middle, in low pixels.
+        degradation: what the network undoes: each photograph suffers another amount of it.
 
     Returns:
         Thresholds at `RATIOS`.
@@ -33,12 +41,15 @@ def calibrate(network: Trainable, photos: Sequence[NDArray[np.uint8]], *, side: 
     device = next(network.parameters()).device
     scale = network.config.scale
     crops: list[torch.Tensor] = []
-    for photo in photos:
+    for number, photo in enumerate(photos):
         height, width = (min(side, length // scale) for length in photo.shape[:2])
         row = (photo.shape[0] - height * scale) // 2
         column = (photo.shape[1] - width * scale) // 2
         middle = photo[row : row + height * scale, column : column + width * scale]
-        low = torch.from_numpy(resize(middle, height=height, width=width))
+        small = resize(middle, height=height, width=width)
+        if degradation is not None:
+            small = degradation.apply(small, degradation.at(number / max(1, len(photos) - 1)), seed=number)
+        low = torch.from_numpy(small)
         crops.append(low.permute(2, 0, 1)[None].to(device).float() / 255.0)
     thresholds: list[tuple[float, ...]] = []
     for ratio in RATIOS:

@@ -24,8 +24,9 @@ from safetensors.torch import load_file as load_tensors
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from camixersr.data import SUFFIXES, BenchmarkSet, open_set
-from camixersr.errors import CheckpointError, InputError, OutputError, UnknownModelError
+from camixersr.data import BICUBIC, SUFFIXES, BenchmarkSet, degrading, open_set
+from camixersr.errors import CheckpointError, InputError, OutputError, UnknownModelError, UsageError
+from camixersr.image.degradation import Degradation
 from camixersr.image.files import make_folder
 from camixersr.image.resize import resize
 from camixersr.metrics import latitude_weights, luma, psnr, ws_psnr
@@ -40,7 +41,14 @@ from camixersr.train.initialise import ends, initialise_linear, transfer
 from camixersr.train.objective import detail_loss, paper_loss, percentile
 from camixersr.train.optimizer import MuonAdamW
 from camixersr.train.parts import put_out
-from camixersr.train.photos import Batches, PanoramaStream, PatchStream, Photos, load_photos, reduce
+from camixersr.train.photos import (
+    Batches,
+    DegradedStream,
+    PanoramaStream,
+    PatchStream,
+    Photos,
+    load_photos,
+)
 from camixersr.train.recipe import Recipe
 from camixersr.weights import Model, load_file, save
 
@@ -51,10 +59,13 @@ Images = Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8]]]
 FLAT = 0.01
 """Standard deviation of a block's scores over a batch below which it no longer chooses."""
 
+SIDE = 96
+"""Pixels of a validation picture's middle, a side, that restoration is scored on."""
+
 
 @torch.no_grad()
 def score(network: Trainable, images: Images, policy: Policy, projection: str = "flat") -> float:
-    """Mean luma PSNR over benchmark pairs, border of `scale` pixels cropped, 8-bit rounding first.
+    """Mean luma PSNR over pairs, 8-bit rounding first, border of `scale` pixels cropped (none at scale 1).
 
     Args:
         network: on any device.
@@ -78,7 +89,7 @@ def score(network: Trainable, images: Images, policy: Policy, projection: str = 
         if projection == "erp":
             results.append(ws_psnr(result, high))
         else:
-            results.append(psnr(luma(result), luma(high), border=scale))
+            results.append(psnr(luma(result), luma(high), border=scale if scale > 1 else 0))
     return float(np.mean(results))
 
 
@@ -97,9 +108,10 @@ class Training(lightning.LightningModule):
         self.recipe = recipe
         self.photos = photos
         self.images = images
+        self.stream = self._stream(recipe.seed)
         self.flat_blocks: list[int] = []
         self._began = time.perf_counter()
-        low, _ = reduce(self.patches(256, seed=recipe.seed + 1), network.config.scale)
+        low, _ = self.pairs(256, seed=recipe.seed + 1)
         detail = window_detail(low[:, :3], network.config.window).flatten()
         probability = torch.linspace(0.0, 1.0, 256, dtype=detail.dtype)
         self.register_buffer("quantiles", detail.quantile(probability))
@@ -111,6 +123,14 @@ class Training(lightning.LightningModule):
 
     def _stream(self, seed: int) -> PatchStream:
         recipe = self.recipe
+        if recipe.degradation is not None:
+            return DegradedStream(
+                self.photos,
+                patch=recipe.patch,
+                seed=seed,
+                degradation=recipe.degradation,
+                shrink=recipe.shrink,
+            )
         kind = PanoramaStream if recipe.projection == "erp" else PatchStream
         return kind(
             self.photos,
@@ -125,10 +145,14 @@ class Training(lightning.LightningModule):
         stream = self._stream(seed)
         return torch.stack([stream.patch(number) for number in range(count)])
 
+    def pairs(self, count: int, *, seed: int) -> tuple[Tensor, Tensor]:
+        """The same as low and high images."""
+        return self._stream(seed).pairs(self.patches(count, seed=seed))
+
     def train_dataloader(self) -> DataLoader[Tensor]:
         """Batches from where the run stands: step n sees the same ones, resumed or not."""
         batches = Batches(
-            self._stream(self.recipe.seed),
+            self.stream,
             size=self.recipe.batch,
             start=self.trainer.global_step,
             process=self.trainer.global_rank,
@@ -172,7 +196,7 @@ class Training(lightning.LightningModule):
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         """L1 in [0, 1] units plus the weighted routing loss."""
-        low, high = reduce(batch, self.network.config.scale)
+        low, high = self.stream.pairs(batch)
         recipe, policy = self.recipe, self._policy()
         seen = low if self.network.config.latitude else low[:, :3]
         result, routing = self.network.route(seen, policy)
@@ -281,10 +305,16 @@ def find_photos(recipe: Recipe, scale: int | None = None) -> tuple[list[Path], l
 
     Raises:
         UnknownModelError: the recipe's preset does not exist.
+        UsageError: it is none for the recipe's task.
         InputError: there is no such folder.
     """
     if scale is None:
         scale = _preset(recipe).scale
+    if (scale == 1) != (recipe.degradation is not None):
+        raise UsageError(
+            f"{recipe.model} works at scale {scale} and the recipe's task is {recipe.task!r}; "
+            "restoration (jpeg, noise) goes with scale 1, enlarging (sr) with the others"
+        )
     folder = Path(recipe.photos)
     if not folder.is_dir():
         raise InputError(f"{folder}: expected a folder of photographs; set `photos` in the recipe")
@@ -292,7 +322,8 @@ def find_photos(recipe: Recipe, scale: int | None = None) -> tuple[list[Path], l
     if 0 < recipe.limit < len(files):
         files = [files[number * len(files) // recipe.limit] for number in range(recipe.limit)]
     kept = [file for number, file in enumerate(files) if number % recipe.holdout]
-    smallest = PatchStream.side_of(scale=scale, patch=recipe.patch)
+    kind = DegradedStream if recipe.degradation else PatchStream
+    smallest = kind.side_of(scale=scale, patch=recipe.patch)
     return kept, files[:: recipe.holdout], smallest
 
 
@@ -364,7 +395,8 @@ def fit(
             and `start` may name weights of that network. `safetensors.torch.load_file` reads what
             comes of it; the commands know our own networks only.
         resume: continue from the last checkpoint in the recipe's output folder, if there is one.
-        name: of the model in its file; by default the recipe's preset, or the network's class.
+        name: of the model in its file; by default the recipe's preset, its scale replaced by the task
+            where that is 1 ("s-jpeg"), or the network's class.
         cache: folder for the decoded photographs, which runs may share; `<output>/cache` by default.
 
     Returns:
@@ -396,15 +428,19 @@ def fit(
         fresh = before is None or before.network.config.scale != trained.config.scale
     scale = trained.config.scale
     if recipe.validation:
-        benchmark = open_set(recipe.validation)
+        damage = recipe.degradation
+        way = BICUBIC if damage is None else degrading(damage.only(damage.at(0.5)))
+        benchmark = open_set(recipe.validation, way)
         measured, images = benchmark.name, _read(benchmark, scale)
+    elif recipe.degradation is not None:
+        measured, images = "held out", _degraded(held_out, recipe.degradation)
     else:
         measured, images = "held out", _reduced(held_out, scale)
     torch.set_flush_denormal(True)  # momenta of idle layers fade into denormals, 3x slower on a CPU
 
     training = Training(trained, recipe, photos, images)
     if fresh and ends(trained):
-        low, high = reduce(training.patches(64, seed=recipe.seed + 2), scale)
+        low, high = training.pairs(64, seed=recipe.seed + 2)
         initialise_linear(trained, low, high, tail_only=before is not None)
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its hardware report and tips
@@ -421,7 +457,8 @@ def fit(
             f"{output}: cannot write ({error.strerror or error}); the last checkpoint is whole: make "
             "room and run again with --resume"
         ) from error
-    file = output / f"{name or recipe.model}.safetensors"
+    known_as = recipe.model.replace("-x1", f"-{recipe.task}")  # "s-jpeg" is a preset s-x1 that was trained
+    file = output / f"{name or known_as}.safetensors"
     if stopper.stopped or trainer.interrupted:
         raise KeyboardInterrupt
     if not trainer.is_global_zero:
@@ -431,12 +468,14 @@ def fit(
     hours = training.elapsed / 3600
     calibration = None
     if trained.block_count:
-        calibration = calibrate(trained, [held_out.photo(i) for i in range(len(held_out))])
+        aside_photos = [held_out.photo(i) for i in range(len(held_out))]
+        calibration = calibrate(trained, aside_photos, degradation=recipe.degradation)
     model = Model(
         file.stem,
         cast(Network, trained),  # one's own is written alike, and read by no command
         calibration,
         _provenance(recipe, before, hours, str(trainer.strategy.root_device)),
+        restores=recipe.degradation,
     )
     scores = {
         f"{measured}/{ratio:g}": round(score(trained, images, model.policy(ratio), recipe.projection), 3)
@@ -509,7 +548,7 @@ def _provenance(recipe: Recipe, before: Model | None, hours: float, device: str)
     steps, legs = recipe.steps, 1
     if before is not None:
         known = before.provenance
-        if before.network.config == _preset(recipe):
+        if before.network.config == _preset(recipe) and before.restores == recipe.degradation:
             steps += int(known.get("steps", 0))
             hours += float(known.get("hours", 0))
             legs += int(known.get("legs", 1))
@@ -525,6 +564,19 @@ def _reduced(photos: Photos, scale: int) -> Images:
         height, width = (length // scale for length in photos.sizes[number])
         high = photos.photo(number)[: scale * height, : scale * width]
         pairs.append((resize(high, height=height, width=width), high))
+    return pairs
+
+
+def _degraded(photos: Photos, degradation: Degradation) -> Images:
+    """The middles of photographs as validation pairs, each with another amount of the degradation."""
+    pairs: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]] = []
+    for number in range(len(photos)):
+        photo = photos.photo(number)
+        height, width = (min(SIDE, length) for length in photo.shape[:2])
+        top, left = (photo.shape[0] - height) // 2, (photo.shape[1] - width) // 2
+        high = photo[top : top + height, left : left + width]
+        amount = degradation.at(number / max(1, len(photos) - 1))
+        pairs.append((degradation.apply(high, amount, seed=number), high))
     return pairs
 
 

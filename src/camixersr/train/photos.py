@@ -21,11 +21,21 @@ from torch.utils.data import IterableDataset
 
 from camixersr.data import SUFFIXES, read_rgb
 from camixersr.errors import ImageError, InputError, OutputError
+from camixersr.image.degradation import Degradation, add_noise, compress
 from camixersr.image.files import replacing
 from camixersr.image.resize import resize, resize_matrix
 from camixersr.metrics.spherical import latitude_weights
 
-__all__ = ["MARGIN", "Batches", "PanoramaStream", "PatchStream", "Photos", "load_photos", "reduce"]
+__all__ = [
+    "MARGIN",
+    "Batches",
+    "DegradedStream",
+    "PanoramaStream",
+    "PatchStream",
+    "Photos",
+    "load_photos",
+    "reduce",
+]
 
 MARGIN = 2
 """Low pixels of context that a patch is cut with at each side: its reduction is then the photograph's."""
@@ -134,14 +144,15 @@ class PatchStream:
 
     def __init__(self, photos: Photos, *, scale: int, patch: int, seed: int, shrink: float = 1.0) -> None:
         self.photos = photos
+        self.scale = scale
         self.side = self.side_of(scale=scale, patch=patch)
         self.seed = seed
         self.shrink = shrink
         area = np.array([height * width for height, width in photos.sizes], dtype=np.float64)
         self.cumulative = np.cumsum(area / area.sum())
 
-    @staticmethod
-    def side_of(*, scale: int, patch: int) -> int:
+    @classmethod
+    def side_of(cls, *, scale: int, patch: int) -> int:
         """Side of a patch with its margin, in high pixels; no photograph may be smaller."""
         return (patch + 2 * MARGIN) * scale
 
@@ -162,6 +173,10 @@ class PatchStream:
         if rng.random() < 0.5:
             high = high[:, ::-1]
         return torch.from_numpy(np.ascontiguousarray(high.transpose(2, 0, 1)))
+
+    def pairs(self, patches: Tensor) -> tuple[Tensor, Tensor]:
+        """What the network is given and what it should make of it: `reduce`."""
+        return reduce(patches, self.scale)
 
 
 class PanoramaStream(PatchStream):
@@ -187,6 +202,61 @@ class PanoramaStream(PatchStream):
         if rng.random() < 0.5:
             patch = patch[::-1]
         return torch.from_numpy(np.ascontiguousarray(patch.transpose(2, 0, 1)))
+
+
+class DegradedStream(PatchStream):
+    """Patches at scale 1 with their degraded copies, as RGB over RGB.
+
+    A patch is degraded with `BLOCK` pixels around it, which are then cut off, so that the blocks of
+    a JPEG begin where the network's windows do, as they do at the top left of a file. One patch in
+    eight is compressed off that grid, as a picture that was cropped after it was compressed; one in
+    eight with colour at full resolution.
+
+    Args:
+        photos: where the patches are cut from.
+        patch: side of the patch, in pixels.
+        seed: of the whole stream.
+        degradation: what is done to a patch; its amount is drawn anew for each.
+        shrink: as for `PatchStream`.
+    """
+
+    BLOCK = 16
+    SELDOM = 1 / 8
+
+    def __init__(
+        self, photos: Photos, *, patch: int, seed: int, degradation: Degradation, shrink: float = 1.0
+    ) -> None:
+        super().__init__(photos, scale=1, patch=patch, seed=seed, shrink=shrink)
+        self.degradation = degradation
+        self.inner = patch
+
+    @classmethod
+    def side_of(cls, *, scale: int, patch: int) -> int:
+        """Side of a patch with what is around it."""
+        return scale * (patch + 2 * cls.BLOCK)
+
+    def patch(self, number: int) -> Tensor:
+        """Patch `number`: 6 x P x P uint8, degraded RGB and then the original."""
+        rng = np.random.default_rng((self.seed, number, 1))  # another than what cuts the patch
+        high = super().patch(number).permute(1, 2, 0).numpy()
+        amount = self.degradation.at(rng.random())
+        down, right = 0, 0
+        if self.degradation.kind == "jpeg":
+            if rng.random() < self.SELDOM:
+                down, right = (int(start) for start in rng.integers(self.BLOCK, size=2))
+            cut = high[down:, right:]
+            low = compress(cut, round(amount), full_chroma=bool(rng.random() < self.SELDOM))
+        else:
+            low = add_noise(high, amount, rng)
+        top, left = self.BLOCK - down, self.BLOCK - right
+        low = low[top : top + self.inner, left : left + self.inner]
+        high = high[self.BLOCK : -self.BLOCK, self.BLOCK : -self.BLOCK]
+        return torch.from_numpy(np.concatenate((low, high), axis=2).transpose(2, 0, 1).copy())
+
+    def pairs(self, patches: Tensor) -> tuple[Tensor, Tensor]:
+        """B x 6 x P x P uint8 -> low and high, B x 3 x P x P, float32 in [0, 1]."""
+        low, high = (patches.float() / 255.0).chunk(2, dim=1)
+        return low, high
 
 
 class Batches(IterableDataset[Tensor]):

@@ -13,7 +13,6 @@ from camixersr.inference.cost import peak_memory
 from camixersr.models import Network
 from camixersr.nn.routing import TopShare
 from camixersr.train.fit import find_photos, start_network
-from camixersr.train.photos import MARGIN, reduce
 from camixersr.train.recipe import Recipe
 
 __all__ = ["plan"]
@@ -90,12 +89,10 @@ def _checkpoint(network: torch.nn.Module) -> int:
 def _measure(network: Network, recipe: Recipe, device: torch.device) -> tuple[float, int]:
     """Seconds of a step, and the process's (or accelerator's) peak memory in bytes."""
     scale = network.config.scale
-    side = (recipe.patch + 2 * MARGIN) * scale
     generator = torch.Generator().manual_seed(0)
-    patches = torch.randint(
-        0, 256, (recipe.batch // recipe.devices, 3, side, side), generator=generator, dtype=torch.uint8
-    )
-    low, high = reduce(patches.to(device), scale)
+    shape = (recipe.batch // recipe.devices, 3, scale * recipe.patch, scale * recipe.patch)
+    high = torch.rand(shape, generator=generator).to(device)
+    low = high[..., : recipe.patch, : recipe.patch].contiguous()
     took = 0.0
     for _ in range(2):  # the first one warms up
         began = time.perf_counter()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from camixersr.errors import InputError, ValueRangeError
+from camixersr.image.degradation import Degradation
 
 __all__ = ["Part", "Recipe", "load_recipe"]
 
@@ -25,9 +26,14 @@ class Recipe:
         output: folder for checkpoints, logs and the final weights.
         data: what the photographs are, for the model's provenance.
         licences: theirs, likewise.
-        model: preset name, "s-x4" and so on; those for panoramas are "s-360-x4" and so on.
+        model: preset name, "s-x4" and so on; those for panoramas are "s-360-x4" and so on, those
+            for restoration "s-x1" and so on.
         projection: of the photographs: "flat", or "erp" for equirectangular panoramas, whose patches
             wrap around, carry their latitude, and count by the area they cover on the sphere.
+        task: "sr" enlarges; "jpeg" undoes compression and "noise" removes Gaussian noise, both with
+            a preset at scale 1 ("s-x1").
+        quality: for "jpeg", lowest and highest quality trained on, [10, 60] for example.
+        sigma: for "noise", smallest and largest standard deviation in 8-bit steps.
         blocks: of each group of the network; empty for the preset's.
         window: side of the network's windows, in low pixels; 16 in every preset.
         without: parts of the network that are put out of action and not trained, for ablations:
@@ -74,6 +80,9 @@ class Recipe:
     data: str = ""
     licences: str = ""
     model: str = "s-x4"
+    task: Literal["sr", "jpeg", "noise"] = "sr"
+    quality: tuple[int, ...] = ()
+    sigma: tuple[float, ...] = ()
     projection: Literal["flat", "erp"] = "flat"
     blocks: tuple[int, ...] = ()
     window: int = 16
@@ -137,6 +146,26 @@ class Recipe:
             raise ValueRangeError("recipe: shrink is for flat photographs; leave it out with erp")
         if self.holdout < 2:
             raise ValueRangeError(f"recipe: holdout must be at least 2, got {self.holdout}")
+        if self.task != "sr" and self.projection == "erp":
+            raise ValueRangeError(
+                "recipe: panoramas are enlarged, not restored; leave task or projection out"
+            )
+        for name, task in (("quality", "jpeg"), ("sigma", "noise")):
+            given = getattr(self, name)
+            if (len(given) == 2) != (self.task == task) or len(given) not in (0, 2):
+                raise ValueRangeError(
+                    f'recipe: {name} is a range of two numbers and goes with task = "{task}", got '
+                    f'{name} = {list(given)} with task = "{self.task}"'
+                )
+        _ = self.degradation  # its numbers are checked there
+
+    @property
+    def degradation(self) -> Degradation | None:
+        """What the network learns to undo; None where it enlarges."""
+        if self.task == "sr":
+            return None
+        least, most = self.quality if self.task == "jpeg" else self.sigma
+        return Degradation(self.task, least, most)
 
 
 def _fits(value: Any, kind: Any) -> bool:
