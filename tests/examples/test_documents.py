@@ -54,7 +54,7 @@ def test_python_runs(page: str, code: str) -> None:
 
 def commands() -> list[str]:
     text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
-    found = re.findall(r"^\$ (?:\.venv/bin/)?camixersr (upscale .*)$", text, re.MULTILINE)
+    found = re.findall(r"^\$ (?:\.venv/bin/)?camixersr ((?:upscale|restore) .*)$", text, re.MULTILINE)
     return sorted(set(found))
 
 
@@ -64,4 +64,6 @@ def test_commands_run(command: str, workplace: Path) -> None:
         main(shlex.split(command, comments=True))
     assert ended.value.code == 0
     wanted = command.split("-o ")[1].split()[0] if "-o " in command else "photo_x4.jpg"
+    if command.startswith("restore") and "-o " not in command:
+        wanted = "photo_restored.jpg"
     assert (workplace / wanted).exists()

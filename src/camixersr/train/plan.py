@@ -54,6 +54,7 @@ def plan(recipe: Recipe) -> str:
     lines = [
         f"model        {recipe.model}: {sum(p.numel() for p in network.parameters()):,} weights, "
         f"{config.channels} channels, {network.block_count} blocks, x{config.scale}",
+        *([f"undoes       {recipe.degradation.about}"] if recipe.degradation else []),
         f"starts from  {before.name if before else 'the best linear upsampler'}",
         f"photographs  {len(kept)} to train on ({pixels / 1e6:.0f} Mpx), {len(aside)} held out; "
         f"sides of {smallest} pixels or more",
