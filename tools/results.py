@@ -29,7 +29,7 @@ PUBLISHED = {
 
 WHERE = {
     "routes-s-jpeg": "Kodak as JPEG of quality 20",
-    "gain-s-jpeg": "six of Kodak as JPEG of quality 20, with measured gain",
+    "gain-s-jpeg": "four of Set5 as JPEG of quality 20, with measured gain",
     "routes-bsd100": "BSD100",
     "routes": "Kodak",
     "gain": "Set5, with measured gain",

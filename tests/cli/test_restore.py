@@ -17,7 +17,7 @@ from camixersr.image.degradation import Degradation, compress
 from camixersr.metrics import luma, psnr
 from camixersr.nn import Calibration
 from camixersr.weights import Model, load_file, save
-from tests.conftest import noise_picture, random_network, shared
+from tests.conftest import noise_picture, random_network
 
 JPEG, NOISE = Degradation("jpeg", 10, 60), Degradation("noise", 5, 55)
 
@@ -215,7 +215,7 @@ def test_restoration_is_scored_on_pairs_and_on_noise(tmp_path: Path, capsys) -> 
         assert run(*how, "--sigma", 25, "--json", out) == 0
     one, two = (json.loads(out.read_text())["rows"][0] for out in noisy)
     assert one["psnr"] == two["psnr"], "the noise is the same every time"
-    assert 19.0 < one["psnr"] < 23.5
+    assert one["mean"]["rgb"] == pytest.approx(20 * np.log10(255 / 25), abs=0.3)  # hardly any is clipped
     capsys.readouterr()
     assert run(*how) == 3
     assert "say how to make one, with --quality or --sigma" in capsys.readouterr().err
@@ -240,26 +240,3 @@ def test_routing_is_audited_on_compressed_originals(tmp_path: Path, model: Path,
     capsys.readouterr()
     assert run("routes", *inputs, "--model", model, "--quality", 20, "--high", tmp_path) == 2
     assert "--quality and --high exclude each other" in capsys.readouterr().err
-
-
-def test_the_embedded_model_mends_the_sample() -> None:
-    from tests.conftest import ROOT
-
-    high = np.asarray(Image.open(ROOT / "samples" / "summer-palace.jpg").convert("RGB"))[96:256, 96:256]
-    low = compress(np.ascontiguousarray(high), 20)
-    result = camixersr.restore(low, device="cpu")
-    assert psnr(luma(result), luma(high)) > psnr(luma(low), luma(high)) + 0.5
-
-
-@pytest.mark.slow
-def test_the_embedded_model_gains_on_kodak() -> None:
-    """The protocol of docs/restoration.md: quality 20, 4:2:0, luma, whole pictures, 8 bits."""
-    restorer = camixersr.load("s-jpeg", device="cpu")
-    gains = []
-    for path in sorted(shared("data/photo").glob("*.png")):
-        high = np.asarray(Image.open(path).convert("RGB"))
-        low = compress(high, 20)
-        result = restorer.upscale(low, attention_ratio=0.5)
-        gains.append(psnr(luma(result), luma(high)) - psnr(luma(low), luma(high)))
-    assert len(gains) == 24
-    assert np.mean(gains) >= 0.8
