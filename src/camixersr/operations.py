@@ -13,9 +13,10 @@ as is usual: normalisation, activations, the bilinear warp and other element-wis
 from dataclasses import dataclass, fields
 
 from camixersr.models import CAMixerSRConfig, Config, OmniSRConfig
+from camixersr.models.classsr import CLASSES, PATCH, STEP
 from camixersr.nn.predictor import CONDITIONS
 
-__all__ = ["Operations", "count", "large_image_flops", "macs_at_720p"]
+__all__ = ["Operations", "count", "count_classifier", "large_image_flops", "macs_at_720p"]
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,17 @@ def count(config: Config, *, windows: int, attended: int) -> Operations:
         feed_forward=blocks * pixels * feeding,
         head_tail=pixels * outside,
     )
+
+
+def count_classifier(patches: int) -> int:
+    """MACs of classifying patches of 32 x 32 low pixels (`camixersr.models.classsr`).
+
+    Args:
+        patches: of the padded image.
+    """
+    cells = (PATCH // STEP) ** 2
+    per_cell = 3 * STEP**2 * 128 + 3 * 128 * 128 + 128 * 32
+    return patches * (cells * per_cell + 32 * CLASSES)
 
 
 def large_image_flops(config: CAMixerSRConfig, attention_ratio: float) -> int:

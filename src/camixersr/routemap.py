@@ -1,16 +1,19 @@
-"""A picture of where attention went: the share of blocks that attended each window, over the image."""
+"""Pictures of where attention went: the share of blocks that attended each window, and its class."""
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-__all__ = ["heat", "render", "render_blocks"]
+__all__ = ["class_shares", "heat", "render", "render_blocks", "render_classes"]
 
 # Anchors of the colour scale, from 0 to 1: dark blue, violet, red, orange, pale yellow. Its
 # lightness rises steadily, so that it also reads in greyscale.
 _ANCHORS = np.array(
     [(12, 10, 60), (92, 18, 110), (187, 55, 84), (249, 142, 9), (252, 255, 190)], dtype=np.float64
 )
+# Plain green, medium amber, difficult red, each lighter than the next, so that they also read in greyscale.
+_CLASSES = np.array([(150, 226, 150), (226, 150, 30), (150, 20, 60)], dtype=np.float64)
+_CLASS_NAMES = ("plain", "medium", "difficult")
 _FOOT = 56  # pixels below the image, for the legend
 
 
@@ -30,33 +33,27 @@ def heat(share: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def render(
-    image: NDArray[np.uint8], shares: NDArray[np.float64], *, side: int, attention_share: float
+    image: NDArray[np.uint8],
+    shares: NDArray[np.float64],
+    *,
+    side: int,
+    attention_share: float,
+    classes: NDArray[np.int64] | None = None,
 ) -> Image.Image:
-    """Lay the heat map over the image, with a legend below.
+    """Lay the heat map over the image, with a legend below; and below that the map of classes.
 
     Args:
         image: H x W x 3 uint8, the low or the high image; dimmed to its lightness.
         shares: rows x columns in [0, 1].
         side: pixels of `image` that a window is wide; 16 for the low image, 16 s for the high one.
         attention_share: the overall share, for the legend.
+        classes: of a ClassSR, rows x columns, see `render_classes`; None of any other model.
 
     Returns:
         An RGB picture, at least 480 pixels wide; small images are enlarged for it.
     """
-    zoom = max(1, -(-480 // image.shape[1]))
-    image = image.repeat(zoom, axis=0).repeat(zoom, axis=1)
-    side *= zoom
-    height, width = image.shape[:2]
-    grey = image.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
-    colours = heat(shares).repeat(side, axis=0).repeat(side, axis=1)[:height, :width]
-    mixed = 0.3 * grey[:, :, None] + 0.7 * colours
-    lines = np.zeros((height, width), dtype=bool)
-    lines[::side] = True
-    lines[:, ::side] = True
-    mixed[lines] *= 0.8
-    canvas = Image.new("RGB", (width, height + _FOOT), (24, 24, 28))
-    canvas.paste(Image.fromarray(mixed.round().astype(np.uint8)), (0, 0))
-
+    canvas = _laid_over(image, heat(shares), side)
+    height = canvas.height - _FOOT
     draw = ImageDraw.Draw(canvas)
     font = ImageFont.load_default(15)
     bar = np.broadcast_to(heat(np.linspace(0.0, 1.0, 160)), (14, 160, 3)).round().astype(np.uint8)
@@ -69,6 +66,61 @@ def render(
         font=font,
         fill="white",
     )
+    return canvas if classes is None else _stack(canvas, render_classes(image, classes, side=side))
+
+
+def _laid_over(image: NDArray[np.uint8], colours: NDArray[np.float64], side: int) -> Image.Image:
+    """Colours of windows over the dimmed image, lines between them, and room for a legend below."""
+    zoom = max(1, -(-480 // image.shape[1]))
+    image = image.repeat(zoom, axis=0).repeat(zoom, axis=1)
+    side *= zoom
+    height, width = image.shape[:2]
+    grey = image.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
+    colours = colours.repeat(side, axis=0).repeat(side, axis=1)[:height, :width]
+    mixed = 0.3 * grey[:, :, None] + 0.7 * colours
+    lines = np.zeros((height, width), dtype=bool)
+    lines[::side] = True
+    lines[:, ::side] = True
+    mixed[lines] *= 0.8
+    canvas = Image.new("RGB", (width, height + _FOOT), (24, 24, 28))
+    canvas.paste(Image.fromarray(mixed.round().astype(np.uint8)), (0, 0))
+    return canvas
+
+
+def class_shares(classes: NDArray[np.int64]) -> list[float]:
+    """The share of windows in each class of a ClassSR: plain, medium, difficult."""
+    return [float((classes == number).mean()) for number in range(len(_CLASSES))]
+
+
+def render_classes(image: NDArray[np.uint8], classes: NDArray[np.int64], *, side: int) -> Image.Image:
+    """Lay the classes of windows over the image, with a legend below.
+
+    Args:
+        image: H x W x 3 uint8, as for `render`.
+        classes: rows x columns, 0 (plain) to 2 (difficult).
+        side: pixels of `image` that a window is wide.
+
+    Returns:
+        An RGB picture of the size that `render` gives.
+    """
+    canvas = _laid_over(image, _CLASSES[classes], side)
+    draw = ImageDraw.Draw(canvas)
+    font = ImageFont.load_default(15)
+    top = canvas.height - _FOOT
+    for number, share in enumerate(class_shares(classes)):
+        x = 16 + 155 * number
+        colour = tuple(int(part) for part in _CLASSES[number])
+        draw.rectangle((x, top + 9, x + 14, top + 23), fill=colour)
+        draw.text((x + 22, top + 7), f"{_CLASS_NAMES[number]} {100 * share:.0f} %", font=font, fill="white")
+    draw.text((16, top + 30), "class of each patch of 32 x 32", font=font, fill="white")
+    return canvas
+
+
+def _stack(above: Image.Image, below: Image.Image) -> Image.Image:
+    """Two pictures of one width."""
+    canvas = Image.new("RGB", (above.width, above.height + below.height))
+    canvas.paste(above, (0, 0))
+    canvas.paste(below, (0, above.height))
     return canvas
 
 

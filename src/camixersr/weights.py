@@ -18,17 +18,30 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from camixersr.errors import CheckpointError
 from camixersr.image.degradation import Degradation
 from camixersr.image.files import replacing
-from camixersr.models import CAMixerSR, CAMixerSRConfig, Config, Network, OmniSR, OmniSRConfig, make
+from camixersr.models import (
+    CAMixerSR,
+    CAMixerSRConfig,
+    Classes,
+    Config,
+    Network,
+    OmniSR,
+    OmniSRConfig,
+    PatchClassifier,
+    make,
+)
 from camixersr.nn.routing import Calibration, Policy, TopShare
 
 __all__ = ["Model", "infer_config", "load_file", "rename_official", "save"]
 
 FORMAT = "camixersr/1"
+
+CLASSIFIER = "classifier."
+"""Before the names of a ClassSR classifier's tensors."""
 
 # The authors' names -> ours, applied in order.
 RENAMES = (
@@ -69,6 +82,7 @@ class Model:
         scores: PSNR in dB by "set/ratio", with the protocol under "protocol".
         sha256: of the file.
         restores: what the network undoes, at scale 1; None for one that enlarges.
+        classes: of a ClassSR, whose patches' classes choose the attention ratio; None of any other.
     """
 
     name: str
@@ -78,6 +92,7 @@ class Model:
     scores: Mapping[str, Any] = field(default_factory=dict[str, Any])
     sha256: str = ""
     restores: Degradation | None = None
+    classes: Classes | None = None
 
     @property
     def config(self) -> Config:
@@ -87,7 +102,8 @@ class Model:
     @property
     def parameters(self) -> int:
         """How many weights there are."""
-        return sum(parameter.numel() for parameter in self.network.parameters())
+        networks = [self.network, *([self.classes.classifier] if self.classes is not None else [])]
+        return sum(parameter.numel() for network in networks for parameter in network.parameters())
 
     def policy(self, attention_ratio: float) -> Policy:
         """How this model spends an attention ratio.
@@ -101,6 +117,16 @@ class Model:
         if self.calibration is not None:
             return self.calibration.at(attention_ratio)
         return TopShare(attention_ratio)
+
+    def class_policies(self, attention_ratio: float) -> tuple[Policy, ...]:
+        """How each class of a ClassSR spends an attention ratio; nothing for any other model.
+
+        Raises:
+            ValueRangeError: the ratio lies outside [0, 1].
+        """
+        if self.classes is None:
+            return ()
+        return tuple(self.policy(ratio) for ratio in self.classes.at(attention_ratio))
 
 
 def save(path: str | Path, model: Model) -> None:
@@ -126,6 +152,10 @@ def save(path: str | Path, model: Model) -> None:
     if model.restores is not None:
         metadata["restores"] = json.dumps(asdict(model.restores))
     tensors = {name: value.contiguous() for name, value in model.network.state_dict().items()}
+    if model.classes is not None:
+        metadata["classes"] = json.dumps({"ratios": model.classes.ratios})
+        for name, value in model.classes.classifier.state_dict().items():
+            tensors[f"{CLASSIFIER}{name}"] = value.contiguous()
     with replacing(path) as partial:
         save_file(tensors, partial, metadata=metadata)
 
@@ -153,6 +183,8 @@ def load_file(path: str | Path) -> Model:
     pickled = content[:2] == b"PK" or content[:1] == b"\x80"  # torch's zip, or its older format
     model = _load_official(path) if pickled else _load_ours(path)
     model.network.eval().requires_grad_(False)
+    if model.classes is not None:
+        model.classes.classifier.eval().requires_grad_(False)
     return replace(model, sha256=digest)
 
 
@@ -190,12 +222,21 @@ def _load_ours(path: Path) -> Model:
             )
         restores = Degradation(**json.loads(metadata["restores"])) if "restores" in metadata else None
         provenance, scores = json.loads(metadata["provenance"]), json.loads(metadata["scores"])
+        classes = None
+        if "classes" in metadata:
+            classes = Classes(PatchClassifier(), tuple(json.loads(metadata["classes"])["ratios"]))
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: its metadata is damaged ({error!r})") from error
     network = make(shape)
+    if classes is not None:
+        if calibration is None:
+            raise CheckpointError(f"{path}: expected the routing thresholds that its classes choose from")
+        own = {name: value for name, value in tensors.items() if name.startswith(CLASSIFIER)}
+        _fill(classes.classifier, {name.removeprefix(CLASSIFIER): own[name] for name in own}, path)
+        tensors = {name: tensors[name] for name in tensors if name not in own}
     _fill(network, tensors, path)
     name = metadata.get("name", path.stem)
-    return Model(name, network, calibration, provenance, scores, restores=restores)
+    return Model(name, network, calibration, provenance, scores, restores=restores, classes=classes)
 
 
 def _load_official(path: Path) -> Model:
@@ -292,7 +333,7 @@ def infer_config(tensors: Mapping[str, Tensor], path: str | Path = "checkpoint")
     return CAMixerSRConfig(channels, scale, blocks, window, latitude, **widths)
 
 
-def _fill(network: Network, tensors: Mapping[str, Tensor], path: Path) -> None:
+def _fill(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     """Load `tensors` into `network`; every name and shape must match."""
     own = network.state_dict()
     missing, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())

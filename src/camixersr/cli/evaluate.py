@@ -97,6 +97,8 @@ def evaluate(
         way = Reduction("through two fisheye pictures", reduce_through_fisheyes)
     models = [find(name) for name in model]
     if routing == "top-share":
+        if by_class := [each.name for each in models if each.classes is not None]:
+            raise UsageError(f"model {by_class[0]} routes by classes; leave --routing top-share out")
         models = [replace(each, calibration=None) for each in models]
     if len({each.name for each in models}) != len(models):
         raise UsageError("expected models of different names; rename one of the files")
@@ -119,7 +121,11 @@ def evaluate(
         "precision": upscalers[0].precision,
         "tile": tile,
         "policy": {
-            upscaler.model.name: "calibrated thresholds" if upscaler.model.calibration else "top share"
+            upscaler.model.name: "classes"
+            if upscaler.model.classes
+            else "calibrated thresholds"
+            if upscaler.model.calibration
+            else "top share"
             for upscaler in upscalers
         },
         "sha256": {upscaler.model.name: upscaler.model.sha256 for upscaler in upscalers},

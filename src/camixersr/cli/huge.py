@@ -108,15 +108,16 @@ def write_huge_route_map(path: Path, source: Path, streamed: "Streamed", window:
     from camixersr.image.stream import reduced
     from camixersr.routemap import render
 
-    shares = streamed.cost.shares
-    side = max(1, min(window, LARGEST_MAP // max(shares.shape)))
+    cost = streamed.cost
+    side = max(1, min(window, LARGEST_MAP // max(cost.shares.shape)))
     layout = streamed.look.layout
     height, width = (max(1, length * side // window) for length in (layout.height, layout.width))
     canvas = render(
         reduced(source, height=height, width=width),
-        shares,
+        cost.shares,
         side=side,
-        attention_share=streamed.cost.attention_share,
+        attention_share=cost.attention_share,
+        classes=cost.classes,
     )
     write(path, Picture(np.asarray(canvas)))
 

@@ -146,6 +146,8 @@ class Models:
                 "`camixersr restore`"
             )
         if self.routing == "top-share":
+            if model.classes is not None:
+                raise UsageError(f"model {model.name} routes by classes; leave --routing top-share out")
             model = replace(model, calibration=None)
         return upscaler(model, device=device, say=_say, **self._how)
 
@@ -601,6 +603,7 @@ class Pictures:
             "precision": cost.precision if cost else upscaler.precision,
             "version": __version__,
             **self._restored(work, upscaler.model),
+            **_class_facts(cost),
             **(facts_of(streamed) if streamed else {}),
         }
 
@@ -645,6 +648,15 @@ def _summary(facts: dict[str, Any]) -> str:
     )
 
 
+def _class_facts(cost: Cost | None) -> dict[str, Any]:
+    """The share of windows in each class, of a ClassSR."""
+    if cost is None or cost.classes is None:
+        return {}
+    from camixersr.routemap import class_shares
+
+    return {"classes": [round(share, 4) for share in class_shares(cost.classes)]}
+
+
 def _write_route_map(path: Path, pixels: Any, enlarged: Cost, window: int) -> None:
     import numpy as np
 
@@ -656,5 +668,11 @@ def _write_route_map(path: Path, pixels: Any, enlarged: Cost, window: int) -> No
     elif image.dtype == np.uint16:
         image = (image // 257).astype(np.uint8)
     image = np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
-    canvas = render(image, enlarged.shares, side=window, attention_share=enlarged.attention_share)
+    canvas = render(
+        image,
+        enlarged.shares,
+        side=window,
+        attention_share=enlarged.attention_share,
+        classes=enlarged.classes,
+    )
     write(path, Picture(np.asarray(canvas)))

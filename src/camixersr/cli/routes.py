@@ -87,7 +87,7 @@ def routes(
     from camixersr.routemap import render, render_blocks
 
     upscaler = Upscaler(find(model), device=device)
-    network, policy = upscaler.network, upscaler.model.policy(attention_ratio)
+    network = upscaler.network
     degraded = degradations(
         upscaler.model,
         quality=None if quality is None else [quality],
@@ -113,6 +113,7 @@ def routes(
             problems.append(str(error))
             continue
         low = from_array(pixels)[None].to(upscaler.device)
+        policy, classes = upscaler.policy_of(low[0], attention_ratio)
         _, routing = network.route(low, policy)
         gains = None
         if gain and original is not None:
@@ -123,7 +124,7 @@ def routes(
             grid = (routing.rows, routing.columns)
             overall = observation.attended.mean(axis=0).reshape(grid)
             side = network.config.window
-            canvas = render(pixels, overall, side=side, attention_share=observation.share)
+            canvas = render(pixels, overall, side=side, attention_share=observation.share, classes=classes)
             write(output / f"{path.stem}_routes.png", Picture(np.asarray(canvas)))
             sheet = render_blocks(observation.scores.reshape(-1, *grid))
             write(output / f"{path.stem}_scores.png", Picture(np.asarray(sheet)))

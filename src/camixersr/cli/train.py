@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from camixersr.errors import MissingExtraError
+from camixersr.errors import MissingExtraError, UsageError
 
 __all__ = ["train"]
 
@@ -31,16 +31,22 @@ def train(
     dry_run
         Print the plan, with sizes, time and memory measured on two steps; train and write nothing.
     """
-    from camixersr.train.recipe import load_recipe
+    from camixersr.train.class_recipe import ClassRecipe, load_any
 
-    run = load_recipe(recipe)
+    run = load_any(recipe)
     try:
+        from camixersr.train.classify import class_plan, classify
         from camixersr.train.fit import fit
         from camixersr.train.plan import plan
     except ImportError as error:
         raise MissingExtraError(
             f"training needs the extra `train` ({error}); pip install 'camixersr[train]'"
         ) from error
+    if isinstance(run, ClassRecipe):
+        if resume:
+            raise UsageError("a ClassSR is trained in minutes and keeps no checkpoints; leave --resume out")
+        print(class_plan(run) if dry_run else classify(run))
+        return
     if dry_run:
         print(plan(run))
         return

@@ -107,7 +107,7 @@ def export(
 
     Raises:
         ParityError: too far; no file is left.
-        UsageError: an unknown format or precision, or a target that ends otherwise.
+        UsageError: an unknown format or precision, a target that ends otherwise, or a ClassSR.
         ValueRangeError: no such tile.
         MissingExtraError: the runtime is not installed.
         OutputError: the target cannot be written.
@@ -118,6 +118,10 @@ def export(
         raise UsageError(f"unknown precision {precision!r}; use one of {', '.join(PRECISIONS)}")
     if target.suffix != SUFFIXES[to]:
         raise UsageError(f"expected a target ending in {SUFFIXES[to]} for {to}, got {target}")
+    if model.classes is not None:
+        raise UsageError(
+            f"{model.name} is a ClassSR: a graph holds no classes; export the model beneath it"
+        )
     window = model.config.window
     if tile < 0 or tile % window:
         raise ValueRangeError(f"tile must be 0 (any size) or a multiple of {window}, got {tile}")

@@ -17,7 +17,7 @@ from camixersr.inference.survey import Source, survey
 from camixersr.inference.tiles import GRID
 from camixersr.inference.upscaler import Upscaler
 from camixersr.nn.predictor import Pool
-from camixersr.nn.routing import Policy, Routing, TopShare
+from camixersr.nn.routing import ByClass, Policy, Routing, TopShare
 
 __all__ = ["Speed", "best_ratio", "measure_speed"]
 
@@ -83,8 +83,14 @@ def measure_speed(upscaler: Upscaler, source: Source) -> Speed:
     if upscaler.model.calibration is None:
         shares = tuple(ratios)
     else:
-        seen = survey(look, source, upscaler.model.policy(0.5))
-        shares = tuple(seen.share(upscaler.model.policy(ratio)) for ratio in ratios)
+        seen = survey(look, source, upscaler.policy(source, 0.5))
+        classes, model = seen.classes, upscaler.model
+        shares = tuple(
+            seen.share(
+                model.policy(ratio) if classes is None else ByClass(model.class_policies(ratio), classes)
+            )
+            for ratio in ratios
+        )
     return Speed(taken[0], taken[1], shares, to_array(high[0].float(), np.dtype(np.uint8)))
 
 

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from camixersr.inference.tiles import Tile, owned
 from camixersr.models import Config
+from camixersr.models.classsr import PATCH
 from camixersr.nn.routing import Policy, Routing
-from camixersr.operations import count
+from camixersr.operations import count, count_classifier
 
 __all__ = [
     "Bill",
@@ -46,6 +47,7 @@ class Cost:
         peak_memory_bytes: highest memory of the process (of the accelerator, where one is used)
             meanwhile; None where the system does not tell.
         precision: what was computed in; "fp32" also where reduced precision always overflowed.
+        classes: ceil(H/M) x ceil(W/M): of a ClassSR the class of every window; else None.
     """
 
     shares: NDArray[np.float64]
@@ -55,6 +57,7 @@ class Cost:
     seconds: float
     peak_memory_bytes: int | None
     precision: str
+    classes: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,8 @@ class Bill:
         self._attended = np.zeros((-(-height // M), -(-width // M)), np.int64)
         self._windows_computed = self._attended_computed = self._tiles = 0
         self._precisions: set[str] = set()
+        self._classes: NDArray[np.int64] | None = None
+        self._patches = -(-height // PATCH) * -(-width // PATCH)
         self._lock = threading.RLock()  # several devices may work on one picture
         self._cancelled = False
         self._began = time.perf_counter()
@@ -133,6 +138,10 @@ class Bill:
         """Count what the network computed."""
         self.ran(routing.rows * routing.columns, int(routing.attended.sum()))
 
+    def classified(self, classes: NDArray[np.int64]) -> None:
+        """Count the classification of the picture, and keep its windows' classes."""
+        self._classes = classes
+
     def tile(self, tile: Tile, attended: NDArray[np.int64], precision: str) -> None:
         """Count a tile's result: how often each window that it owns was attended."""
         with self._lock:
@@ -152,13 +161,13 @@ class Bill:
         return Cost(
             shares=attended,
             attention_share=float(attended.mean()),
-            macs=count(
-                self._config, windows=self._windows_computed, attended=self._attended_computed
-            ).total,
+            macs=count(self._config, windows=self._windows_computed, attended=self._attended_computed).total
+            + (count_classifier(self._patches) if self._classes is not None else 0),
             tiles=self._tiles,
             seconds=time.perf_counter() - self._began,
             peak_memory_bytes=peak_memory(self._device),
             precision=reduced[0] if reduced else "fp32",
+            classes=self._classes,
         )
 
 

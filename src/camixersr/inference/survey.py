@@ -9,7 +9,7 @@ tiles agree and a plain one spends less than a busy one (decision 0004).
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NoReturn, Protocol
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 import torch
@@ -18,11 +18,14 @@ from torch import Tensor
 
 from camixersr.image.panorama import Panorama
 from camixersr.inference.tiles import GRID, Beyond, Tile, cut, of_owned, owned
+from camixersr.models.classsr import PATCH as CLASSIFIED
+from camixersr.models.classsr import PatchClassifier, windows_of
 from camixersr.nn.predictor import Pool, pool_image
-from camixersr.nn.routing import Policy, Routing, TopShare, fade
+from camixersr.nn.routing import ByClass, Policy, Routing, TopShare, fade
 
 __all__ = [
     "Allowed",
+    "Classified",
     "LogOddsThreshold",
     "Look",
     "Plan",
@@ -31,6 +34,7 @@ __all__ = [
     "Source",
     "Survey",
     "allow_best",
+    "classify",
     "patches",
     "rounds",
     "survey",
@@ -44,6 +48,9 @@ MOST_PATCHES = 48
 
 PORTION = 0.125
 """Part of a smaller picture that is sampled."""
+
+STRIP = 1 << 20
+"""About how many low pixels are classified at once."""
 
 
 class Source(Protocol):
@@ -126,6 +133,23 @@ class Allowed:
 
 
 @dataclass(frozen=True)
+class Classified:
+    """A policy for each class, and the class of every window of a picture.
+
+    Attributes:
+        policies: one a class, each local.
+        classes: rows x columns of windows, int64.
+    """
+
+    policies: tuple[Policy, ...]
+    classes: NDArray[np.int64]
+
+    def inside(self, windows: NDArray[np.int64]) -> ByClass:
+        """The policy for a piece of the picture, whose windows have these classes."""
+        return ByClass(self.policies, torch.from_numpy(np.ascontiguousarray(windows)).reshape(1, -1))
+
+
+@dataclass(frozen=True)
 class _Each:
     """A policy of its own for every image of a batch."""
 
@@ -167,14 +191,16 @@ class Survey:
     """What a sample tells of the picture.
 
     Attributes:
-        policy: local: a window's decision depends on its own score alone.
+        policy: local: a window's decision depends on its own score (and class) alone.
         pool: every block's pooled features.
         logits: for each block the log-odds of all windows of the sample.
+        classes: of the sample's windows, 1 x N int64; None where there are none.
     """
 
-    policy: Policy
+    policy: Policy | Classified
     pool: Pool
     logits: tuple[Tensor, ...]
+    classes: Tensor | None = None
 
     def share(self, policy: Policy) -> float:
         """Share of the sample's windows that another policy would attend, given these scores."""
@@ -190,7 +216,7 @@ class Plan:
         height: low pixels.
         width: low pixels.
         tiles: in order, row by row.
-        policy: who routes.
+        policy: who routes, by class where the model has classes.
         pool: what channel attention knows.
         window: side of a window, in low pixels.
         allowed: rows x columns of windows that may be attended; None for all.
@@ -200,7 +226,7 @@ class Plan:
     height: int
     width: int
     tiles: tuple[Tile, ...]
-    policy: Policy
+    policy: Policy | Classified
     pool: Pool
     window: int = GRID
     allowed: NDArray[np.bool_] | None = None
@@ -209,19 +235,25 @@ class Plan:
     def policy_of(self, tile: Tile) -> Policy:
         """The policy for one tile, whose windows know where in the picture they are."""
         policy = self.policy
-        if self.panorama is not None and isinstance(policy, TopShare):
+        if isinstance(policy, Classified):
+            policy = policy.inside(self._windows(policy.classes, tile))
+        elif self.panorama is not None and isinstance(policy, TopShare):
             policy = _OwnedShare(tile, policy.share, self.window)
         if self.allowed is None:
             return policy
+        part = self._windows(self.allowed, tile)
+        return Allowed(policy, torch.from_numpy(np.ascontiguousarray(part)).reshape(1, -1))
+
+    def _windows(self, grid: NDArray[Any], tile: Tile) -> NDArray[Any]:
+        """What a grid, rows x columns of the picture's windows, says of a tile's."""
         M = self.window
         rows = range(tile.rows.start // M, -(-tile.rows.stop // M))
         columns = range(tile.columns.start // M, -(-tile.columns.stop // M))
         if self.panorama is None:
-            part = self.allowed[rows.start : rows.stop, columns.start : columns.stop]
-        else:  # a window beyond an edge is as free as the one in the picture that has its middle
-            middles = [self.panorama.fold((r + 0.5) * M, (c + 0.5) * M) for r in rows for c in columns]
-            part = np.array([self.allowed[int(row / M), int(column / M)] for row, column in middles])
-        return Allowed(policy, torch.from_numpy(np.ascontiguousarray(part)).reshape(1, -1))
+            return grid[rows.start : rows.stop, columns.start : columns.stop]
+        # a window beyond an edge is treated as the one in the picture that has its middle
+        middles = [self.panorama.fold((r + 0.5) * M, (c + 0.5) * M) for r in rows for c in columns]
+        return np.array([grid[int(row / M), int(column / M)] for row, column in middles])
 
     def pool_of(self, tile: Tile) -> Pool:
         """What channel attention knows of the picture while one tile is computed."""
@@ -257,12 +289,36 @@ def patches(height: int, width: int) -> list[tuple[slice, slice]]:
     return [(rows, columns) for rows in places(height, down) for columns in places(width, across)]
 
 
-def rounds(policy: Policy) -> int:
+def classify(
+    classifier: PatchClassifier, source: Source, *, window: int, device: torch.device
+) -> NDArray[np.int64]:
+    """Find the class of every window of a picture.
+
+    Args:
+        classifier: on `device`.
+        source: the picture, read in strips.
+        window: side of a window, in low pixels.
+        device: where to compute.
+
+    Returns:
+        Rows x columns of windows.
+    """
+    step = max(1, STRIP // (CLASSIFIED * source.width)) * CLASSIFIED
+    strips: list[Tensor] = []
+    for top in range(0, source.height, step):
+        low = source.read(slice(top, min(source.height, top + step)), slice(0, source.width))
+        strips.append(classifier.classes(low[:, :3].to(device)).cpu())
+    rows, columns = (-(-length // window) for length in (source.height, source.width))
+    windows = windows_of(torch.cat(strips, dim=1), rows, columns, window)
+    return windows.reshape(rows, columns).numpy()
+
+
+def rounds(policy: Policy | Classified) -> int:
     """How often `survey` looks at each patch."""
     return 2 if isinstance(policy, TopShare) and 0.0 < policy.share < 1.0 else 1
 
 
-def survey(look: Look, source: Source, policy: Policy) -> Survey:
+def survey(look: Look, source: Source, policy: Policy | Classified, *, window: int = GRID) -> Survey:
     """Sample the picture.
 
     Each patch is computed alone; the mean of their pools estimates the picture's, and a share of
@@ -272,6 +328,7 @@ def survey(look: Look, source: Source, policy: Policy) -> Survey:
         look: the network.
         source: the picture.
         policy: as asked for.
+        window: side of a window, in low pixels.
 
     Returns:
         A local policy and the pool.
@@ -279,6 +336,7 @@ def survey(look: Look, source: Source, policy: Policy) -> Survey:
     share = policy.share if isinstance(policy, TopShare) and rounds(policy) > 1 else None
     pool: Pool = pool_image
     logits: tuple[Tensor, ...] = ()
+    classes: list[Tensor] = []
     for _ in range(rounds(policy)):
         sums: dict[int, Tensor] = {}
         scores: list[list[Tensor]] = []
@@ -286,7 +344,13 @@ def survey(look: Look, source: Source, policy: Policy) -> Survey:
         for rows, columns in patches(source.height, source.width):
             means: dict[int, Tensor] = {}
             low = source.read(rows, columns)
-            routing = look(low, policy, Recording(pool, means))
+            here = policy
+            if isinstance(here, Classified):
+                down = slice(rows.start // window, -(-rows.stop // window))
+                across = slice(columns.start // window, -(-columns.stop // window))
+                here = here.inside(here.classes[down, across])
+                classes.append(here.classes)
+            routing = look(low, here, Recording(pool, means))
             weight = low.shape[-2] * low.shape[-1]
             total += weight
             for block, mean in means.items():
@@ -299,7 +363,7 @@ def survey(look: Look, source: Source, policy: Policy) -> Survey:
                 tuple(_cutoff(block, share) for block in logits),
                 tuple(RELATIVE_BAND * float(block.std(correction=0)) for block in logits),
             )
-    return Survey(policy, pool, logits)
+    return Survey(policy, pool, logits, torch.cat(classes, dim=1) if classes else None)
 
 
 def _cutoff(logits: Tensor, share: float) -> float:

@@ -22,7 +22,16 @@ from camixersr.inference.engine import Engine
 from camixersr.inference.memory import batch_size
 from camixersr.inference.prepared import Prepared
 from camixersr.inference.sphere import Spherical
-from camixersr.inference.survey import Plan, Source, allow_best, patches, rounds, survey
+from camixersr.inference.survey import (
+    Classified,
+    Plan,
+    Source,
+    allow_best,
+    classify,
+    patches,
+    rounds,
+    survey,
+)
 from camixersr.inference.tiles import AUTO_TILE, AUTO_WHOLE, GRID, Beyond, Tile, cut, group, halve, of_owned
 from camixersr.models import CAMixerSR
 from camixersr.nn.predictor import Pool, pool_image
@@ -174,7 +183,7 @@ class Upscaler:
 
     Raises:
         DeviceError: the device is not there.
-        UsageError: an unknown device or precision.
+        UsageError: an unknown device or precision, or a ClassSR without thresholds.
         ValueRangeError: a tile of that size cannot be cut.
     """
 
@@ -206,12 +215,16 @@ class Upscaler:
         if tile != "auto":
             cut(1, 1, tile)  # complains now rather than at the first large picture
         self.batch: int | Literal["auto"] = batch
+        if model.classes is not None:
+            if model.calibration is None:
+                raise UsageError(f"model {model.name} has classes, which need its calibrated thresholds")
+            model.classes.classifier.to(self.device)
         self.network = model.network.to(self.device)
         self.engine = engine
         self._prepared: dict[torch.dtype, Prepared] = {}  # filled when first used
         self._others = tuple(
             Upscaler(
-                replace(model, network=copy.deepcopy(model.network)),
+                replace(model, network=copy.deepcopy(model.network), classes=copy.deepcopy(model.classes)),
                 device=str(each),
                 precision=precision,
                 tile=tile,
@@ -392,6 +405,37 @@ class Upscaler:
         return Enlarged(**vars(bill.cost()), high=high)
 
     @torch.inference_mode()
+    def policy(self, source: Source, attention_ratio: float) -> Policy | Classified:
+        """How the model spends an attention ratio on a picture: by its windows' classes, if it has any.
+
+        Args:
+            source: the picture.
+            attention_ratio: gamma in [0, 1].
+
+        Raises:
+            ValueRangeError: the ratio is out of range.
+        """
+        model = self.model
+        if model.classes is None:
+            return model.policy(attention_ratio)
+        policies = model.class_policies(attention_ratio)
+        window = model.config.window
+        classes = classify(model.classes.classifier, source, window=window, device=self.device)
+        return Classified(policies, classes)
+
+    def policy_of(self, low: Tensor, attention_ratio: float) -> tuple[Policy, NDArray[np.int64] | None]:
+        """The policy for an image that is computed whole, and of a ClassSR the classes of its windows.
+
+        Args:
+            low: 3 x H x W float32 in [0, 1].
+            attention_ratio: gamma in [0, 1].
+        """
+        policy = self.policy(_InMemory(low), attention_ratio)
+        if isinstance(policy, Classified):
+            return policy.inside(policy.classes), policy.classes
+        return policy, None
+
+    @torch.inference_mode()
     def plan(
         self,
         source: Source,
@@ -418,7 +462,9 @@ class Upscaler:
         """
         if not 0.0 <= max_share <= 1.0:
             raise ValueRangeError(f"max share must lie in [0, 1], got {max_share}")
-        policy: Policy = self.model.policy(attention_ratio)
+        policy = self.policy(source, attention_ratio)
+        if isinstance(policy, Classified):
+            bill.classified(policy.classes)
         pool: Pool = pool_image
         side = self.tile if tile is None else tile
         if side == "auto":
@@ -439,7 +485,7 @@ class Upscaler:
         if len(tiles) > 1:
             sampled = patches(source.height, source.width)
             bill.expect(rounds(policy) * sum((y.stop - y.start) * (x.stop - x.start) for y, x in sampled))
-            seen = survey(look, source, policy)
+            seen = survey(look, source, policy, window=self.model.config.window)
             policy, pool = seen.policy, seen.pool
         window = self.model.config.window
         allowed = None

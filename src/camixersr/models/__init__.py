@@ -9,6 +9,7 @@ from camixersr.models.camixersr import (
     CAMixerSRConfig,
     pad_to_windows,
 )
+from camixersr.models.classsr import Classes, PatchClassifier
 from camixersr.models.omni import OMNI_PRESETS, OmniSR, OmniSRConfig
 
 __all__ = [
@@ -19,10 +20,12 @@ __all__ = [
     "BackboneConfig",
     "CAMixerSR",
     "CAMixerSRConfig",
+    "Classes",
     "Config",
     "Network",
     "OmniSR",
     "OmniSRConfig",
+    "PatchClassifier",
     "Trainable",
     "make",
     "pad_to_windows",

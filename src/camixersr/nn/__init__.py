@@ -12,6 +12,7 @@ from camixersr.nn.camixer import CAMixer
 from camixersr.nn.layers import FeedForward
 from camixersr.nn.routing import (
     BlockRouting,
+    ByClass,
     Calibration,
     ExpectedCount,
     Explore,
@@ -26,6 +27,7 @@ from camixersr.nn.windows import merge, partition, window_position
 
 __all__ = [
     "BlockRouting",
+    "ByClass",
     "CAMixer",
     "Calibration",
     "ExpectedCount",

@@ -103,7 +103,7 @@ def engine(model: Model, backend: str, *, device: torch.device, precision: str =
         precision: "auto" is fp32.
 
     Raises:
-        UsageError: an unknown backend, or a precision that it does not have here.
+        UsageError: an unknown backend, a precision that it does not have here, or a ClassSR for a graph.
         MissingExtraError: its package is not installed.
         DeviceError: it has no compiler, or does not run on the device.
     """
@@ -126,6 +126,8 @@ def engine(model: Model, backend: str, *, device: torch.device, precision: str =
         from camixersr.runtimes.compiled import Compiled
 
         return Compiled(model, device, wanted)
+    if model.classes is not None:
+        raise UsageError(f"backend {backend} runs no ClassSR such as {model.name}; use --backend torch")
     if backend == "onnxruntime":
         from camixersr.runtimes.onnxruntime import OnnxRuntime
 

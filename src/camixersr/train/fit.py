@@ -24,7 +24,7 @@ from safetensors.torch import load_file as load_tensors
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from camixersr.data import BICUBIC, SUFFIXES, BenchmarkSet, degrading, open_set
+from camixersr.data import BICUBIC, BenchmarkSet, degrading, open_set
 from camixersr.errors import CheckpointError, InputError, OutputError, UnknownModelError, UsageError
 from camixersr.image.degradation import Degradation
 from camixersr.image.files import make_folder
@@ -47,6 +47,7 @@ from camixersr.train.photos import (
     PanoramaStream,
     PatchStream,
     Photos,
+    list_photos,
     load_photos,
 )
 from camixersr.train.recipe import Recipe
@@ -315,16 +316,9 @@ def find_photos(recipe: Recipe, scale: int | None = None) -> tuple[list[Path], l
             f"{recipe.model} works at scale {scale} and the recipe's task is {recipe.task!r}; "
             "restoration (jpeg, noise) goes with scale 1, enlarging (sr) with the others"
         )
-    folder = Path(recipe.photos)
-    if not folder.is_dir():
-        raise InputError(f"{folder}: expected a folder of photographs; set `photos` in the recipe")
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
-    if 0 < recipe.limit < len(files):
-        files = [files[number * len(files) // recipe.limit] for number in range(recipe.limit)]
-    kept = [file for number, file in enumerate(files) if number % recipe.holdout]
+    kept, aside = list_photos(recipe.photos, limit=recipe.limit, holdout=recipe.holdout)
     kind = DegradedStream if recipe.degradation else PatchStream
-    smallest = kind.side_of(scale=scale, patch=recipe.patch)
-    return kept, files[:: recipe.holdout], smallest
+    return kept, aside, kind.side_of(scale=scale, patch=recipe.patch)
 
 
 def _preset(recipe: Recipe) -> Config:

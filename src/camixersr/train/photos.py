@@ -33,12 +33,35 @@ __all__ = [
     "PanoramaStream",
     "PatchStream",
     "Photos",
+    "list_photos",
     "load_photos",
     "reduce",
 ]
 
 MARGIN = 2
 """Low pixels of context that a patch is cut with at each side: its reduction is then the photograph's."""
+
+
+def list_photos(folder: str | Path, *, limit: int, holdout: int) -> tuple[list[Path], list[Path]]:
+    """Find the photographs of a recipe.
+
+    Args:
+        folder: searched recursively.
+        limit: take only so many, spread over the folder; 0 for all.
+        holdout: every so-many-th is kept from training.
+
+    Returns:
+        Those to train on, and those held out.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    if not Path(folder).is_dir():
+        raise InputError(f"{folder}: expected a folder of photographs; set `photos` in the recipe")
+    files = sorted(file for file in Path(folder).rglob("*") if file.suffix.lower() in SUFFIXES)
+    if 0 < limit < len(files):
+        files = [files[number * len(files) // limit] for number in range(limit)]
+    return [file for number, file in enumerate(files) if number % holdout], files[::holdout]
 
 
 @dataclass(frozen=True)

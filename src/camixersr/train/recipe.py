@@ -1,15 +1,16 @@
 """A training run as a value: what a recipe file may say, and nothing else."""
 
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, TypeVar, cast, get_args, get_origin
 
 from camixersr.errors import InputError, ValueRangeError
 from camixersr.image.degradation import Degradation
 
-__all__ = ["Part", "Recipe", "load_recipe"]
+__all__ = ["Part", "Recipe", "build", "load_recipe", "read"]
 
+R = TypeVar("R")
 
 Part = Literal["offsets", "spatial", "channel", "condition"]
 """What an ablation can put out of action."""
@@ -191,21 +192,38 @@ def load_recipe(path: str | Path) -> Recipe:
         InputError: the file is missing, is no TOML, or has unknown, missing or mistyped keys.
         ValueRangeError: a number is out of range.
     """
+    return build(path, read(path), Recipe)
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """What a file of TOML says; raises `InputError` if it is none."""
     try:
-        given = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"{path}: expected a recipe in TOML, but {error}") from error
-    known = {field.name: field for field in fields(Recipe)}
+
+
+def build(path: str | Path, given: dict[str, Any], kind: type[R]) -> R:
+    """Make a recipe of what its file says.
+
+    Args:
+        path: of the file, for errors.
+        given: what it says.
+        kind: the recipe's class.
+
+    Raises:
+        InputError: unknown, missing or mistyped keys.
+        ValueRangeError: a number is out of range.
+    """
+    known = {field.name: field for field in fields(cast(Any, kind))}
     unknown = sorted(set(given) - set(known))
     if unknown:
         raise InputError(f"{path}: unknown key {', '.join(unknown)}; known are {', '.join(known)}")
-    missing = [name for name in ("photos", "output") if name not in given]
+    missing = [name for name, field in known.items() if field.default is MISSING and name not in given]
     if missing:
         raise InputError(f"{path}: missing {', '.join(missing)}")
     for name, value in given.items():
         if not _fits(value, known[name].type):
             raise InputError(f"{path}: {name} should be {known[name].type}, got {value!r}")
-    values: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
-    }
-    return Recipe(**values)
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    return kind(**values)

@@ -1,0 +1,102 @@
+"""The recipe of a ClassSR as a value, beside that of a network (`camixersr.train.recipe`)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from camixersr.errors import InputError, ValueRangeError
+from camixersr.models.classsr import PATCH, check_ratios
+from camixersr.train.recipe import Recipe, build, read
+
+__all__ = ["ClassRecipe", "load_any"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassRecipe:
+    """A ClassSR on top of a trained network; see `camixersr.train.classify`.
+
+    Attributes:
+        photos: folder of training photographs (searched recursively).
+        output: folder for the final weights.
+        start: name or file of the model whose attention ratios the classes choose from.
+        name: of the result, and of its file.
+        validation: folder with `high/` and `low/` pictures; empty for the photographs held out.
+        data: what the photographs are, for the model's provenance.
+        licences: theirs, likewise.
+        ratios: attention ratio of each class, ascending.
+        pieces: of photographs, for the classifier alone, the network frozen; computed once.
+        patch: side of such a piece, in low pixels; a multiple of 32, the side of a classified patch.
+        steps: of the classifier alone.
+        batch: pieces in each of these steps.
+        joint_steps: steps after that, of both, on new pieces.
+        joint_batch: pieces in each of these.
+        learning_rate: of AdamW for the classifier at its highest; it falls to zero as a cosine.
+        joint_rate: of AdamW for network and classifier in the joint steps, likewise.
+        pixel_weight: of L1 between the blended result and the photograph, in units of what the
+            classes differ by (the deviation, over patches, of their L1).
+        class_weight: of the loss that makes the classifier sure; it grows from 0 to this.
+        average_weight: of the loss that makes classes equally many.
+        seed: of everything random.
+        limit: use only so many of the photographs, spread over the folder; 0 for all.
+        holdout: every so-many-th photograph is kept from training.
+    """
+
+    photos: str
+    output: str
+    start: str
+    name: str
+    validation: str = ""
+    data: str = ""
+    licences: str = ""
+    ratios: tuple[float, ...] = (0.0, 0.5, 1.0)
+    pieces: int = 600
+    patch: int = 64
+    steps: int = 500
+    batch: int = 24
+    joint_steps: int = 40
+    joint_batch: int = 4
+    learning_rate: float = 1e-3
+    joint_rate: float = 1e-5
+    pixel_weight: float = 4.0
+    class_weight: float = 1.0
+    average_weight: float = 6.0
+    seed: int = 0
+    limit: int = 0
+    holdout: int = 25
+
+    def __post_init__(self) -> None:
+        for name in ("pieces", "steps", "batch", "joint_batch"):
+            if getattr(self, name) < 1:
+                raise ValueRangeError(f"recipe: {name} must be at least 1, got {getattr(self, name)}")
+        for name in ("learning_rate", "joint_rate"):
+            if not getattr(self, name) > 0:
+                raise ValueRangeError(f"recipe: {name} must be positive, got {getattr(self, name)}")
+        for name in ("joint_steps", "pixel_weight", "class_weight", "average_weight", "limit"):
+            if getattr(self, name) < 0:
+                raise ValueRangeError(f"recipe: {name} must not be negative, got {getattr(self, name)}")
+        if self.patch < PATCH or self.patch % PATCH:
+            raise ValueRangeError(f"recipe: patch must be a multiple of {PATCH}, got {self.patch}")
+        if self.holdout < 2:
+            raise ValueRangeError(f"recipe: holdout must be at least 2, got {self.holdout}")
+        check_ratios(self.ratios)
+
+
+def load_any(path: str | Path) -> Recipe | ClassRecipe:
+    """Read a recipe file of either kind; one with the line `kind = "classsr"` is a `ClassRecipe`.
+
+    Args:
+        path: the file; relative folders in it are relative to the working folder.
+
+    Returns:
+        The recipe.
+
+    Raises:
+        InputError: the file is missing, is no TOML, or has unknown, missing or mistyped keys.
+        ValueRangeError: a number is out of range.
+    """
+    given = read(path)
+    kind = given.pop("kind", "")
+    if kind == "":
+        return build(path, given, Recipe)
+    if kind != "classsr":
+        raise InputError(f"{path}: unknown kind {kind!r}; use classsr, or leave it out to train a network")
+    return build(path, given, ClassRecipe)
