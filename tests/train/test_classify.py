@@ -134,7 +134,7 @@ def test_the_classifier_learns_where_each_class_pays() -> None:
     assert (classes[:24] < 2).all()
     assert (classes[24:] > 0).all()
     losses = [float(line.split("pixels ")[1].split(",")[0]) for line in lines]
-    assert losses[-1] < 0.8 * losses[0]
+    assert losses[-1] < 0.6 * losses[0]
 
 
 def test_the_bank_holds_what_each_class_makes(folder: Path, tmp_path: Path) -> None:

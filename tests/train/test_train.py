@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file as load_tensors
 
-from camixersr.catalogue import embedded
+from camixersr.catalogue import names
 from camixersr.errors import InputError, UnknownModelError, ValueRangeError
 from camixersr.image.resize import resize
 from camixersr.models import PRESETS, CAMixerSR, CAMixerSRConfig, presets
@@ -343,7 +343,7 @@ def test_the_recipes_we_ship_are_recipes(file: Path) -> None:
     if isinstance(recipe, Recipe):
         assert recipe.model in presets()
     else:
-        assert recipe.start in embedded()
+        assert recipe.start in names()
 
 
 @pytest.mark.usefixtures("tiny")

@@ -41,6 +41,8 @@ CLASSES = 3
 STEP = 4
 """Side of the cells that a patch is looked at in, in low pixels."""
 
+SLOPE = 0.1  # of every LeakyReLU in the classifier
+
 
 class PatchClassifier(nn.Module):
     """Classes of patches, from their pixels alone: 60,035 weights.
@@ -57,8 +59,14 @@ class PatchClassifier(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.patch = nn.Conv2d(3, 128, STEP, stride=STEP)
-        self.hidden = nn.ModuleList(nn.Conv2d(128, outputs, 1) for outputs in (128, 128, 128, 32))
+        hidden = [nn.Conv2d(128, outputs, 1) for outputs in (128, 128, 128, 32)]
+        self.hidden = nn.ModuleList(hidden)
         self.out = nn.Linear(32, CLASSES)
+        # He et al. (ICCV 2015): five layers of torch's own start would leave little of the pixels
+        for layer in (self.patch, *hidden):
+            nn.init.kaiming_normal_(layer.weight, a=SLOPE)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
 
     def forward(self, low: Tensor) -> Tensor:
         """Classify.
@@ -77,7 +85,7 @@ class PatchClassifier(nn.Module):
             raise ShapeError(f"expected a batch of RGB images, B x 3 x H x W, got {tuple(low.shape)}")
         x = self.patch(pad_to_windows(low, PATCH))
         for layer in self.hidden:
-            x = layer(F.leaky_relu(x, 0.1))
+            x = layer(F.leaky_relu(x, SLOPE))
         mean = F.avg_pool2d(x, PATCH // STEP)
         return self.out(mean.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 

@@ -268,8 +268,8 @@ def _say(line: str) -> None:
 def classify(recipe: ClassRecipe, *, say: Callable[[str], None] = _say) -> Path:
     """Run a recipe: train, score, and write the model.
 
-    Thresholds are the starting model's, measured on the photographs held out where it has none, and
-    measured anew after joint steps.
+    Thresholds are the starting model's, measured anew on the photographs held out after joint steps;
+    and at last if it has none: its classes are shares of each piece while they are trained.
 
     Args:
         recipe: the run.
@@ -299,16 +299,16 @@ def classify(recipe: ClassRecipe, *, say: Callable[[str], None] = _say) -> Path:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network.to(device)
     aside = [held_out.photo(number) for number in range(len(held_out))]
-    calibration = before.calibration or calibrate(network, aside)
     torch.manual_seed(recipe.seed)
     classes = Classes(PatchClassifier().to(device), recipe.ratios)
-    policies = [calibration.at(ratio) for ratio in recipe.ratios]
+    policies = [before.policy(ratio) for ratio in recipe.ratios]
     stream = PatchStream(photos, scale=scale, patch=recipe.patch, seed=recipe.seed)
     work = Classifying(network, classes.classifier, policies, recipe, say)
     work.train_classifier(work.bank(stream))
     if recipe.joint_steps:
         work.train_jointly(stream)
-        calibration = calibrate(network, aside)
+    moved = recipe.joint_steps or before.calibration is None
+    calibration = calibrate(network, aside) if moved else before.calibration
     classes.classifier.eval().requires_grad_(False)
     model = Model(recipe.name, network.eval(), calibration, classes=classes)
     scores = {
