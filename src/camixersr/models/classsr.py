@@ -41,6 +41,8 @@ CLASSES = 3
 STEP = 4
 """Side of the cells that a patch is looked at in, in low pixels."""
 
+CONTRAST = 4.0  # detail is a few hundredths of [0, 1]; at the start it is made this much more
+
 SLOPE = 0.1  # of every LeakyReLU in the classifier
 
 
@@ -62,11 +64,14 @@ class PatchClassifier(nn.Module):
         hidden = [nn.Conv2d(128, outputs, 1) for outputs in (128, 128, 128, 32)]
         self.hidden = nn.ModuleList(hidden)
         self.out = nn.Linear(32, CLASSES)
-        # He et al. (ICCV 2015): five layers of torch's own start would leave little of the pixels
+        # He et al. (ICCV 2015): five layers of torch's own start would leave little of the pixels. The
+        # first one starts blind to brightness, which says nothing of difficulty and would drown the rest.
         for layer in (self.patch, *hidden):
             nn.init.kaiming_normal_(layer.weight, a=SLOPE)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+        with torch.no_grad():
+            self.patch.weight.sub_(self.patch.weight.mean(dim=(1, 2, 3), keepdim=True)).mul_(CONTRAST)
 
     def forward(self, low: Tensor) -> Tensor:
         """Classify.

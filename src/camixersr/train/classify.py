@@ -246,10 +246,9 @@ def score_classes(
 def _start(recipe: ClassRecipe) -> Model:
     """The model that the classes are put upon."""
     model = find(recipe.start)
-    if not isinstance(model.network, CAMixerSR) or model.config.latitude or model.classes is not None:
-        raise InputError(
-            f"{recipe.start}: expected a network for flat pictures, without classes of its own"
-        )
+    odd = model.config.latitude or model.restores or model.classes
+    if odd or not isinstance(model.network, CAMixerSR):
+        raise InputError(f"{recipe.start}: expected a network that enlarges flat pictures, without classes")
     return model
 
 
