@@ -12,9 +12,11 @@ Options:
     --top-share      shares of each picture's (or class's) windows instead of thresholds
     --classes A,B,C  the classes' ratios, instead of the file's
     --large PICTURE  also seconds on this picture's middle, 2048 x 2048, reduced to 512 x 512
+    --json FILE      keep what was measured after every picture, and go on with what is there
 """
 
 import argparse
+import json
 import statistics
 import time
 from collections.abc import Callable
@@ -27,6 +29,7 @@ from torch import Tensor
 
 from camixersr.catalogue import find
 from camixersr.data import open_set, read_rgb
+from camixersr.image.files import replacing
 from camixersr.image.resize import resize
 from camixersr.inference.arrays import from_array, to_array
 from camixersr.inference.prepared import Prepared
@@ -38,7 +41,7 @@ from camixersr.operations import count, count_classifier
 from camixersr.weights import Model
 
 RATIOS = (0.0, 0.25, 0.5, 1.0)
-DIALS = (0.25, 0.5, 0.75)
+DIALS = (0.25, 0.5)
 
 
 @dataclass
@@ -104,6 +107,7 @@ def main() -> None:
     parser.add_argument("--top-share", action="store_true")
     parser.add_argument("--classes")
     parser.add_argument("--large", type=Path, nargs="*", default=[])
+    parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     torch.set_num_threads(1)
     model = find(given.model)
@@ -121,12 +125,21 @@ def main() -> None:
         top, left = ((length - 2048) // 2 for length in pixels.shape[:2])
         middle = np.ascontiguousarray(pixels[top : top + 2048, left : left + 2048])
         pictures.append((resize(middle, height=512, width=512), None))
+    kept = json.loads(given.json.read_text()) if given.json and given.json.exists() else {}
+    for row in rows:
+        for name in ("psnr", "macs", "seen", "seconds"):
+            getattr(row, name).extend(kept.get(row.name, {}).get(name, []))
+    done = len(rows[0].macs)
     with torch.inference_mode():
-        for number, (low, high) in enumerate(pictures):
+        for number, (low, high) in enumerate(pictures[done:], start=done):
             for row in rows[number % len(rows) :] + rows[: number % len(rows)]:
-                if number == 0:
+                if number == done:
                     row.run(from_array(low)[None])  # the first time is slower
                 measure(row, from_array(low)[None], high, base)
+            if given.json:
+                facts = {row.name: {**vars(row), "run": None} for row in rows}
+                with replacing(given.json) as partial:
+                    partial.write_text(json.dumps(facts) + "\n")
     half = next(row for row in rows if row.name == "plain 0.5")
     routing = "top share" if base.calibration is None else "thresholds"
     print(f"{len(pictures)} pictures, {base.name}, {routing}")
