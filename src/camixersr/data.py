@@ -16,9 +16,20 @@ from PIL import Image
 
 from camixersr.errors import ImageError, InputError
 from camixersr.image.degradation import Degradation
+from camixersr.image.fisheye import reduce_through_fisheyes
 from camixersr.image.resize import resize
 
-__all__ = ["BICUBIC", "SUFFIXES", "BenchmarkSet", "Pair", "Reduction", "degrading", "open_set", "read_rgb"]
+__all__ = [
+    "BICUBIC",
+    "FISHEYES",
+    "SUFFIXES",
+    "BenchmarkSet",
+    "Pair",
+    "Reduction",
+    "degrading",
+    "open_set",
+    "read_rgb",
+]
 
 SUFFIXES = {".avif", ".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 """Files that are taken for pictures, by their name."""
@@ -45,6 +56,9 @@ def _reduce(high: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
 
 BICUBIC = Reduction("bicubic", _reduce)
 """MATLAB's bicubic reduction, the usual one."""
+
+FISHEYES = Reduction("through two fisheye pictures", reduce_through_fisheyes)
+"""Of whole panoramas only."""
 
 
 def degrading(degradation: Degradation) -> Reduction:

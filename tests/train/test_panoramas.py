@@ -8,12 +8,13 @@ import torch
 from PIL import Image
 
 from camixersr.errors import InputError, ValueRangeError
+from camixersr.image.fisheye import reduce_through_fisheyes
 from camixersr.image.resize import resize
 from camixersr.metrics import latitude_weights
 from camixersr.models import PRESETS, CAMixerSR, CAMixerSRConfig, OmniSR, OmniSRConfig
 from camixersr.models.omni import OMNI_PRESETS
 from camixersr.train.initialise import initialise_linear, transfer
-from camixersr.train.photos import MARGIN, PanoramaStream, load_photos, reduce
+from camixersr.train.photos import MARGIN, FisheyeStream, PanoramaStream, load_photos, reduce
 from camixersr.train.recipe import Recipe
 from tests.conftest import random_network
 from tests.train.test_train import run, scene
@@ -64,6 +65,40 @@ def test_patches_wrap_around_and_know_their_latitude(folder: Path, tmp_path: Pat
     assert torch.equal(high[0], stream.patch(0)[:, edge:-edge, edge:-edge].float() / 255)
 
 
+def test_patches_seen_through_fisheyes_are_parts_of_the_whole_so_reduced(
+    folder: Path, tmp_path: Path
+) -> None:
+    photos = load_photos([folder / "0.png"], tmp_path, smallest=1)
+    high = np.concatenate((photos.photo(0), photos.photo(0)), axis=1)  # closed
+    small = reduce_through_fisheyes(photos.photo(0), 4)
+    small = np.concatenate((small, small), axis=1)
+    cosine = [np.floor(255 * latitude_weights(rows) + 0.5) for rows in (96, 24)]
+    stream = FisheyeStream(photos, scale=4, patch=16, seed=5)
+    again = FisheyeStream(photos, scale=4, patch=16, seed=5)
+    wrapped = 0
+    for number in reversed(range(30)):
+        batch = stream.patch(number)[None]
+        assert torch.equal(batch[0], again.patch(number))
+        below, above = stream.pairs(batch)
+        assert below.shape == (1, 4, 16, 16)
+        assert above.shape == (1, 4, 64, 64)
+        low, wanted = ((255 * each[0]).round().numpy().transpose(1, 2, 0) for each in (below, above))
+        places = [
+            (top, left, down, right)
+            for down in (1, -1) for right in (1, -1)
+            for top in range(9) for left in range(48)
+            if np.array_equal(small[top : top + 16, left : left + 16], low[::down, ::right, :3])
+        ]  # fmt: skip
+        assert places
+        top, left, down, right = places[0]
+        rows = slice(4 * top, 4 * top + 64)
+        assert np.array_equal(high[rows, 4 * left : 4 * left + 64], wanted[::down, ::right, :3])
+        assert np.array_equal(cosine[0][rows], wanted[::down, 0, 3])
+        assert np.array_equal(cosine[1][top : top + 16], low[::down, 0, 3])
+        wrapped += left + 16 > 48
+    assert 2 < wrapped < 28
+
+
 def test_a_network_told_the_latitude_starts_as_the_flat_one() -> None:
     flat, told = random_network(channels=12, scale=4, blocks=(1,)), CAMixerSR(TINY).eval()
     transfer(flat, told)
@@ -93,13 +128,13 @@ def test_the_omnidirectional_network_starts_as_a_linear_upsampler(folder: Path, 
     assert (result - high[:, :3]).square().mean() < 0.8 * (nearest - high[:, :3]).square().mean()
 
 
-@pytest.mark.parametrize("kind", ["told", "flat", "omni"])
+@pytest.mark.parametrize("kind", ["told", "flat", "omni", "fisheye"])
 def test_a_run_on_panoramas(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     from camixersr.weights import load_file
 
-    tiny = {"told": TINY, "flat": CAMixerSRConfig(channels=12, scale=4, blocks=(1,))}
+    tiny = {"told": TINY, "fisheye": TINY, "flat": CAMixerSRConfig(channels=12, scale=4, blocks=(1,))}
     if kind == "omni":
         monkeypatch.setitem(OMNI_PRESETS, "tiny", OmniSRConfig(channels=12, scale=4, blocks=(2,)))
     else:
@@ -107,6 +142,7 @@ def test_a_run_on_panoramas(
     plan = Recipe(
         photos=str(folder), output=str(tmp_path), model="tiny", projection="erp", steps=4, batch=2,
         patch=16, warmup=2, validate_every=2, holdout=2,
+        reduction="fisheye" if kind == "fisheye" else "bicubic",
     )  # fmt: skip
     pytest.importorskip("lightning", reason="needs the extra `train`: lightning is not installed")
     from camixersr.train.plan import plan as described
@@ -123,3 +159,5 @@ def test_a_run_on_panoramas(
 def test_shrinking_is_for_flat_photographs() -> None:
     with pytest.raises(ValueRangeError, match="shrink"):
         Recipe(photos="a", output="b", projection="erp", shrink=2.0)
+    with pytest.raises(ValueRangeError, match="for panoramas"):
+        Recipe(photos="a", output="b", reduction="fisheye")

@@ -85,16 +85,13 @@ def evaluate(
     from camixersr import benchmark
     from camixersr.catalogue import find
     from camixersr.cli.degraded import degradations
-    from camixersr.data import BICUBIC, Reduction, degrading, open_set
+    from camixersr.data import BICUBIC, FISHEYES, degrading, open_set
     from camixersr.image.files import replacing, require_writable
-    from camixersr.image.fisheye import reduce_through_fisheyes
     from camixersr.runtimes import upscaler as make
 
     for path in filter(None, (json_, csv_)):
         require_writable(path)
-    way = BICUBIC
-    if reduction == "fisheye":
-        way = Reduction("through two fisheye pictures", reduce_through_fisheyes)
+    way = FISHEYES if reduction == "fisheye" else BICUBIC
     models = [find(name) for name in model]
     if routing == "top-share":
         if by_class := [each.name for each in models if each.classes is not None]:

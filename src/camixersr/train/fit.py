@@ -24,11 +24,10 @@ from safetensors.torch import load_file as load_tensors
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from camixersr.data import BICUBIC, BenchmarkSet, degrading, open_set
+from camixersr.data import BICUBIC, FISHEYES, BenchmarkSet, Reduction, degrading, open_set
 from camixersr.errors import CheckpointError, InputError, OutputError, UnknownModelError, UsageError
 from camixersr.image.degradation import Degradation
 from camixersr.image.files import make_folder
-from camixersr.image.resize import resize
 from camixersr.metrics import latitude_weights, luma, psnr, ws_psnr
 from camixersr.models import Backbone, Config, Network, Trainable, make, presets
 from camixersr.nn.detail import window_detail
@@ -44,6 +43,7 @@ from camixersr.train.parts import put_out
 from camixersr.train.photos import (
     Batches,
     DegradedStream,
+    FisheyeStream,
     PanoramaStream,
     PatchStream,
     Photos,
@@ -132,7 +132,9 @@ class Training(lightning.LightningModule):
                 degradation=recipe.degradation,
                 shrink=recipe.shrink,
             )
-        kind = PanoramaStream if recipe.projection == "erp" else PatchStream
+        kind = PatchStream
+        if recipe.projection == "erp":
+            kind = FisheyeStream if recipe.reduction == "fisheye" else PanoramaStream
         return kind(
             self.photos,
             scale=self.network.config.scale,
@@ -421,15 +423,16 @@ def fit(
         trained, before = start_network(recipe)
         fresh = before is None or before.network.config.scale != trained.config.scale
     scale = trained.config.scale
+    way = FISHEYES if recipe.reduction == "fisheye" else BICUBIC
     if recipe.validation:
         damage = recipe.degradation
-        way = BICUBIC if damage is None else degrading(damage.only(damage.at(0.5)))
+        way = way if damage is None else degrading(damage.only(damage.at(0.5)))
         benchmark = open_set(recipe.validation, way)
         measured, images = benchmark.name, _read(benchmark, scale)
     elif recipe.degradation is not None:
         measured, images = "held out", _degraded(held_out, recipe.degradation)
     else:
-        measured, images = "held out", _reduced(held_out, scale)
+        measured, images = "held out", _reduced(held_out, scale, way)
     torch.set_flush_denormal(True)  # momenta of idle layers fade into denormals, 3x slower on a CPU
 
     training = Training(trained, recipe, photos, images)
@@ -551,13 +554,13 @@ def _provenance(recipe: Recipe, before: Model | None, hours: float, device: str)
     return {**facts, "steps": str(steps), "hours": f"{hours:.2f}", "legs": str(legs)}
 
 
-def _reduced(photos: Photos, scale: int) -> Images:
+def _reduced(photos: Photos, scale: int, way: Reduction) -> Images:
     """Photographs as validation pairs."""
     pairs: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]] = []
     for number in range(len(photos)):
         height, width = (length // scale for length in photos.sizes[number])
         high = photos.photo(number)[: scale * height, : scale * width]
-        pairs.append((resize(high, height=height, width=width), high))
+        pairs.append((way.make(high, scale), high))
     return pairs
 
 

@@ -23,6 +23,7 @@ from camixersr.data import SUFFIXES, read_rgb
 from camixersr.errors import ImageError, InputError, OutputError
 from camixersr.image.degradation import Degradation, add_noise, compress
 from camixersr.image.files import replacing
+from camixersr.image.fisheye import reduce_through_fisheyes
 from camixersr.image.resize import resize, resize_matrix
 from camixersr.metrics.spherical import latitude_weights
 
@@ -30,6 +31,7 @@ __all__ = [
     "MARGIN",
     "Batches",
     "DegradedStream",
+    "FisheyeStream",
     "PanoramaStream",
     "PatchStream",
     "Photos",
@@ -182,8 +184,7 @@ class PatchStream:
     def patch(self, number: int) -> Tensor:
         """Patch `number`: 3 x S x S uint8, S = `side`, flipped and turned at random."""
         rng = np.random.default_rng((self.seed, number))
-        which = min(int(np.searchsorted(self.cumulative, rng.random())), len(self.photos) - 1)
-        photo = self.photos.photo(which)
+        photo = self.photos.photo(self._which(rng))
         cut = self.side
         if self.shrink > 1.0:
             cut = min(round(cut * rng.uniform(1.0, self.shrink)), *photo.shape[:2])
@@ -196,6 +197,10 @@ class PatchStream:
         if rng.random() < 0.5:
             high = high[:, ::-1]
         return torch.from_numpy(np.ascontiguousarray(high.transpose(2, 0, 1)))
+
+    def _which(self, rng: np.random.Generator) -> int:
+        """The photograph of a patch, whose first draw this is."""
+        return min(int(np.searchsorted(self.cumulative, rng.random())), len(self.photos) - 1)
 
     def pairs(self, patches: Tensor) -> tuple[Tensor, Tensor]:
         """What the network is given and what it should make of it: `reduce`."""
@@ -212,19 +217,55 @@ class PanoramaStream(PatchStream):
     def patch(self, number: int) -> Tensor:
         """Patch `number`: 4 x S x S uint8, S = `side`: RGB, and 255 times the cosine of the latitude."""
         rng = np.random.default_rng((self.seed, number))
-        which = min(int(np.searchsorted(self.cumulative, rng.random())), len(self.photos) - 1)
-        photo = self.photos.photo(which)
-        cosine = np.floor(255.0 * latitude_weights(photo.shape[0]) + 0.5).astype(np.uint8)
+        photo = self.photos.photo(self._which(rng))
         row = int(rng.integers(photo.shape[0] - self.side + 1))
-        columns = (int(rng.integers(photo.shape[1])) + np.arange(self.side)) % photo.shape[1]
-        high = photo[row : row + self.side].take(columns, axis=1)
-        latitude = np.broadcast_to(cosine[row : row + self.side, None, None], (*high.shape[:2], 1))
-        patch = np.concatenate((high, latitude), axis=2)
+        column = int(rng.integers(photo.shape[1]))
+        return self._mirror(self._cut(photo, row, column, self.side), rng)
+
+    def _cut(self, panorama: NDArray[np.uint8], row: int, column: int, side: int) -> NDArray[np.uint8]:
+        """Side x side x 4: colours and cosine of the latitude."""
+        cosine = np.floor(255.0 * latitude_weights(len(panorama)) + 0.5).astype(np.uint8)
+        columns = (column + np.arange(side)) % panorama.shape[1]
+        cut = panorama[row : row + side].take(columns, axis=1)
+        latitude = np.broadcast_to(cosine[row : row + side, None, None], (side, side, 1))
+        return np.concatenate((cut, latitude), axis=2)
+
+    def _mirror(self, patch: NDArray[np.uint8], rng: np.random.Generator) -> Tensor:
         if rng.random() < 0.5:
             patch = patch[:, ::-1]
         if rng.random() < 0.5:
             patch = patch[::-1]
         return torch.from_numpy(np.ascontiguousarray(patch.transpose(2, 0, 1)))
+
+
+class FisheyeStream(PanoramaStream):
+    """The same, but low panoramas are made through two fisheye pictures, which only a whole one can be.
+
+    Each is made when it is first wanted, and kept.
+    """
+
+    def __init__(self, photos: Photos, *, scale: int, patch: int, seed: int, shrink: float = 1.0) -> None:
+        super().__init__(photos, scale=scale, patch=patch, seed=seed, shrink=shrink)
+        self.inner = patch
+        self._low: dict[int, NDArray[np.uint8]] = {}
+
+    def patch(self, number: int) -> Tensor:
+        """Patch `number`: 8 x sP x sP uint8: high RGB and cosine, then low ones, s times each way."""
+        rng = np.random.default_rng((self.seed, number))
+        which = self._which(rng)
+        high = self.photos.photo(which)
+        if which not in self._low:
+            self._low[which] = reduce_through_fisheyes(high, self.scale)
+        low, s, P = self._low[which], self.scale, self.inner
+        row, column = int(rng.integers(low.shape[0] - P + 1)), int(rng.integers(low.shape[1]))
+        small = self._cut(low, row, column, P).repeat(s, axis=0).repeat(s, axis=1)
+        large = self._cut(high, s * row, s * column, s * P)
+        return self._mirror(np.concatenate((large, small), axis=2), rng)
+
+    def pairs(self, patches: Tensor) -> tuple[Tensor, Tensor]:
+        """Low, B x 4 x P x P, and high, B x 4 x sP x sP; float32 in [0, 1]."""
+        high, low = (patches.float() / 255.0).chunk(2, dim=1)
+        return low[..., :: self.scale, :: self.scale], high
 
 
 class DegradedStream(PatchStream):

@@ -31,6 +31,8 @@ class Recipe:
             for restoration "s-x1" and so on.
         projection: of the photographs: "flat", or "erp" for equirectangular panoramas, whose patches
             wrap around, carry their latitude, and count by the area they cover on the sphere.
+        reduction: how low panoramas are made of high ones: "bicubic", or "fisheye", through two fisheye
+            pictures, as cameras see them. (Thresholds are calibrated on bicubic ones.)
         task: "sr" enlarges; "jpeg" undoes compression and "noise" removes Gaussian noise, both with
             a preset at scale 1 ("s-x1").
         quality: for "jpeg", lowest and highest quality trained on, [10, 60] for example.
@@ -85,6 +87,7 @@ class Recipe:
     quality: tuple[int, ...] = ()
     sigma: tuple[float, ...] = ()
     projection: Literal["flat", "erp"] = "flat"
+    reduction: Literal["bicubic", "fisheye"] = "bicubic"
     blocks: tuple[int, ...] = ()
     window: int = 16
     without: tuple[Part, ...] = ()
@@ -147,6 +150,8 @@ class Recipe:
             raise ValueRangeError("recipe: shrink is for flat photographs; leave it out with erp")
         if self.holdout < 2:
             raise ValueRangeError(f"recipe: holdout must be at least 2, got {self.holdout}")
+        if self.reduction == "fisheye" and self.projection != "erp":
+            raise ValueRangeError('recipe: reduction = "fisheye" is for panoramas; add projection = "erp"')
         if self.task != "sr" and self.projection == "erp":
             raise ValueRangeError(
                 "recipe: panoramas are enlarged, not restored; leave task or projection out"
