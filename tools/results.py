@@ -28,7 +28,7 @@ PUBLISHED = {
 
 
 WHERE = {
-    "routes-s-jpeg": "Kodak as JPEG of quality 20",
+    "routes-s-jpeg": "six of Kodak as JPEG of quality 20",
     "gain-s-jpeg": "four of Set5 as JPEG of quality 20, with measured gain",
     "routes-bsd100": "BSD100",
     "routes": "Kodak",
@@ -249,7 +249,7 @@ def restoration_card(model: Model, size: int) -> list[str]:
         "",
         "## Routing",
         "",
-        f"Kodak as JPEG of quality 20, ratio {audit['attention_ratio']:g}: {audit['verdict']}. "
+        f"Six of Kodak as JPEG of quality 20, ratio {audit['attention_ratio']:g}: {audit['verdict']}. "
         "Block by block: [routing.md](../routing.md).",
         "",
         "## Limits",
