@@ -20,7 +20,7 @@ from camixersr.image.codec import read
 from camixersr.image.resize import resize
 from camixersr.inference.arrays import planes_of
 from camixersr.speed.machine import describe
-from camixersr.speed.race import _of_upscaler, _reference, race
+from camixersr.speed.race import PIECE, REFERENCE, _of_upscaler, _reference, race
 
 
 def main() -> None:
@@ -53,7 +53,7 @@ def main() -> None:
                 seen = compare(upscaler.engine, model, [sample_photo()])
                 parity[f"{each.name} {precision}"] = round(seen.psnr_db, 1)
     if "reference" in given.only:
-        contenders.append(_reference(shares, device))
+        contenders.append(_reference(shares, device, REFERENCE, PIECE))
     rows = []
     for ratio in given.ratios:
         found, _, dropped = race(

@@ -10,11 +10,10 @@ import hashlib
 import json
 import os
 import string
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -405,114 +404,79 @@ def _guarded(error: Exception, job: Job) -> CamixerError:
 
 
 def run(
-    jobs: Sequence[Job],
+    jobs: Iterable[Job],
     *,
     decode: Callable[[Job], Decoded],
     compute: Callable[[Job, Decoded], Computed],
     encode: Callable[[Job, Computed], None],
     finished: Callable[[Job], None] = lambda _: None,
-    workers: int = 1,
-    stop: Callable[[], None] = lambda: None,
 ) -> list[Failure]:
     """Do all jobs: the next picture is decoded and the last one encoded while others are computed.
 
     An error ends its picture, never the run. Order, and so every result, is that of `jobs`.
 
     Args:
-        jobs: what to do.
+        jobs: what to do; the next is asked for when the one before it begins to be computed.
         decode: called in a thread of its own; of one picture at a time.
-        compute: called in this thread, with what `decode` returned; in as many threads as there are
-            workers, if there are several.
+        compute: called in this thread, with what `decode` returned.
         encode: called in a thread of its own, with what `compute` returned; of one picture at a time.
         finished: called in this thread after each picture, good or bad.
-        workers: pictures computed at the same time, one for each device.
-        stop: called when the run is interrupted, to make several `compute`s end early.
 
     Returns:
         What failed, in order.
     """
-    failures: dict[int, Failure] = {}
-    writing: tuple[int, Future[None]] | None = None
+    failures: list[Failure] = []
+    writing: tuple[Job, Future[None]] | None = None
 
-    def fail(number: int, error: Exception) -> None:
-        failures[number] = Failure(jobs[number], _guarded(error, jobs[number]), error)
+    def fail(job: Job, error: Exception) -> None:
+        failures.append(Failure(job, _guarded(error, job), error))
+        finished(job)
 
     def settle() -> None:
         if writing is not None:
-            number, future = writing
+            job, future = writing
             try:
                 future.result()
             except Exception as error:  # noqa: BLE001 - one bad file never stops the rest
-                fail(number, error)
-            finished(jobs[number])
-
-    with (
-        ThreadPoolExecutor(1, "decode") as reader,
-        ThreadPoolExecutor(workers, "compute") as computers,
-        ThreadPoolExecutor(1, "encode") as writer,
-    ):
-        try:
-            if workers == 1:
-                results = _one_after_another(jobs, decode, compute, reader)
+                fail(job, error)
             else:
-                results = _side_by_side(jobs, decode, compute, reader, computers, workers)
-            for number, result in results:
+                finished(job)
+
+    with ThreadPoolExecutor(1, "decode") as reader, ThreadPoolExecutor(1, "encode") as writer:
+        try:
+            for job, decoded in _ahead(jobs, decode, reader):
                 try:
-                    computed = result()
+                    computed = compute(job, decoded.result())
                 except Exception as error:  # noqa: BLE001 - one bad file never stops the rest
-                    fail(number, error)
-                    finished(jobs[number])
+                    settle()
+                    writing = None
+                    fail(job, error)
                     continue
                 settle()
-                writing = number, writer.submit(encode, jobs[number], computed)
+                writing = job, writer.submit(encode, job, computed)
             settle()
         except BaseException:
-            stop()
-            for pool in (reader, computers, writer):
+            for pool in (reader, writer):
                 pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return [failures[number] for number in sorted(failures)]
+    return failures
 
 
-def _one_after_another(
-    jobs: Sequence[Job],
-    decode: Callable[[Job], Decoded],
-    compute: Callable[[Job, Decoded], Computed],
-    reader: ThreadPoolExecutor,
-) -> Generator[tuple[int, Callable[[], Computed]]]:
-    """Number of each job, and what computes it, in the thread that calls it."""
-    ahead = reader.submit(decode, jobs[0]) if jobs else None
-    for number, job in enumerate(jobs):
-        assert ahead is not None
-        current = ahead
-        wait([current])
-        if number + 1 < len(jobs):
-            ahead = reader.submit(decode, jobs[number + 1])
-        yield number, lambda job=job, current=current: compute(job, current.result())
-
-
-def _side_by_side(
-    jobs: Sequence[Job],
-    decode: Callable[[Job], Decoded],
-    compute: Callable[[Job, Decoded], Computed],
-    reader: ThreadPoolExecutor,
-    computers: ThreadPoolExecutor,
-    workers: int,
-) -> Generator[tuple[int, Callable[[], Computed]]]:
-    """Number of each job, and what waits for it."""
-
-    def do(job: Job, decoded: Future[Decoded]) -> Computed:
-        return compute(job, decoded.result())
-
-    left = iter(enumerate(jobs))
-    underway: deque[tuple[int, Future[Computed]]] = deque()
-    while True:
-        for number, job in islice(left, workers + 1 - len(underway)):  # one is decoded ahead
-            underway.append((number, computers.submit(do, job, reader.submit(decode, job))))
-        if not underway:
-            return
-        number, future = underway.popleft()
-        yield number, future.result
+def _ahead(
+    jobs: Iterable[Job], decode: Callable[[Job], Decoded], reader: ThreadPoolExecutor
+) -> Generator[tuple[Job, Future[Decoded]]]:
+    """Each job with what is decoded of it, while the next is being decoded."""
+    last: tuple[Job, Future[Decoded]] | None = None
+    for job in jobs:
+        if last is not None:
+            wait([last[1]])
+        following = job, reader.submit(decode, job)
+        if last is not None:
+            yield last
+        last = following
+    if last is not None:
+        wait([last[1]])
+        yield last
 
 
 def with_suffix(job: Job, suffix: str, taken: Iterable[Path]) -> Job:

@@ -7,7 +7,6 @@ import random
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -406,59 +405,80 @@ def test_max_pixels_is_checked_before_decoding(tmp_path: Path, model: Path, caps
     assert run("upscale", path, "--model", model, "--max-pixels", 0) == 2
 
 
-@pytest.mark.parametrize("workers", [1, 3])
-def test_pictures_computed_side_by_side_come_out_in_order_and_one_at_a_time(workers: int) -> None:
+def test_pictures_come_out_in_order_whatever_fails() -> None:
     jobs = [Job(Found(Path(str(n)), Path(str(n))), Path(f"{n}.out"), settled=True) for n in range(9)]
-    written, finished, active, most = [], [], [0], [0]
-    lock = threading.Lock()
+    written, finished, asked = [], [], []
+
+    def given():
+        for job in jobs:
+            asked.append(job.source.name)
+            yield job
 
     def compute(job: Job, name: str) -> str:
-        with lock:
-            active[0] += 1
-            most[0] = max(most[0], active[0])
-        time.sleep(0.02 if name == "0" else 0.005)  # the first is the slowest
-        with lock:
-            active[0] -= 1
+        assert len(asked) <= int(name) + 2, "no more than one is read ahead"
         if name in ("3", "7"):
             raise ValueError(name)
         return name
 
+    def encode(job: Job, name: str) -> None:
+        written.append((job.source.name, name))
+        if name in ("2", "8"):
+            raise OSError(name)
+
     failures = run_jobs(
-        jobs,
+        given(),
         decode=lambda job: job.source.name,
         compute=compute,
-        encode=lambda job, name: written.append((job.source.name, name)),
+        encode=encode,
         finished=lambda job: finished.append(job.source.name),
-        workers=workers,
     )
     assert written == [(str(n), str(n)) for n in range(9) if n not in (3, 7)]
-    assert sorted(finished) == [str(n) for n in range(9)]
-    assert [(each.job.source.name, str(each.cause)) for each in failures] == [("3", "3"), ("7", "7")]
-    assert most[0] == workers
+    assert finished == [str(n) for n in range(9)]
+    assert [(each.job.source.name, str(each.cause)) for each in failures] == [(n, n) for n in "2378"]
 
 
-def test_an_interruption_stops_what_is_computed_side_by_side() -> None:
-    jobs = [Job(Found(Path(str(n)), Path(str(n))), Path(f"{n}.out"), settled=True) for n in range(9)]
-    stopped = threading.Event()
+@pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM", "a device dies"])
+def test_a_run_on_several_devices_ends_clean_and_goes_on(tmp_path: Path, model: Path, how: str) -> None:
+    source, out = tmp_path / "in", tmp_path / "out"
+    for number in range(8):
+        picture(source / f"{number:02}.png", seed=number, height=160, width=160)
+    arguments = ("upscale", source, "-o", out, "--model", model, "--device", "cpu,cpu")
+    running = subprocess.Popen(
+        command(*arguments), env=environment(), stdout=-3, stderr=subprocess.PIPE, start_new_session=True
+    )
+    manifest, until = out / "camixersr.jsonl", time.monotonic() + 120
+    while not (manifest.exists() and manifest.read_bytes().count(b'"done"') >= 1):
+        assert running.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.001)
+    if how == "Ctrl-C":  # a terminal sends it to all processes
+        os.killpg(running.pid, signal.SIGINT)
+    elif how == "SIGTERM":
+        running.terminate()
+    else:
+        children = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
+        os.kill(int(children[-1]), signal.SIGKILL)
+    said = running.communicate(timeout=120)[1].decode().splitlines()
+    code, words = {
+        "Ctrl-C": (130, "interrupted; nothing was left half-written"),
+        "SIGTERM": (143, "terminated; nothing was left half-written"),
+        "a device dies": (2, "the process that computes on cpu has ended, by signal 9"),
+    }[how]
+    assert running.returncode == code
+    assert len(said) == 1
+    assert words in said[0]
+    done = manifest.read_bytes().count(b'"done"')
+    assert done < 8
+    if how != "a device dies":
+        assert len(below(out)) == 1 + done, "whole pictures and nothing else"
+    assert run(*arguments, "--resume") == 0
+    assert run("upscale", source, "-o", tmp_path / "one", "--model", model, "--device", "cpu") == 0
+    assert below(out) == below(tmp_path / "one")
+    for name in below(out) - {"camixersr.jsonl"}:
+        assert (out / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
 
-    def compute(job: Job, name: str) -> str:
-        if name == "0":
-            raise KeyboardInterrupt
-        assert stopped.wait(30)
-        return name
 
-    with pytest.raises(KeyboardInterrupt):
-        run_jobs(
-            jobs,
-            decode=lambda job: job.source.name,
-            compute=compute,
-            encode=lambda job, name: None,
-            workers=3,
-            stop=stopped.set,
-        )
-
-
-def test_devices_share_a_folder(tmp_path: Path, model: Path) -> None:
+def test_devices_share_a_folder(tmp_path: Path, model: Path, capsys) -> None:
     """Files on two devices, and one large picture's tiles: the bytes of one device, all facts there."""
     source = tmp_path / "in"
     source.mkdir()
@@ -472,12 +492,20 @@ def test_devices_share_a_folder(tmp_path: Path, model: Path) -> None:
         assert code == 3
         told = [Path(each["input"]).name for each in json.loads(facts.read_text())]
         assert told == [f"{number}.png" for number in range(5)]
+        printed, said = capsys.readouterr()
+        assert [f"{number}_x2.png: " in printed for number in range(5)] == [True] * 5
+        assert len(printed.splitlines()) == 5
+        assert said.count("bad.png") == 1
+        assert "1 of 6 pictures failed" in said
+        assert said.count("of memory") == 5  # what each needs is said above the bar
     one, two = (
         {each.name: each.read_bytes() for each in (tmp_path / name).glob("*.png")}
         for name in ("one", "two")
     )
     assert len(one) == 5
     assert one == two
+    assert run("upscale", source, "-o", tmp_path / "two", "--device", "cpu,cpu", "--resume", *options) == 3
+    assert "5 of 6 pictures were there already" in capsys.readouterr().err
     large = source / "3.png"
     for name, device in (("a", "cpu"), ("b", "cpu,cpu")):
         assert run("upscale", large, "-o", tmp_path / f"{name}.png", "--device", device, *options) == 0

@@ -1,6 +1,12 @@
 """Tiles in batches and on several devices, for which the CPU stands in."""
 
-import threading
+import multiprocessing
+import os
+import pickle
+import signal
+import tempfile
+import time
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,15 +16,16 @@ import numpy as np
 import pytest
 import torch
 
-from camixersr.errors import DeviceError, MemoryLimitError, UsageError, ValueRangeError
+from camixersr.errors import DeviceError, ImageError, MemoryLimitError, UsageError, ValueRangeError
 from camixersr.image.stream import Layout
 from camixersr.inference.cost import Bill
 from camixersr.inference.crew import compute_tiles
 from camixersr.inference.memory import batch_size, predict
+from camixersr.inference.shared import Shared
 from camixersr.inference.streaming import Options, enlarge_file
 from camixersr.inference.survey import Plan
-from camixersr.inference.tiles import Tile, cut, group
-from camixersr.inference.upscaler import Enlarged, Upscaler, devices_of
+from camixersr.inference.tiles import cut, group
+from camixersr.inference.upscaler import Enlarged, Upscaler, _HighInMemory, _InMemory, devices_of
 from camixersr.nn import Calibration
 from camixersr.nn.routing import Policy, Threshold
 from camixersr.weights import Model
@@ -62,83 +69,135 @@ def test_a_batch_is_its_tiles(ratio: float, max_share: float) -> None:
     assert 0 < one.attention_share <= max_share or ratio == 0.0
 
 
-def computed(up: Upscaler, plan: Plan, batches: list[tuple[int, ...]], crew=None) -> torch.Tensor:
-    picture = low()
+def computed(up: Upscaler, plan: Plan, batches: list[tuple[int, ...]]) -> torch.Tensor:
     bill = Bill(up.model.config, up.device, plan.height, plan.width)
-    high = torch.full((3, 2 * plan.height, 2 * plan.width), torch.nan)
-
-    def read(tile: Tile) -> torch.Tensor:
-        return picture[None, :, *tile.computed]
-
-    for _, of_tiles in compute_tiles(crew or up.crew, plan, batches, read, bill):
-        for piece in chain(*of_tiles):
-            y, x = piece.tile.rows, piece.tile.columns
-            high[:, 2 * y.own_start : 2 * y.own_stop, 2 * x.own_start : 2 * x.own_stop] = piece.high
-    return high
+    with Shared.of(low().numpy()) as picture, Shared((3, 2 * plan.height, 2 * plan.width)) as high:
+        high.array[...] = np.nan
+        canvas = _HighInMemory(high, 2)
+        done = list(compute_tiles(up, plan, batches, _InMemory(picture), canvas, bill))
+    assert sorted(each.number for batch in done for each in batch) == sorted(chain(*batches))
+    return torch.from_numpy(high.array)
 
 
 def planned(up: Upscaler) -> Plan:
-    from camixersr.inference.upscaler import _InMemory
-
     bill = Bill(up.model.config, up.device, 150, 330)
     return up.plan(_InMemory(low()), bill, attention_ratio=0.5)
 
 
-@pytest.mark.parametrize("devices", ["cpu", "cpu,cpu", "cpu,cpu,cpu"])
+@pytest.fixture(scope="module")
+def two() -> Upscaler:
+    """On two devices; starting processes takes seconds, so that tests share them."""
+    return upscaler(device="cpu,cpu")
+
+
+@pytest.mark.parametrize("devices", [1, 2])
 @pytest.mark.parametrize("batch", [1, 4])
-def test_order_and_devices_change_no_bit(devices: str, batch: int) -> None:
-    up = upscaler(batch=batch)
-    expected = up.run(low()).high
-    several = upscaler(device=devices, batch=batch)
+def test_order_and_devices_change_no_bit(two: Upscaler, devices: int, batch: int) -> None:
+    expected = upscaler(batch=batch).run(low()).high
+    several = two if devices == 2 else upscaler()
     plan = planned(several)
-    batches = several.batches(plan)
-    assert len(several.crew) == devices.count("cpu")
+    batches = several.batches(plan, batch=batch)
+    assert len(several.devices) == devices
     for order in (batches, batches[::-1], batches[1::2] + batches[::2]):
         assert torch.equal(computed(several, plan, order), expected)
 
 
-def test_every_device_works_and_none_waits_for_another() -> None:
-    """Each of three devices holds its first batch until all three have one."""
+@dataclass(frozen=True)
+class Slow:
+    """A source that says which process reads it, and takes its time."""
+
+    picture: _InMemory
+    folder: Path
+
+    height, width, panorama = 150, 330, None
+
+    def read(self, rows: slice, columns: slice) -> torch.Tensor:
+        (self.folder / str(os.getpid())).touch()
+        deadline = time.monotonic() + 60
+        while len(list(self.folder.iterdir())) < 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return self.picture.read(rows, columns)
+
+
+def test_every_device_is_a_process_and_none_waits_for_another(tmp_path: Path) -> None:
+    """None of three can read its first tile before all three begin to."""
     up = upscaler(device="cpu,cpu,cpu")
-    together, threads = threading.Barrier(3, timeout=60), set[int]()
-    first = threading.local()
-
-    def meet(each: Upscaler) -> None:
-        compute = each.compute_batch
-
-        def compute_batch(*rest):
-            if not hasattr(first, "met"):
-                first.met = True
-                threads.add(threading.get_ident())
-                together.wait()
-            return compute(*rest)
-
-        each.compute_batch = compute_batch  # type: ignore[method-assign]
-
     plan = planned(up)
-    for each in up.crew:
-        meet(each)
-    high = computed(up, plan, up.batches(plan))
-    assert high.isfinite().all()
-    assert len(threads) == 3
+    bill = Bill(up.model.config, up.device, plan.height, plan.width)
+    with Shared.of(low().numpy()) as picture, Shared((3, 2 * plan.height, 2 * plan.width)) as high:
+        source, canvas = Slow(_InMemory(picture), tmp_path), _HighInMemory(high, 2)
+        done = list(compute_tiles(up, plan, up.batches(plan), source, canvas, bill))
+    assert len(done) == len(up.batches(plan))
+    assert torch.equal(torch.from_numpy(high.array), upscaler().run(low()).high)
+    processes = {int(each.name) for each in tmp_path.iterdir()}
+    assert len(processes) == 3
+    assert os.getpid() not in processes
+    assert {each.pid for each in multiprocessing.active_children()} >= processes
+    del up  # they end with it
+    assert not {each.pid for each in multiprocessing.active_children()} & processes
 
 
-@pytest.mark.parametrize("devices", ["cpu", "cpu,cpu"])
-def test_an_error_on_any_device_ends_the_run(monkeypatch, devices: str) -> None:
-    up = upscaler(device=devices)
+@dataclass(frozen=True)
+class Broken:
+    """A source that fails at one tile, in one way or another."""
+
+    picture: _InMemory
+    how: str
+
+    height, width, panorama = 150, 330, None
+
+    def read(self, rows: slice, columns: slice) -> torch.Tensor:
+        if columns.start == 80:
+            if self.how == "dies":
+                os.kill(os.getpid(), signal.SIGKILL)
+            if self.how == "unheard of":
+                raise Unheard(1, 2)
+            raise ImageError("the tile at 80 is damaged")
+        return self.picture.read(rows, columns)
+
+
+class Unheard(Exception):  # noqa: N818
+    """Cannot be pickled: its arguments are not those of its constructor."""
+
+    def __init__(self, one: int, other: int) -> None:
+        super().__init__(f"{one} and {other}")
+
+
+@pytest.mark.parametrize(
+    ("how", "error", "said"),
+    [
+        ("fails", ImageError, "the tile at 80 is damaged"),
+        ("unheard of", RuntimeError, "Unheard: 1 and 2"),
+        ("dies", DeviceError, r"that computes on cpu has ended, by signal 9 \(out of memory, as a rule\)"),
+    ],
+)
+def test_what_goes_wrong_in_a_process_ends_the_run_and_not_the_next(
+    two: Upscaler, how: str, error: type[Exception], said: str
+) -> None:
+    up = two
+    plan = planned(up)
+    bill = Bill(up.model.config, up.device, plan.height, plan.width)
+    with Shared.of(low().numpy()) as picture, Shared((3, 2 * plan.height, 2 * plan.width)) as high:
+        broken, canvas = Broken(_InMemory(picture), how), _HighInMemory(high, 2)
+        with pytest.raises(error, match=said):
+            list(compute_tiles(up, plan, up.batches(plan), broken, canvas, bill))
+    assert torch.equal(up.run(low()).high, upscaler().run(low()).high)
+
+
+def test_an_error_on_one_device_ends_the_run(monkeypatch) -> None:
+    up = upscaler()
     plan = planned(up)
 
     def broken(*_, **__):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
-    for each in up.crew[-1:]:
-        monkeypatch.setattr(each, "_route", broken)
+    monkeypatch.setattr(up, "_route", broken)
     with pytest.raises(RuntimeError, match="mat1"):
         computed(up, plan, up.batches(plan))
 
 
-def test_an_interrupted_run_stops_all_devices() -> None:
-    up = upscaler(device="cpu,cpu")
+def test_an_interrupted_run_stops_all_devices(two: Upscaler) -> None:
+    up = two
     calls: list[int] = []
 
     def progress(done: int, total: int) -> None:
@@ -148,8 +207,22 @@ def test_an_interrupted_run_stops_all_devices() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         up.run(low(), progress=progress)
-    assert len(calls) <= 22  # each device is stopped at its next block
-    assert not [each for each in threading.enumerate() if each.name.startswith(("device", "read"))]
+    assert len(calls) == 21
+    assert len(up.crew().start().idle) == 2  # stopped at their next block, and ready
+    assert torch.equal(up.run(low()).high, upscaler().run(low()).high)
+
+
+def test_memory_that_processes_share_is_no_file_that_stays(tmp_path: Path, monkeypatch) -> None:
+    for kind in ("memory", "file"):
+        if kind == "file":  # as on systems without the other
+            monkeypatch.delattr(os, "memfd_create")
+            monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        with Shared((3, 5)) as shared:
+            copy = pickle.loads(pickle.dumps(shared))
+            copy.array[1] = 7.0
+            assert (len(list(tmp_path.iterdir())) == 1) == (kind == "file")
+        assert shared.array.sum() == 35.0
+        assert not list(tmp_path.iterdir())
 
 
 def test_a_batch_too_large_for_the_memory_is_computed_in_smaller_ones_and_then_in_smaller_tiles(
@@ -210,9 +283,12 @@ def test_only_the_image_of_a_batch_that_fails_is_recomputed() -> None:
     assert (mended.high - exact)[:, different].abs().max() < 1e-4
 
 
-@pytest.mark.parametrize(("device", "batch"), [("cpu", 4), ("cpu,cpu", 1), ("cpu,cpu", 3)])
-def test_a_streamed_picture_is_the_same_and_resumes(tmp_path: Path, device: str, batch: int) -> None:
-    source, up = picture(tmp_path), upscaler(device=device, batch=batch)
+@pytest.mark.parametrize(("devices", "batch"), [(1, 4), (2, 1), (2, 3)])
+def test_a_streamed_picture_is_the_same_and_resumes(
+    tmp_path: Path, two: Upscaler, monkeypatch, devices: int, batch: int
+) -> None:
+    source, up = picture(tmp_path), two if devices == 2 else upscaler()
+    monkeypatch.setattr(up, "batch", batch)
     whole = run(up, source, tmp_path / "o.png")
     expected: Enlarged = upscaler(batch=batch).run(torch.from_numpy(_pixels(source)))
     assert whole.cost.tiles == expected.tiles == 12
@@ -262,10 +338,10 @@ def test_the_smallest_gpus_whole_memory_chooses_the_batch(monkeypatch) -> None:
         "get_device_properties",
         lambda device: SimpleNamespace(total_memory=memory[str(device)] * 2**30),
     )
-    crew = [SimpleNamespace(device=torch.device(name)) for name in memory]
+    devices = [torch.device(name) for name in memory]
     network = random_network(channels=36, scale=4, blocks=(1,))
     fake: Any = SimpleNamespace(
-        batch="auto", engine=None, crew=crew, model=Model("s", network), is_prepared=False
+        batch="auto", engine=None, devices=devices, model=Model("s", network), is_prepared=False
     )
     tiles, sizes = cut(2000, 2000, 320), list[int]()
     for gigabytes in (1, 8, 24, 141):

@@ -119,7 +119,7 @@ def test_tiles_agree_with_the_panorama_in_one_piece() -> None:
     assert len(plan.tiles) == 6
     tiled = many.run(low, attention_ratio=0.5, panorama=whole).high
     (tile,) = one.plan(source, bill, attention_ratio=0.5).tiles
-    (piece,) = one.compute(plan, tile, source.read(*tile.computed), bill)
+    (piece,) = one.compute(plan, tile, source.read(*tile.computed), bill.watch)
     assert (tiled - piece.high).abs().max() <= 1e-5
 
 

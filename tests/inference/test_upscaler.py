@@ -84,7 +84,7 @@ def test_the_order_of_tiles_does_not_matter() -> None:
     for order in (plan.tiles[::-1], plan.tiles[1::2] + plan.tiles[::2]):
         high = torch.full_like(expected, torch.nan)
         for tile in order:
-            (piece,) = up.compute(plan, tile, _InMemory(picture).read(*tile.computed), bill)
+            (piece,) = up.compute(plan, tile, _InMemory(picture).read(*tile.computed), bill.watch)
             y, x = tile.rows, tile.columns
             high[:, 2 * y.own_start : 2 * y.own_stop, 2 * x.own_start : 2 * x.own_stop] = piece.high
         assert torch.equal(high, expected)
@@ -118,7 +118,7 @@ def test_too_little_memory_for_the_smallest_tile_is_one_error(monkeypatch, error
     tile = cut(100, 100, 64)[0]
     plan = Plan(100, 100, (tile,), TopShare(0.5), pool_image)
     with pytest.raises(MemoryLimitError, match="out of memory even for"):
-        up.compute(plan, tile, low(100, 100)[None, :, :96, :96], planned(up, low(8, 8), 0.0)[1])
+        up.compute(plan, tile, low(100, 100)[None, :, :96, :96], planned(up, low(8, 8), 0.0)[1].watch)
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory(monkeypatch) -> None:

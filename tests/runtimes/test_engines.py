@@ -6,17 +6,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from camixersr import runtimes
 from camixersr.errors import MissingExtraError, UsageError
 from camixersr.inference.engine import FAR, Engine, orders
 from camixersr.inference.survey import Allowed, LogOddsThreshold, Recording, Replayed
+from camixersr.inference.tiles import cut, group
 from camixersr.inference.upscaler import Upscaler
 from camixersr.nn import Calibration, ExpectedCount, FixedWindows, Threshold, TopShare
-from camixersr.nn.predictor import pool_image
-from camixersr.nn.routing import Policy
+from camixersr.nn.predictor import Pool, pool_image
+from camixersr.nn.routing import Policy, Routing
 from camixersr.runtimes import openvino as openvino_engine
-from camixersr.weights import Model
+from camixersr.speed.memory import watch_upscale
+from camixersr.weights import Model, save
 from tests.conftest import noise_picture, random_network
 
 CPU = torch.device("cpu")
@@ -128,6 +131,25 @@ def test_a_picture_whole_and_in_tiles(name: str, tile: int) -> None:
     assert torch.equal(fast.run(picture, attention_ratio=0.4, max_share=0.5).high, result.high)
 
 
+@pytest.mark.parametrize(
+    ("name", "precision"), [("openvino", "fp32"), ("openvino", "bf16"), ("onnxruntime", "fp32")]
+)
+def test_the_memory_predicted_is_not_exceeded(tmp_path: Path, name: str, precision: str) -> None:
+    """Of a whole process: tiles follow from what is granted, and their graphs from the tiles."""
+    if precision == "bf16":
+        needs_bf16()
+    source, weights = tmp_path / "a.png", tmp_path / "tiny.safetensors"
+    Image.fromarray(noise_picture(620, 900)).save(source)
+    save(weights, Model("tiny", random_network(channels=24, scale=4, blocks=(1,))))
+    how = ["--model", weights, "--backend", name, "--precision", precision, "--device", "cpu"]
+    row = watch_upscale(source, tmp_path / "b.png", [*map(str, how), "--memory", "800MB"])
+    assert row.tile
+    assert row.predicted_memory_bytes is not None
+    assert row.peak_memory_bytes is not None
+    assert row.predicted_memory_bytes <= 800e6
+    assert row.peak_memory_bytes <= 1.05 * 800e6
+
+
 def test_openvino_gives_large_pieces_a_graph_of_their_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(openvino_engine, "OWN_SIZE", 32 * 48)
     made = openvino_engine.OpenVino(model(), "fp32")
@@ -177,6 +199,40 @@ def test_compile_agrees(monkeypatch: pytest.MonkeyPatch) -> None:
     assert answer is not None
     assert torch.allclose(answer[0], expected, atol=2e-6)
     assert made.route(low(40, 40), TopShare(0.5), Recording(pool_image, {})) is None
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.4, 1.0])
+def test_compile_takes_tiles_in_batches(monkeypatch: pytest.MonkeyPatch, ratio: float) -> None:
+    """As the plain network does, with every tile's own allowed windows; and alone what is not sane."""
+    from camixersr.runtimes import compiled
+
+    monkeypatch.setattr(compiled, "COMPILE", {"backend": "eager"})
+    picture, seen = low(150, 330)[0], list[int]()
+    expected = Upscaler(model(), device="cpu", tile=64).run(picture, attention_ratio=ratio, max_share=0.6)
+    made = compiled.Compiled(model(), CPU, "fp32")
+    route = made.route
+
+    def counted(low: torch.Tensor, policy: Policy, pool: Pool) -> tuple[torch.Tensor, Routing] | None:
+        seen.append(len(low))
+        return route(low, policy, pool)
+
+    monkeypatch.setattr(made, "route", counted)
+    upscaler = Upscaler(model(), device="cpu", tile=64, engine=made, batch=4)
+    result = upscaler.run(picture, attention_ratio=ratio, max_share=0.6)
+    assert torch.allclose(result.high, expected.high, atol=5e-5)
+    assert np.array_equal(result.shares, expected.shares)
+    assert max(seen) == max(map(len, group(cut(150, 330, 64), 4))) > 1
+    assert torch.equal(upscaler.run(picture, attention_ratio=ratio, max_share=0.6).high, result.high)
+
+
+@pytest.mark.parametrize("name", RUNTIMES)
+def test_several_processes_make_engines_of_their_own(name: str) -> None:
+    picture = low(130, 200)[0]
+    one, two = (
+        runtimes.upscaler(model(), backend=name, device=device, tile=64) for device in ("cpu", "cpu,cpu")
+    )
+    assert torch.equal(two.run(picture).high, one.run(picture).high)
+    two.crew().close()
 
 
 def test_all_blocks_share_what_was_compiled(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,17 @@ from camixersr.operations import count
 from camixersr.runtimes import available
 from camixersr.speed import race as module
 from camixersr.speed.machine import describe, slug
-from camixersr.speed.race import REFERENCE, Contender, Ran, contenders, noise, peaks, race, worthwhile
+from camixersr.speed.race import (
+    REFERENCE,
+    WHOLE,
+    Contender,
+    Ran,
+    contenders,
+    noise,
+    peaks,
+    race,
+    worthwhile,
+)
 from camixersr.weights import Model
 from tests.conftest import random_network
 
@@ -42,7 +52,8 @@ def test_everybody_computes_the_same_picture_and_the_reference_is_one() -> None:
     assert best == {"fp32": 100.0, "bf16": 400.0}
     assert dropped == []
     assert len(rows) == 2 * len(entered)
-    assert told == [(number, 6 * len(entered)) for number in range(1, 6 * len(entered) + 1)]
+    runs = 6 * (len(entered) - 1) + 2  # whole maps of the reference once at each ratio
+    assert told == [(number, runs) for number in range(1, runs + 1)]
     for row in rows:
         assert (row.low_size, row.high_size, row.tiles) == ((50, 40), (100, 80), 1)
         assert row.fastest <= row.seconds <= row.slowest
@@ -92,8 +103,39 @@ def test_tiled_pictures_have_no_parity_with_the_reference() -> None:
         attention_ratios=[0.0],
         rounds=1,
     )
-    assert [row.tiles for row in rows] == [6, 1]
+    assert [row.tiles for row in rows] == [6, 2]
     assert rows[1].parity_db is None
+
+
+def test_the_reference_is_raced_in_pieces_that_fit_the_caches_and_whole() -> None:
+    """A piece of the result is what the network makes of that piece of the picture."""
+    _, pieces, whole = contenders(model(), "cpu", [])[0][:3]
+    assert (pieces.backend, whole.backend) == (REFERENCE, WHOLE)
+    low = noise(150, 130)
+    ran = pieces.compute(low, 0.5)
+    assert (ran.tiles, tuple(ran.high.shape)) == (4, (3, 300, 260))
+    attended = 0
+    for top, left in ((0, 0), (0, 128), (128, 0), (128, 128)):
+        part = low[None, :, top : top + 128, left : left + 128]
+        expected, routing = model().network.route(part, TopShare(0.5))
+        there = ran.high[None, :, 2 * top : 2 * top + 256, 2 * left : 2 * left + 256]
+        assert (there - expected).abs().max() < 1e-4
+        attended += int(routing.attended.sum())
+    assert ran.macs == count(model().config, windows=90, attended=attended).total
+    assert (whole.compute(low, 0.5).high - model().network(low[None])[0]).abs().max() < 1e-4
+
+
+def test_of_large_pictures_the_reference_runs_once(monkeypatch) -> None:
+    monkeypatch.setattr(module, "LARGE", 100)
+    told: list[list[str]] = []
+    rows, _, _ = raced(
+        contenders(model(), "cpu", [])[0][:3],
+        rounds=3,
+        found=lambda rows: told.append([row.backend for row in rows]),
+    )
+    assert told == [["torch", REFERENCE]] * 2
+    assert [row.rounds for row in rows] == [3, 1] * 2
+    assert rows[1].first == rows[1].seconds
 
 
 def test_medians_spread_and_turns() -> None:
@@ -121,7 +163,7 @@ def test_medians_spread_and_turns() -> None:
 
 def test_who_runs_out_of_memory_drops_out(monkeypatch) -> None:
     monkeypatch.setattr(module, "available_memory", lambda _: 1000)
-    rows, _, dropped = raced(contenders(model(), "cpu", [])[0][:2])
+    rows, _, dropped = raced(contenders(model(), "cpu", [])[0][:2])  # not the whole reference
     assert {row.backend for row in rows} == {"torch"}
     assert all(row.times_reference is None for row in rows)
     assert len(dropped) == 1

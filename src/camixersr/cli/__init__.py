@@ -33,7 +33,7 @@ from camixersr.cli import (
 )
 from camixersr.errors import CamixerError
 
-__all__ = ["app", "main"]
+__all__ = ["app", "main", "show_in_one_line"]
 
 app = App(
     name="camixersr",
@@ -69,7 +69,7 @@ def _terminate(*_: object) -> NoReturn:
     _fail("terminated; nothing was left half-written", 143)
 
 
-def _one_line(message: str | Warning, *_: object, **__: object) -> None:
+def show_in_one_line(message: str | Warning, *_: object, **__: object) -> None:
     """Show a warning as one line, without the code that raised it."""
     print(f"camixersr: warning: {message}", file=sys.stderr)
 
@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # a lone dash is standard input or output, a path to the command and an option to the parser
     tokens = ["./-" if token == "-" else token for token in tokens if token != "--debug"]
     if not debug:
-        warnings.showwarning = _one_line
+        warnings.showwarning = show_in_one_line
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
         result = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")

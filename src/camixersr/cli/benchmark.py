@@ -12,6 +12,8 @@ from cyclopts import Parameter
 from camixersr.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
     from camixersr.speed.memory import MemoryRow
@@ -82,11 +84,11 @@ def benchmark(
         json_ = json_ / f"{suite}-{slug(machine)}.json" if json_.is_dir() else json_
         require_writable(json_)
     found = find(model)
-    if suite == "speed":
-        result = _speed(found, sizes, ratios, rounds, photo, device, tile)
-    else:
-        result = _memory(model, sizes, ratios, photo, ["--device", device, "--tile", tile])
-    if json_ is not None:
+
+    def keep(result: dict[str, Any]) -> None:
+        """Write what is known so far."""
+        if json_ is None:
+            return
         about = {
             "command": shlex.join(["camixersr", *sys.argv[1:]]),
             **machine,
@@ -97,6 +99,11 @@ def benchmark(
         }
         with replacing(json_) as partial:
             partial.write_text(json.dumps({**about, **result}, indent=1) + "\n", encoding="utf-8")
+
+    if suite == "speed":
+        keep(_speed(found, sizes, ratios, rounds, photo, device, tile, keep))
+    else:
+        keep(_memory(model, sizes, ratios, photo, ["--device", device, "--tile", tile]))
     return 0
 
 
@@ -138,6 +145,7 @@ def _speed(
     photo: Path | None,
     device: str,
     tile: str,
+    keep: "Callable[[dict[str, Any]], None]",
 ) -> dict[str, Any]:
     from dataclasses import asdict, replace
 
@@ -152,10 +160,29 @@ def _speed(
     )
     rows: list[Row] = []
     best: dict[str, float] = {}
+
+    def result() -> dict[str, Any]:
+        return {
+            "device": str(place),
+            "rounds": rounds,
+            "peak_gflops": best,
+            "rows": [
+                # JSON knows no infinity
+                asdict(row) | ({"parity_db": "inf"} if row.parity_db == math.inf else {})
+                for row in rows
+            ],
+            "dropped": dropped,
+        }
+
+    def found(of_ratio: "list[Row]") -> None:
+        _print_speed(of_ratio)
+        rows.extend(of_ratio)
+        keep(result())
+
     with Bars(1) as bar:
         for width, height in sizes:
             bar.begin(f"{width} x {height}")
-            found, speeds, without = race(
+            _, speeds, without = race(
                 entered,
                 _picture(photo, width, height),
                 scale=model.config.scale,
@@ -163,25 +190,15 @@ def _speed(
                 rounds=rounds,
                 device=place,
                 progress=bar,
+                found=found,
             )
-            rows += found
-            best = {each: max(best.get(each, 0.0), speed) for each, speed in speeds.items()}
+            best |= {each: max(best.get(each, 0.0), speed) for each, speed in speeds.items()}
             dropped += without
-    _print_speed(rows, best, dropped, rounds)
-    return {
-        "device": str(place),
-        "rounds": rounds,
-        "peak_gflops": best,
-        "rows": [
-            # JSON knows no infinity
-            asdict(row) | ({"parity_db": "inf"} if row.parity_db == math.inf else {})
-            for row in rows
-        ],
-        "dropped": dropped,
-    }
+    _print_notes(rows, best, dropped, rounds)
+    return result()
 
 
-def _print_speed(rows: "list[Row]", best: dict[str, float], dropped: list[str], rounds: int) -> None:
+def _print_speed(rows: "list[Row]") -> None:
     from rich.table import Table
 
     from camixersr.cli.tables import print_table
@@ -208,7 +225,7 @@ def _print_speed(rows: "list[Row]", best: dict[str, float], dropped: list[str], 
             row.precision,
             f"{row.attention_ratio:g}",
             f"{row.seconds:.3f}",
-            f"{100 * (row.slowest - row.fastest) / row.seconds:.0f} %",
+            "once" if row.rounds == 1 else f"{100 * (row.slowest - row.fastest) / row.seconds:.0f} %",
             "" if times is None else f"{times:.2f}",
             f"{row.output_megapixels_per_second:.2f}",
             f"{row.microseconds_per_low_pixel:.2f}",
@@ -218,11 +235,22 @@ def _print_speed(rows: "list[Row]", best: dict[str, float], dropped: list[str], 
             "" if row.parity_db is None else _decibel(row.parity_db),
         )
     print_table(table)
+    sys.stdout.flush()
+
+
+def _print_notes(rows: "list[Row]", best: dict[str, float], dropped: list[str], rounds: int) -> None:
+    from camixersr.speed.race import PIECE, REFERENCE
+
     peak = ", ".join(f"{name} {speed:.0f} GFLOP/s" for name, speed in best.items())
     print(f"peak: a large matrix product, {peak}")
     print(
         f"seconds: median of {rounds}, in turns; MiB: of the process; dB: against the first row of a ratio"
     )
+    plain = [row for row in rows if row.backend == REFERENCE]
+    if any(row.tiles > 1 for row in plain):
+        print(f"reference: in pieces of {PIECE} x {PIECE}, which fit its maps into the caches")
+    if any(row.rounds < rounds for row in plain):
+        print("reference: of large pictures once and not warmed up, and not whole, since it is slow")
     for each in dropped:
         print(f"left out: {each}")
 

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Literal
 
 from camixersr import __version__
@@ -60,7 +59,7 @@ class Models:
 
     Args:
         name: given by the user, or None: the embedded ones.
-        device: as for `Upscaler`; of several, each may also compute alone.
+        device: as for `Upscaler`.
         precision: as for `Upscaler`.
         tile: as for `Upscaler`.
         backend: as for `camixersr.runtimes.upscaler`.
@@ -86,15 +85,15 @@ class Models:
 
         self.devices = tuple(str(each) for each in devices_of(device))
         self._how: dict[str, Any] = {"backend": backend, "precision": precision, "tile": tile}
-        self._all = device
-        self._loaded: dict[tuple[str, str], Upscaler] = {}
+        self._device = device
+        self._loaded: dict[str, Upscaler] = {}
         self._loading = threading.Lock()
         self._given = name
-        self.routing = routing
+        self.routing: Literal["auto", "top-share"] = routing
         self.restoring = restoring
         if name is not None:
-            only = self._load(name, device)
-            self._loaded[name, device] = only
+            only = self._load(name)
+            self._loaded[name] = only
             self.scales = (only.scale,)
         else:
             endings = {each.rsplit("-x", 1)[-1] for each in embedded()}
@@ -120,17 +119,25 @@ class Models:
         if size == Size():
             self.of(self.default_scale)
 
-    def of(self, scale: int, device: str = "", *, projection: str = "flat") -> Upscaler:
-        """The model of a scale, for flat pictures or panoramas, on all devices or on one."""
+    def on(self, device: str) -> dict[str, Any]:
+        """The arguments for the same models on one of the devices, in a process of its own."""
+        how = {"name": self._given, "device": device, "routing": self.routing, **self._how}
+        how["restoring"] = self.restoring
+        if how["backend"] == "auto":  # it is not chosen again by each
+            how["backend"] = self.of(self.default_scale).backend
+        return how
+
+    def of(self, scale: int, *, projection: str = "flat") -> Upscaler:
+        """The model of a scale, for flat pictures or panoramas."""
         from camixersr.catalogue import default_model
 
-        key = self._given or default_model(scale, projection=projection), device or self._all
+        name = self._given or default_model(scale, projection=projection)
         with self._loading:
-            if key not in self._loaded:
-                self._loaded[key] = self._load(*key)
-            return self._loaded[key]
+            if name not in self._loaded:
+                self._loaded[name] = self._load(name)
+            return self._loaded[name]
 
-    def _load(self, name: str, device: str) -> Upscaler:
+    def _load(self, name: str) -> Upscaler:
         from camixersr.catalogue import find
         from camixersr.runtimes import upscaler
 
@@ -149,19 +156,18 @@ class Models:
             if model.classes is not None:
                 raise UsageError(f"model {model.name} routes by classes; leave --routing top-share out")
             model = replace(model, calibration=None)
-        return upscaler(model, device=device, say=_say, **self._how)
+        return upscaler(model, device=self._device, say=_say, **self._how)
 
     def reaching(
         self,
         low: tuple[int, int],
         high: tuple[int, int],
-        device: str = "",
         *,
         panorama: Panorama | None = None,
     ) -> Upscaler:
         """The smallest model that makes a picture large enough; the largest if none does."""
         scale = best_scale(low, high, self.scales) or max(self.scales)
-        return self.of(scale, device, projection="flat" if panorama is None else "erp")
+        return self.of(scale, projection="flat" if panorama is None else "erp")
 
 
 @dataclass(frozen=True)
@@ -200,7 +206,6 @@ class _Work:
     """A picture on its way."""
 
     job: Job
-    device: str = ""  # the one that computes it; all of them if empty
     low: Picture | None = None
     seen: Look | None = None  # instead, of a picture that is streamed; neither: it is there already
     high: Picture | None = None
@@ -239,13 +244,6 @@ class Pictures:
         self.skipped = 0
         self._targets = {job.target for job in jobs}
         self._recording = threading.Lock()
-        # of several pictures each is computed by one device, a single one by all
-        alone = len(jobs) > 1 and len(models.devices) > 1
-        self.workers = len(models.devices) if alone else 1
-        self._idle: SimpleQueue[str] = SimpleQueue()
-        for device in models.devices if alone else ("",):
-            self._idle.put(device)
-        self._stopped = threading.Event()
         streamed = any(job.source == STREAM for job in jobs)
         self._content = sys.stdin.buffer.read() if streamed else b""
         model = models.of(models.scales[0]).model if len(models.scales) == 1 else None
@@ -363,25 +361,8 @@ class Pictures:
 
     # compute ----------------------------------------------------------------------------------------
 
-    def stop(self) -> None:
-        """Make pictures that are computed side by side end at their next block, as by Ctrl-C."""
-        self._stopped.set()
-
-    def _progress(self, done: int, total: int) -> None:
-        if self._stopped.is_set():
-            raise KeyboardInterrupt
-        if self.workers == 1:
-            self.bar(done, total)
-
     def compute(self, job: Job, work: _Work) -> _Work:
-        """Enlarge a picture on a device that has nothing to do, its target checked and settled first."""
-        work.device = self._idle.get()
-        try:
-            return self._compute(job, work)
-        finally:
-            self._idle.put(work.device)
-
-    def _compute(self, job: Job, work: _Work) -> _Work:
+        """Enlarge a picture, its target checked and settled first."""
         if work.seen is not None:
             return self._stream(work, work.seen)
         if work.low is None:
@@ -392,7 +373,7 @@ class Pictures:
             high = self._size(work.low)
             work.panorama = self._panorama(work, work.low)
             low = (work.low.height, work.low.width)
-            work.upscaler = self.models.reaching(low, high, work.device, panorama=work.panorama)
+            work.upscaler = self.models.reaching(low, high, panorama=work.panorama)
             work.job = self._settled(work, high)
             self._claim(work, high)
             if work.pages > 1 and work.job.target.suffix.lower() in (".tif", ".tiff"):
@@ -413,7 +394,7 @@ class Pictures:
             low = (seen.layout.height, seen.layout.width)
             high = self.settings.size.of(*low, default=self.models.default_scale)
             work.panorama, _ = panorama_of(seen.metadata, *low, self.settings.projection)
-            work.upscaler = self.models.reaching(low, high, work.device, panorama=work.panorama)
+            work.upscaler = self.models.reaching(low, high, panorama=work.panorama)
             work.job = self._settled(work, high)
             self._claim(work, high)
             work.streamed = enlarge_huge(
@@ -422,7 +403,7 @@ class Pictures:
                 work.job.target,
                 self.settings.budget,
                 partial(self.bar.say, name=shown(work.job.source.name)),
-                self._progress,
+                self.bar,
                 color=self.settings.color,
                 max_pixels=self.settings.max_pixels,
                 projection=self.settings.projection,
@@ -455,7 +436,7 @@ class Pictures:
             attention_ratio=self.settings.budget.attention_ratio,
             max_share=self.settings.budget.max_share,
             alpha_by=self.settings.alpha_by,
-            progress=self._progress,
+            progress=self.bar,
             panorama=work.panorama,
         )
 
@@ -526,7 +507,7 @@ class Pictures:
                 low = (picture.height, picture.width)
                 work.panorama = self._panorama(work, picture)
                 size = self._size(picture)
-                work.upscaler = self.models.reaching(low, size, work.device, panorama=work.panorama)
+                work.upscaler = self.models.reaching(low, size, panorama=work.panorama)
                 cost, high = self._enlarge(work, picture)
                 if number == 0:
                     work.cost, work.high = cost, high
@@ -598,7 +579,7 @@ class Pictures:
             "attention_share": round(cost.attention_share, 4) if cost else 0.0,
             "macs": cost.macs if cost else 0,
             "tiles": cost.tiles if cost else 0,
-            "device": ",".join(str(each.device) for each in upscaler.crew),
+            "device": ",".join(str(each) for each in upscaler.devices),
             "backend": upscaler.backend,
             "precision": cost.precision if cost else upscaler.precision,
             "version": __version__,

@@ -141,6 +141,7 @@ def produce(
     if output is not None and output.suffix.lower() in WRITABLE and not output.is_dir():
         options.require_use(format_of(output.suffix).kind)
     from camixersr.cli.pictures import Models, Pictures, Settings, refuse_existing
+    from camixersr.cli.side_by_side import Did, share
 
     side: int | Literal["auto"] = "auto" if asked.tile == "auto" else int(asked.tile)
     models = Models(
@@ -202,31 +203,35 @@ def produce(
         raise UsageError("--resume needs the folder of the interrupted run; name it with -o")
     if output is not None and many and (asked.resume or any(each.searched for each in found)):
         manifest = Manifest(output / MANIFEST)
+    # of several pictures each is computed by one device, a single one by all
+    shared = len(models.devices) > 1 and len(jobs) > 1 and all(job.source != STREAM for job in jobs)
     with Bars(len(jobs)) as bar:
-        pictures = Pictures(models, settings, jobs, manifest, bar)
         try:
-            failures = run(
-                jobs,
-                decode=pictures.decode,
-                compute=pictures.compute,
-                encode=pictures.encode,
-                finished=bar.finished,
-                workers=pictures.workers,
-                stop=pictures.stop,
-            )
+            if shared:
+                did = share(models, settings, jobs, manifest, bar)
+            else:
+                pictures = Pictures(models, settings, jobs, manifest, bar)
+                failures = run(
+                    jobs,
+                    decode=pictures.decode,
+                    compute=pictures.compute,
+                    encode=pictures.encode,
+                    finished=bar.finished,
+                )
+                did = Did(failures, pictures.facts, pictures.skipped)
         finally:
             if manifest is not None:
                 manifest.close()
+    failures, facts = did.failures, did.facts
     if failures and not many:
         raise failures[0].cause
-    facts = pictures.facts
     if asked.json_ is not None:
         with replacing(asked.json_) as partial:
             partial.write_text(json.dumps(facts if many else facts[0] if facts else {}, indent=2) + "\n")
     for failure in failures:
         print(f"camixersr: {' '.join(str(failure.error).split())}", file=sys.stderr)
-    if pictures.skipped:
-        print(f"camixersr: {pictures.skipped} of {len(jobs)} pictures were there already", file=sys.stderr)
+    if did.skipped:
+        print(f"camixersr: {did.skipped} of {len(jobs)} pictures were there already", file=sys.stderr)
     if failures:
         print(f"camixersr: {len(failures)} of {len(jobs)} pictures failed", file=sys.stderr)
     return 3 if failures else 0

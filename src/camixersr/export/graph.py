@@ -46,6 +46,7 @@ from torch import nn
 from camixersr.errors import UsageError
 from camixersr.models import CAMixerSR, Network
 from camixersr.models.camixersr import Block, Group
+from camixersr.nn.layers import FeedForward
 from camixersr.nn.predictor import CONDITIONS, MAX_OFFSET, SLOPE, Predictor
 
 __all__ = ["FAR", "INPUTS", "OPSET", "OUTPUTS", "build"]
@@ -131,15 +132,14 @@ class _Graph:
     def leaky(self, x: str) -> str:
         return self("LeakyRelu", x, alpha=SLOPE)
 
-    def norm(self, x: str, layer: nn.LayerNorm) -> str:
-        """LayerNorm over channels."""
+    def norm(self, x: str, layer: nn.LayerNorm, *, centred: bool = False) -> str:
+        """LayerNorm over channels, whose mean may be 0 already."""
         channels = self.integers(1)
-        centred = self.sub(x, self("ReduceMean", x, channels, keepdims=1))
-        variance = self("ReduceMean", self.mul(centred, centred), channels, keepdims=1)
+        if not centred:
+            x = self.sub(x, self("ReduceMean", x, channels, keepdims=1))
+        variance = self("ReduceMean", self.mul(x, x), channels, keepdims=1)
         deviation = self("Sqrt", self.add(variance, self.constant(np.float32(layer.eps))))
-        scaled = self.mul(
-            self("Div", centred, deviation), self.constant(_array(layer.weight)[:, None, None])
-        )
+        scaled = self.mul(self("Div", x, deviation), self.constant(_array(layer.weight)[:, None, None]))
         return self.add(scaled, self.constant(_array(layer.bias)[:, None, None]))
 
     # layers, on ... x C ------------------------------------------------------------------------------
@@ -342,9 +342,10 @@ def _block(
     # the predictor
     p = mixer.predictor
     v = g.layer(x, mixer.project_v)
-    weight = _array(p.project_in.weight)[:, :, None, None]
-    f = g.add(g.conv(v, weight[:, :V]), g.conv(condition, weight[:, V:], _bias(p.project_in)))
-    f = g.leaky(g.norm(f, p.norm))
+    weight, bias = _array(p.project_in.weight)[:, :, None, None], _array(p.project_in.bias)
+    weight, bias = weight - weight.mean(axis=0), bias - bias.mean()  # the norm's mean is subtracted here
+    f = g.add(g.conv(v, weight[:, :V]), g.conv(condition, weight[:, V:], bias))
+    f = g.leaky(g.norm(f, p.norm, centred=True))
     logits = _logits(g, f, p)
     mask = choose(logits)
     spatial = g("Sigmoid", g.layer(f, p.spatial))
@@ -362,22 +363,27 @@ def _block(
         """1 x c x H x W -> H * columns x M*c."""
         return g("Reshape", g("Transpose", x, perm=[0, 2, 3, 1]), g.integers(-1, M * channels))
 
-    def windows_of_map(x: str, channels: int) -> str:
-        """The attended windows of a map: K x M*M x c."""
-        taken = g("Gather", runs_of_map(x, channels), runs, axis=0)
-        return g("Reshape", taken, g.integers(-1, M * M, channels))
+    def windows_of_runs(x: str, channels: int) -> str:
+        """The attended windows of a map, H * columns x M*c: K x M*M x c."""
+        return g("Reshape", g("Gather", x, runs, axis=0), g.integers(-1, M * M, channels))
 
-    own = windows_of_map(x, C)
+    # one transposition for all that read x: OpenVINO drops one that has one reader, and computes others
+    x_runs = runs_of_map(x, C)
+    own = windows_of_runs(x_runs, C)
     hidden, last = p.offsets[0], p.offsets[2]
     assert isinstance(hidden, nn.Linear)
     assert isinstance(last, nn.Linear)
-    features = windows_of_map(f, p.project_in.out_features)
+    width = p.project_in.out_features
+    features = windows_of_runs(runs_of_map(f, width), width)
     offsets = g.linear(g.leaky(g.linear(features, hidden)), last)
-    warped = _warp(g, places, x, C, g.mul(g("Tanh", offsets), g.constant(np.float32(MAX_OFFSET))), index)
+    offsets = g.mul(g("Tanh", offsets), g.constant(np.float32(MAX_OFFSET)))
+    warped = _warp(g, places, g("Reshape", x_runs, g.integers(-1, C)), offsets, index)
     q = g.linear(own, mixer.attention.project_q)
     k = g.linear(g.add(own, warped), mixer.attention.project_k)
     weights = g("Softmax", g("MatMul", q, g("Transpose", k, perm=[0, 2, 1])), axis=-1)
-    attention = g("Reshape", g("MatMul", weights, windows_of_map(v, V)), g.integers(-1, M, M * V))
+    attention = g(
+        "Reshape", g("MatMul", weights, windows_of_runs(runs_of_map(v, V), V)), g.integers(-1, M, M * V)
+    )
     plain = runs_of_map(g.mul(v, spatial), V)
     share = g(
         "Reshape", g("Gather", g("Reshape", mask, g.integers(-1)), index, axis=0), g.integers(-1, 1, 1)
@@ -396,11 +402,19 @@ def _block(
     y = g.layer(g.add(g.mul(g("Gelu", local), channel), y), mixer.project_out)
     x = g.norm(g.add(x, y), block.norm1)
     feed = block.feed_forward
-    a, b = g(
-        "Split", g.layer(g.layer(x, feed.project_in), feed.depthwise), outputs=2, axis=1, num_outputs=2
-    )
+    a, b = (_half(g, feed, x, half) for half in (0, 1))
     y = g.norm(g.add(x, g.layer(g.mul(g("Gelu", a), b), feed.project_out)), block.norm2)
     return y, (logits, mask, means)
+
+
+def _half(g: _Graph, feed: FeedForward, x: str, half: int) -> str:
+    """The first or second half of what the feed-forward has inside: splitting it would be a copy."""
+    inside, kernel = _array(feed.project_in.weight), _array(feed.depthwise.weight)
+    bias = _bias(feed.depthwise)
+    width = len(inside) // 2
+    part = slice(half * width, half * width + width)
+    wide = g.conv(x, inside[part, :, None, None])
+    return g.conv(wide, kernel[part], None if bias is None else bias[part], pads=[1, 1, 1, 1], group=width)
 
 
 def _logits(g: _Graph, f: str, p: Predictor) -> str:
@@ -416,8 +430,8 @@ def _logits(g: _Graph, f: str, p: Predictor) -> str:
     return g("Reshape", score, g.integers(1, -1))
 
 
-def _warp(g: _Graph, places: _Places, x: str, C: int, offsets: str, index: str) -> str:
-    """Read the map bilinearly at moved positions, the border's value beyond it: K x M*M x C.
+def _warp(g: _Graph, places: _Places, table: str, offsets: str, index: str) -> str:
+    """Read a map, H*W x C, bilinearly at moved positions, the border's value beyond it: K x M*M x C.
 
     A corner beyond the border is the border's pixel, so that a position outside reads it whatever its
     fraction is: no fractional position is ever clamped.
@@ -435,7 +449,6 @@ def _warp(g: _Graph, places: _Places, x: str, C: int, offsets: str, index: str) 
         at = g.add(g("Squeeze", step, g.integers(2)), place)
         near.append(g("Min", g("Max", at, zero), last))
         far.append(g("Min", g("Max", g.add(at, one), zero), last))
-    table = g("Reshape", g("Transpose", x, perm=[0, 2, 3, 1]), g.integers(-1, C))
     unit = g.constant(np.float32(1))
     left, above = g.sub(unit, right), g.sub(unit, below)
     result = ""

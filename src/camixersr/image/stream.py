@@ -140,6 +140,9 @@ class Raw:
             self.close()
             raise OutputError(f"{path}: expected {layout.size} bytes, got {size}; start without --resume")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Raw, (self.path, self.layout)  # another process opens it, too
+
     def __enter__(self) -> "Raw":
         return self
 

@@ -2,10 +2,8 @@
 
 import contextlib
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +21,7 @@ from camixersr.operations import count, count_classifier
 __all__ = [
     "Bill",
     "Cost",
+    "Done",
     "Progress",
     "Reporting",
     "peak_memory",
@@ -44,8 +43,8 @@ class Cost:
         macs: multiply-adds that ran, halos and the first look included, see `camixersr.operations`.
         tiles: pieces computed.
         seconds: wall time of the network.
-        peak_memory_bytes: highest memory of the process (of the accelerator, where one is used)
-            meanwhile; None where the system does not tell.
+        peak_memory_bytes: highest memory of the process, or of all that took part (of the first
+            accelerator, where one is used) meanwhile; None where the system does not tell.
         precision: what was computed in; "fp32" also where reduced precision always overflowed.
         classes: ceil(H/M) x ceil(W/M): of a ClassSR the class of every window; else None.
     """
@@ -71,6 +70,27 @@ class Reporting:
         """See `Policy.choose`."""
         self.step()
         return self.policy.choose(logits, block)
+
+
+@dataclass(frozen=True)
+class Done:
+    """What is known of a tile whose pixels are kept.
+
+    Attributes:
+        number: of the tile.
+        attended: rows x columns: how many blocks attended each window that the tile owns.
+        precision: what it was computed in.
+        windows: windows computed, the halo's included.
+        computed: how often these were attended, over all blocks.
+        pieces: it was computed in.
+    """
+
+    number: int
+    attended: NDArray[np.int64]
+    precision: str
+    windows: int
+    computed: int
+    pieces: int = 1
 
 
 class Bill:
@@ -103,8 +123,7 @@ class Bill:
         self._precisions: set[str] = set()
         self._classes: NDArray[np.int64] | None = None
         self._patches = -(-height // PATCH) * -(-width // PATCH)
-        self._lock = threading.RLock()  # several devices may work on one picture
-        self._cancelled = False
+        self._elsewhere: dict[int, int] = {}
         self._began = time.perf_counter()
         reset_peak_memory(device)
 
@@ -114,45 +133,39 @@ class Bill:
 
     def watch(self, policy: Policy, pixels: int) -> Policy:
         """The same policy, telling how far the computation of so many low pixels is."""
-        return Reporting(policy, lambda: self._advance(pixels))
+        return Reporting(policy, lambda: self.advance(pixels))
 
-    def _advance(self, steps: int) -> None:
-        with self._lock:
-            if self._cancelled:
-                raise CancelledError
-            self._done = min(self._done + steps, self._total)
-            if self._progress is not None:
-                self._progress(self._done, self._total)
-
-    def cancel(self) -> None:
-        """Make whatever is still computed end at its next block, with `CancelledError`."""
-        self._cancelled = True
-
-    def ran(self, windows: int, attended: int) -> None:
-        """Count windows that were computed, and how often they were attended, over all blocks."""
-        with self._lock:
-            self._windows_computed += windows
-            self._attended_computed += attended
+    def advance(self, steps: int) -> None:
+        """Say that a block of so many low pixels is computed."""
+        self._done = min(self._done + steps, self._total)
+        if self._progress is not None:
+            self._progress(self._done, self._total)
 
     def ran_all(self, routing: Routing) -> None:
-        """Count what the network computed."""
-        self.ran(routing.rows * routing.columns, int(routing.attended.sum()))
+        """Count what the network computed besides tiles."""
+        self._windows_computed += routing.rows * routing.columns
+        self._attended_computed += int(routing.attended.sum())
 
     def classified(self, classes: NDArray[np.int64]) -> None:
         """Count the classification of the picture, and keep its windows' classes."""
         self._classes = classes
 
-    def tile(self, tile: Tile, attended: NDArray[np.int64], precision: str) -> None:
-        """Count a tile's result: how often each window that it owns was attended."""
-        with self._lock:
-            self._attended[owned(tile, self._config.window)] = attended
-            self._precisions.add(precision)
-            self._tiles += 1
+    def tile(self, tile: Tile, done: Done) -> None:
+        """Count a tile."""
+        self._attended[owned(tile, self._config.window)] = done.attended
+        self._precisions.add(done.precision)
+        self._windows_computed += done.windows
+        self._attended_computed += done.computed
+        self._tiles += done.pieces
 
-    def skip(self, tile: Tile, attended: NDArray[np.int64], precision: str) -> None:
+    def skip(self, tile: Tile, done: Done) -> None:
         """Count a tile that an earlier run computed."""
-        self.tile(tile, attended, precision)
-        self._advance(tile.pixels * self._blocks)
+        self.tile(tile, done)
+        self.advance(tile.pixels * self._blocks)
+
+    def elsewhere(self, process: int, peak: int | None) -> None:
+        """Count the highest memory of another process, by its number."""
+        self._elsewhere[process] = max(self._elsewhere.get(process, 0), peak or 0)
 
     def cost(self) -> Cost:
         """Sum up."""
@@ -165,10 +178,17 @@ class Bill:
             + (count_classifier(self._patches) if self._classes is not None else 0),
             tiles=self._tiles,
             seconds=time.perf_counter() - self._began,
-            peak_memory_bytes=peak_memory(self._device),
+            peak_memory_bytes=self.peak_memory(),
             precision=reduced[0] if reduced else "fp32",
             classes=self._classes,
         )
+
+    def peak_memory(self) -> int | None:
+        """Highest memory, bytes: of all processes where the CPU computes, else of the first accelerator."""
+        peak = peak_memory(self._device)
+        if self._device.type != "cpu":
+            return self._elsewhere.get(0, peak)
+        return None if peak is None else peak + sum(self._elsewhere.values())
 
 
 def reset_peak_memory(device: torch.device) -> None:

@@ -22,12 +22,26 @@ from camixersr.nn.predictor import Pool, pool_image
 from camixersr.nn.routing import BlockRouting, FixedWindows, Policy, Routing, Threshold, TopShare, log_odds
 from camixersr.weights import Model
 
-__all__ = ["FAR", "Answer", "Engine", "GraphEngine", "Orders", "orders"]
+__all__ = ["FAR", "Answer", "Engine", "Footprint", "GraphEngine", "Orders", "orders"]
 
 FAR = 1e30
 """Stands for infinity in `Orders`: infinity times zero would be NaN."""
 
 Array = NDArray[np.float32]
+
+
+class Footprint(NamedTuple):
+    """Memory that a computation takes at its peak.
+
+    Attributes:
+        maps: feature maps of C channels that are alive, in fp32.
+        planes: single channels beside them: the tail's output, offsets, addresses of the warp.
+        fixed: bytes that do not depend on the size: buffers, code, the allocator's slack.
+    """
+
+    maps: int
+    planes: int
+    fixed: int = 64 * 2**20
 
 
 class Engine(Protocol):
@@ -53,16 +67,26 @@ class Engine(Protocol):
         """Largest side of a tile, in low pixels, where the tile is "auto"."""
         ...
 
+    @property
+    def footprint(self) -> Footprint:
+        """Memory that it takes."""
+        ...
+
+    @property
+    def together(self) -> bool:
+        """Whether it computes several images of one size at once."""
+        ...
+
     def route(self, low: Tensor, policy: Policy, pool: Pool) -> tuple[Tensor, Routing] | None:
         """Enlarge a piece; as `camixersr.models.CAMixerSR.route`.
 
         Args:
-            low: 1 x 3 x h x w float32 in [0, 1].
+            low: 1 x 3 x h x w float32 in [0, 1]; or B, where it computes them `together`.
             policy: who routes.
             pool: what channel attention knows of the whole image.
 
         Returns:
-            1 x 3 x sh x sw float32 on the CPU and the routing; None for a policy or pool that this
+            1 (or B) x 3 x sh x sw floating point and the routing; None for a policy or pool that this
             engine cannot be given.
         """
         ...
@@ -155,6 +179,7 @@ class GraphEngine(ABC):
         model: whose graph it is.
         name: of the backend.
         precision: what it computes in.
+        footprint: memory that it takes.
         ends: the graph has the network's ends; else torch computes them, in fp32. What goes in and out
             of the blocks adds up to the picture, and reduced precision costs most there (50 dB instead
             of 57 in bf16).
@@ -162,9 +187,12 @@ class GraphEngine(ABC):
 
     whole = 1024 * 1024
     tile = 768
+    together = False
 
-    def __init__(self, model: Model, name: str, precision: str, *, ends: bool = True) -> None:
-        self.ends = ends
+    def __init__(
+        self, model: Model, name: str, precision: str, footprint: Footprint, *, ends: bool = True
+    ) -> None:
+        self.ends, self.footprint = ends, footprint
         self.model, self.name, self.precision = model, name, precision
         network = model.network
         assert isinstance(network, CAMixerSR)  # no other has a graph

@@ -17,6 +17,7 @@ from camixersr.errors import MemoryLimitError
 from camixersr.image.panorama import Panorama
 from camixersr.image.stream import Layout
 from camixersr.inference.cost import resident_memory
+from camixersr.inference.engine import Footprint
 from camixersr.inference.tiles import GRID, SMALLEST, Beyond, Tile, cut
 
 if TYPE_CHECKING:
@@ -24,19 +25,17 @@ if TYPE_CHECKING:
 
 __all__ = ["batch_size", "largest_tile", "predict"]
 
-MAPS, PLANES = 34, 350
-"""Feature maps of C channels that are alive at the peak, in fp32, and single channels beside them: the
-tail's output, offsets, addresses of the warp."""
+PLAIN = Footprint(34, 350)
+"""Of the network in eager torch."""
 
-PREPARED_MAPS, PREPARED_PLANES = 14, 60
+PREPARED = Footprint(14, 60)
 """The same where the network runs prepared: most of it exists for a band of rows only."""
 
 HIGH_COPIES = 4
 """Float copies of a tile's result: the network's, and that of the one being written."""
 
-FIXED = 64 * 2**20
-"""Bytes that do not depend on the tile: buffers of decoder and encoder, the allocator's slack."""
-
+PROCESS = 256 * 2**20
+"""Bytes of a process that computes for a device, before it does."""
 
 MOST_TOGETHER = 16
 """Most tiles in a batch; more fill no device better."""
@@ -52,19 +51,20 @@ def batch_size(upscaler: "Upscaler", tiles: Sequence[Tile]) -> int:
     depend on its company, and the same picture shall give the same bytes tomorrow (decision 0007).
 
     Args:
-        upscaler: what computes them; on the CPU its `batch` "auto" is one, and always with an engine.
+        upscaler: what computes them; on the CPU its `batch` "auto" is one, and always with an engine
+            that takes one at a time.
         tiles: of the picture.
 
     Returns:
         From 1.
     """
-    if upscaler.engine is not None:
+    if upscaler.engine is not None and not upscaler.engine.together:
         return 1
     if upscaler.batch != "auto":
         return upscaler.batch
-    if any(each.device.type != "cuda" for each in upscaler.crew):
+    if any(each.type != "cuda" for each in upscaler.devices):
         return 1
-    memory = min(torch.cuda.get_device_properties(each.device).total_memory for each in upscaler.crew)
+    memory = min(torch.cuda.get_device_properties(each).total_memory for each in upscaler.devices)
     largest = max(tile.pixels for tile in tiles) * _per_pixel(upscaler)
     return max(1, min(MOST_TOGETHER, int(BATCH_PORTION * memory) // largest))
 
@@ -78,7 +78,7 @@ def predict(
     *,
     batch: int = 1,
 ) -> int:
-    """Highest memory of a run, bytes: of the process, or of the accelerator where one is used.
+    """Highest memory of a run, bytes: of all its processes, or of the accelerator where one is used.
 
     Args:
         upscaler: the model.
@@ -93,14 +93,22 @@ def predict(
     """
     tiles = cut(layout.height, layout.width, tile, beyond=Beyond.of(panorama))
     pixels = max(each.pixels for each in tiles)
-    hands = sum(each.device == upscaler.device for each in upscaler.crew)
-    return resident_memory(upscaler.device) + held + FIXED + hands * batch * pixels * _per_pixel(upscaler)
+    hands = sum(each == upscaler.device for each in upscaler.devices)
+    alone = len(upscaler.devices) == 1 or upscaler.device.type != "cpu"
+    besides = 0 if alone else PROCESS * hands
+    besides += resident_memory(upscaler.device) + held + hands * _footprint(upscaler).fixed
+    return besides + hands * batch * pixels * _per_pixel(upscaler)
+
+
+def _footprint(upscaler: "Upscaler") -> Footprint:
+    if upscaler.engine is not None:
+        return upscaler.engine.footprint
+    return PREPARED if upscaler.is_prepared else PLAIN
 
 
 def _per_pixel(upscaler: "Upscaler") -> int:
-    config = upscaler.model.config
-    maps, planes = (PREPARED_MAPS, PREPARED_PLANES) if upscaler.is_prepared else (MAPS, PLANES)
-    return 4 * (maps * config.channels + planes + HIGH_COPIES * 3 * config.scale**2)
+    config, footprint = upscaler.model.config, _footprint(upscaler)
+    return 4 * (footprint.maps * config.channels + footprint.planes + HIGH_COPIES * 3 * config.scale**2)
 
 
 def largest_tile(

@@ -8,11 +8,9 @@ writing run at the same time, and no pixel depends on their order.
 
 import shutil
 import time
-from collections import deque
-from collections.abc import Callable, Generator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +41,7 @@ from camixersr.image.stream import (
 )
 from camixersr.inference.arrays import from_array, to_array
 from camixersr.inference.budget import best_ratio, measure_speed
-from camixersr.inference.cost import Bill, Cost, Progress, peak_memory
+from camixersr.inference.cost import Bill, Cost, Done, Progress
 from camixersr.inference.crew import compute_tiles
 from camixersr.inference.memory import batch_size, largest_tile, predict
 from camixersr.inference.sphere import Spherical
@@ -52,9 +50,6 @@ from camixersr.inference.tiles import Beyond, Tile, cut, owned
 from camixersr.inference.upscaler import Piece, Upscaler
 
 __all__ = ["Options", "Streamed", "enlarge_file"]
-
-WAITING = 1
-"""Batches of tiles that may wait to be written while the next is computed."""
 
 CONTEXT = 4
 """Low pixels that bicubic enlargement looks at beside a place; it needs two."""
@@ -237,7 +232,7 @@ def enlarge_file(
                 options=options.write,
                 lossless=seen.lossless,
             )
-        cost = replace(bill.cost(), peak_memory_bytes=peak_memory(upscaler.device))
+        cost = bill.cost()
         notes = [*([remark] if remark else []), *notes]
         return Streamed(cost, seen, high, ratio, tile, needed, resumed, tuple(notes), panorama)
 
@@ -249,7 +244,7 @@ def _job(upscaler: Upscaler, source: Path, options: Options) -> dict[str, Any]:
         "torch": torch.__version__,
         "source": digest(source),
         "model": upscaler.model.sha256 or upscaler.model.name,
-        "device": ",".join(str(each.device) for each in upscaler.crew),
+        "device": ",".join(str(each) for each in upscaler.devices),
         "backend": upscaler.backend,
         "precision": upscaler.precision,
         "tile": upscaler.tile,
@@ -315,7 +310,7 @@ def _ratio_in(
     left -= time.perf_counter() - began + encoding
     tiles = cut(low.height, low.width, tile, beyond=Beyond.of(low.panorama))
     # measured on one device; others share the tiles, but not the survey
-    pixels = sum(each.pixels for each in tiles) // len({each.device for each in upscaler.crew})
+    pixels = sum(each.pixels for each in tiles) // len(set(upscaler.devices))
     if len(tiles) > 1:
         pixels += sum((y.stop - y.start) * (x.stop - x.start) for y, x in patches(low.height, low.width))
     ratio, expected = best_ratio(speed, pixels=pixels, seconds=left, max_share=options.max_share)
@@ -348,67 +343,54 @@ def _run(
     bill: Bill,
 ) -> None:
     """Compute the tiles that are missing; read ahead and write behind."""
-    window = plan.window
     there: set[int] = set()
     for line in (line for batch in spill.done for line in batch["tiles"]):
-        tile = plan.tiles[int(line["tile"])]
-        rows, columns = owned(tile, window)
+        number = int(line["tile"])
+        rows, columns = owned(plan.tiles[number], plan.window)
         attended = np.array(line["attended"]).reshape(rows.stop - rows.start, columns.stop - columns.start)
-        bill.ran(int(line["windows"]), int(line["computed"]))
-        bill.skip(tile, attended, str(line["precision"]))
-        there.add(int(line["tile"]))
+        facts = (int(line[name]) for name in ("windows", "computed", "pieces"))
+        bill.skip(plan.tiles[number], Done(number, attended, str(line["precision"]), *facts))
+        there.add(number)
     todo = [batch for batch in batches if not there.issuperset(batch)]
-    computed = compute_tiles(upscaler.crew, plan, todo, lambda tile: source.read(*tile.computed), bill)
-    with closing(computed), ThreadPoolExecutor(1, "write") as writer:
-        waiting: deque[Future[None]] = deque()
-        try:
-            for batch, of_tiles in computed:
-                while len(waiting) >= WAITING:
-                    waiting.popleft().result()
-                waiting.append(writer.submit(_keep, plan, batch, of_tiles, low, high, spill))
-                del of_tiles
-            while waiting:
-                waiting.popleft().result()
-        except BaseException:
-            writer.shutdown(cancel_futures=True)
-            raise
+    with closing(compute_tiles(upscaler, plan, todo, source, _OnDisk(low, high), bill)) as computed:
+        for batch in computed:
+            lines = [
+                {
+                    "tile": done.number,
+                    "attended": done.attended.ravel().tolist(),
+                    "windows": done.windows,
+                    "computed": done.computed,
+                    "pieces": done.pieces,
+                    "precision": done.precision,
+                }
+                for done in batch
+            ]
+            spill.record({"tiles": lines})  # one line for the batch: it is whole, or to be done
 
 
-def _keep(
-    plan: Plan, batch: tuple[int, ...], of_tiles: list[list[Piece]], low: Raw, high: Raw, spill: Spill
-) -> None:
-    """Write a batch of tiles, then say so in the journal, in one line."""
-    lines = [
-        {"tile": number, **_write(plan.tiles[number], pieces, low, high, plan.window)}
-        for number, pieces in zip(batch, of_tiles, strict=True)
-    ]
-    high.sync()
-    spill.record({"tiles": lines})
+@dataclass(frozen=True)
+class _OnDisk:
+    """A `Canvas` that is a raw file, with the transparency of another."""
 
+    low: Raw
+    high: Raw
 
-def _write(tile: Tile, pieces: list[Piece], low: Raw, high: Raw, window: int) -> dict[str, Any]:
-    """Write what a tile owns; the facts of it that a resumed job wants to know."""
-    scale = high.layout.height // low.layout.height
-    rows, columns = owned(tile, window)
-    attended = np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.int64)
-    for piece in pieces:
-        y, x = piece.tile.rows, piece.tile.columns
-        part_rows, part_columns = owned(piece.tile, window)
-        attended[
-            part_rows.start - rows.start : part_rows.stop - rows.start,
-            part_columns.start - columns.start : part_columns.stop - columns.start,
-        ] = piece.attended
-        colour = piece.high.mean(dim=0, keepdim=True) if low.layout.bands < 3 else piece.high
-        pixels = to_array(colour, np.dtype(high.layout.dtype))
-        if low.layout.alpha:
-            pixels = np.concatenate((pixels, _alpha(piece.tile, low, scale)), axis=2)
-        high.write(scale * y.own_start, scale * x.own_start, pixels)
-    return {
-        "attended": attended.ravel().tolist(),
-        "windows": sum(piece.windows for piece in pieces),
-        "computed": sum(piece.computed for piece in pieces),
-        "precision": next((p.precision for p in pieces if p.precision != "fp32"), "fp32"),
-    }
+    def put(self, tile: Tile, pieces: Sequence[Piece]) -> None:
+        scale = self.high.layout.height // self.low.layout.height
+        for piece in pieces:
+            y, x = piece.tile.rows, piece.tile.columns
+            colour = piece.high.mean(dim=0, keepdim=True) if self.low.layout.bands < 3 else piece.high
+            pixels = to_array(colour, np.dtype(self.high.layout.dtype))
+            if self.low.layout.alpha:
+                pixels = np.concatenate((pixels, _alpha(piece.tile, self.low, scale)), axis=2)
+            self.high.write(scale * y.own_start, scale * x.own_start, pixels)
+
+    def settle(self) -> None:
+        self.high.sync()
+
+    def close(self) -> None:
+        self.low.close()
+        self.high.close()
 
 
 def _alpha(tile: Tile, low: Raw, scale: int) -> NDArray[Any]:

@@ -1,10 +1,9 @@
 """One object that enlarges pictures: whole or in tiles, on any device, always the same way."""
 
-import copy
+import weakref
 from collections.abc import Callable, Sequence
-from contextlib import closing
-from dataclasses import dataclass, replace
-from itertools import chain
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -17,10 +16,11 @@ from camixersr.image.panorama import Panorama
 from camixersr.image.resize import resize
 from camixersr.inference.arrays import planes_of, restore
 from camixersr.inference.cost import Bill, Cost, Progress
-from camixersr.inference.crew import compute_tiles
+from camixersr.inference.crew import Crew, Watch, compute_tiles
 from camixersr.inference.engine import Engine
 from camixersr.inference.memory import batch_size
 from camixersr.inference.prepared import Prepared
+from camixersr.inference.shared import Shared
 from camixersr.inference.sphere import Spherical
 from camixersr.inference.survey import (
     Classified,
@@ -84,21 +84,45 @@ class Piece:
 
 @dataclass(frozen=True)
 class _InMemory:
-    """A `Source` that is a tensor, 3 x H x W."""
+    """A `Source` that is a tensor, 3 x H x W, or an array that processes share."""
 
-    low: Tensor
+    low: Tensor | Shared
     panorama: None = None
 
     @property
+    def _tensor(self) -> Tensor:
+        return torch.from_numpy(self.low.array) if isinstance(self.low, Shared) else self.low
+
+    @property
     def height(self) -> int:
-        return self.low.shape[1]
+        return self._tensor.shape[1]
 
     @property
     def width(self) -> int:
-        return self.low.shape[2]
+        return self._tensor.shape[2]
 
     def read(self, rows: slice, columns: slice) -> Tensor:
-        return self.low[None, :, rows, columns]
+        return self._tensor[None, :, rows, columns]
+
+
+@dataclass(frozen=True)
+class _HighInMemory:
+    """A `Canvas` that is an array, 3 x sH x sW, or one that processes share."""
+
+    high: NDArray[np.float32] | Shared
+    scale: int
+
+    def put(self, tile: Tile, pieces: Sequence["Piece"]) -> None:
+        high, s = self.high.array if isinstance(self.high, Shared) else self.high, self.scale
+        for piece in pieces:
+            y, x = piece.tile.rows, piece.tile.columns
+            high[:, s * y.own_start : s * y.own_stop, s * x.own_start : s * x.own_stop] = piece.high.numpy()
+
+    def settle(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
 
 
 def _is_memory_shortage(error: Exception) -> bool:
@@ -114,7 +138,8 @@ def _is_memory_shortage(error: Exception) -> bool:
 
 def _is_sane(high: Tensor) -> Tensor:
     """Which images of a batch, B x 3 x h x w, are near enough to [0, 1] to be true: B bool."""
-    return (high.float() - 0.5).abs().flatten(1).amax(dim=1) <= SANE  # NaN is not
+    least, most = high.amin(dim=(1, 2, 3)), high.amax(dim=(1, 2, 3))  # neither copies what is cropped
+    return (least >= 0.5 - SANE) & (most <= 0.5 + SANE)  # NaN is not
 
 
 def _too_small(low: Tensor) -> MemoryLimitError:
@@ -170,7 +195,8 @@ class Upscaler:
     Args:
         model: from `camixersr.load` or `camixersr.weights`.
         device: "auto" takes the first of cuda, mps and cpu that is there; several ("cuda:0,cuda:1",
-            "all") share the tiles of each picture.
+            "all") share the tiles of each picture, each in a process of its own, which ends with this
+            object (a script needs `if __name__ == "__main__":` around what it does then).
         precision: "auto" is fp32; bf16 and fp16 are autocast, recomputed in fp32 where they
             overflow.
         tile: low pixels a tile, a multiple of 16 from 64 up; 0 computes any picture whole; "auto"
@@ -204,7 +230,8 @@ class Upscaler:
         if batch != "auto" and batch < 1:
             raise ValueRangeError(f"batch must be at least 1, got {batch}")
         self.model = model
-        self.device, *others = devices_of(device)
+        self.devices = devices_of(device)
+        self.device = self.devices[0]
         self.precision = "fp32" if precision == "auto" else precision
         self.tile: int | Literal["auto"] = tile
         if tile != 0 and GRID % model.config.window:
@@ -221,22 +248,17 @@ class Upscaler:
             model.classes.classifier.to(self.device)
         self.network = model.network.to(self.device)
         self.engine = engine
+        self.make_engine: Callable[[Model, torch.device], Engine | None] | None = None
+        """Makes the same engine in another process; a function of a module, or a `partial` of one."""
         self._prepared: dict[torch.dtype, Prepared] = {}  # filled when first used
-        self._others = tuple(
-            Upscaler(
-                replace(model, network=copy.deepcopy(model.network), classes=copy.deepcopy(model.classes)),
-                device=str(each),
-                precision=precision,
-                tile=tile,
-                batch=batch,
-            )
-            for each in others
-        )
+        self._crew: Crew | None = None
 
-    @property
-    def crew(self) -> tuple["Upscaler", ...]:
-        """Itself, and for every further device another."""
-        return (self, *self._others)
+    def crew(self) -> Crew:
+        """The processes that compute on several devices; they end with this object."""
+        if self._crew is None:
+            self._crew = Crew(self.model, self.devices, self.make_engine, precision=self.precision)
+            weakref.finalize(self, self._crew.close)
+        return self._crew
 
     def batches(self, plan: Plan, *, batch: int | None = None) -> list[tuple[int, ...]]:
         """Which tiles of a plan are computed together: their numbers.
@@ -384,25 +406,32 @@ class Upscaler:
             ShapeError: no RGB image.
             ValueRangeError: the ratio or the share is out of range.
             MemoryLimitError: the memory does not suffice for the smallest tile.
+            DeviceError: the process of one of several devices has ended.
         """
         if low.ndim != 3 or low.shape[0] != 3 or 0 in low.shape:
             raise ShapeError(f"expected an RGB image 3 x H x W, got {tuple(low.shape)}")
-        source: Source = _InMemory(low)
-        if panorama is not None:
-            source = Spherical(source, panorama, self.model.config.latitude)
-        bill = Bill(self.model.config, self.device, source.height, source.width, progress)
-        plan = self.plan(source, bill, attention_ratio=attention_ratio, max_share=max_share)
-        s = self.scale
-        high = torch.empty(3, s * source.height, s * source.width)
-        done = compute_tiles(
-            self.crew, plan, self.batches(plan), lambda tile: source.read(*tile.computed), bill
-        )
-        with closing(done):
-            for _, of_tiles in done:
-                for piece in chain(*of_tiles):
-                    y, x = piece.tile.rows, piece.tile.columns
-                    high[:, s * y.own_start : s * y.own_stop, s * x.own_start : s * x.own_stop] = piece.high
-        return Enlarged(**vars(bill.cost()), high=high)
+        bill = Bill(self.model.config, self.device, low.shape[1], low.shape[2], progress)
+
+        def source(low: Tensor | Shared) -> Source:
+            flat = _InMemory(low)
+            return Spherical(flat, panorama, self.model.config.latitude) if panorama else flat
+
+        plan = self.plan(source(low), bill, attention_ratio=attention_ratio, max_share=max_share)
+        batches = self.batches(plan)
+        shape = 3, self.scale * low.shape[1], self.scale * low.shape[2]
+        with ExitStack() as shared:
+            if len(self.devices) == 1 or len(batches) == 1:
+                picture, high = source(low), np.empty(shape, np.float32)
+                canvas = _HighInMemory(high, self.scale)
+            else:
+                picture = source(shared.enter_context(Shared.of(low.cpu().numpy())))
+                result = shared.enter_context(Shared(shape))
+                high, canvas = result.array, _HighInMemory(result, self.scale)
+            for _ in shared.enter_context(
+                closing(compute_tiles(self, plan, batches, picture, canvas, bill))
+            ):
+                pass
+        return Enlarged(**vars(bill.cost()), high=torch.from_numpy(high))
 
     @torch.inference_mode()
     def policy(self, source: Source, attention_ratio: float) -> Policy | Classified:
@@ -482,6 +511,8 @@ class Upscaler:
             bill.ran_all(routing)
             return routing
 
+        if len(tiles) > 1 and len(self.devices) > 1:
+            self.crew().start()  # it loads meanwhile
         if len(tiles) > 1:
             sampled = patches(source.height, source.width)
             bill.expect(rounds(policy) * sum((y.stop - y.start) * (x.stop - x.start) for y, x in sampled))
@@ -495,7 +526,7 @@ class Upscaler:
 
     @torch.inference_mode()
     def compute_batch(
-        self, plan: Plan, tiles: Sequence[Tile], lows: Sequence[Tensor], bill: Bill
+        self, plan: Plan, tiles: Sequence[Tile], lows: Sequence[Tensor], watch: Watch
     ) -> list[list[Piece]]:
         """Compute tiles together, in smaller batches where the memory does not suffice.
 
@@ -503,7 +534,7 @@ class Upscaler:
             plan: of the picture.
             tiles: some of its tiles, that compute equally many rows and columns.
             lows: for each, 1 x 3 x h x w, what it computes.
-            bill: where they are counted.
+            watch: told how far they are.
 
         Returns:
             For each tile what `compute` returns.
@@ -512,9 +543,9 @@ class Upscaler:
             MemoryLimitError: the memory does not suffice for the smallest tile.
         """
         if len(tiles) == 1:
-            return [self.compute(plan, tiles[0], lows[0], bill)]
+            return [self.compute(plan, tiles[0], lows[0], watch)]
         try:
-            return [[piece] for piece in self._compute_together(plan, tiles, torch.cat(list(lows)), bill)]
+            return [[piece] for piece in self._compute_together(plan, tiles, torch.cat(list(lows)), watch)]
         except (RuntimeError, MemoryError) as error:
             if not _is_memory_shortage(error):
                 raise
@@ -524,18 +555,18 @@ class Upscaler:
         return [
             pieces
             for part in (slice(half), slice(half, None))
-            for pieces in self.compute_batch(plan, tiles[part], lows[part], bill)
+            for pieces in self.compute_batch(plan, tiles[part], lows[part], watch)
         ]
 
     @torch.inference_mode()
-    def compute(self, plan: Plan, tile: Tile, low: Tensor, bill: Bill) -> list[Piece]:
+    def compute(self, plan: Plan, tile: Tile, low: Tensor, watch: Watch) -> list[Piece]:
         """Compute one tile, in smaller ones where the memory does not suffice.
 
         Args:
             plan: of the picture.
             tile: one of its tiles.
             low: 1 x 3 x h x w, what the tile computes.
-            bill: where it is counted.
+            watch: told how far it is.
 
         Returns:
             Pieces that together own what the tile owns: itself, as a rule.
@@ -544,7 +575,7 @@ class Upscaler:
             MemoryLimitError: the memory does not suffice for the smallest tile.
         """
         try:
-            return [self._compute(plan, tile, low, bill)]
+            return [self._compute(plan, tile, low, watch)]
         except (RuntimeError, MemoryError) as error:
             if not _is_memory_shortage(error):
                 raise
@@ -557,19 +588,22 @@ class Upscaler:
         for part in smaller:
             top, left = part.rows.start - tile.rows.start, part.columns.start - tile.columns.start
             inside = low[..., top : top + part.rows.length, left : left + part.columns.length]
-            pieces += self.compute(plan, part, inside, bill)
+            pieces += self.compute(plan, part, inside, watch)
         return pieces
 
-    def _compute(self, plan: Plan, tile: Tile, low: Tensor, bill: Bill) -> Piece:
-        policy = bill.watch(plan.policy_of(tile), tile.pixels)
+    def _compute(self, plan: Plan, tile: Tile, low: Tensor, watch: Watch) -> Piece:
+        policy = watch(plan.policy_of(tile), tile.pixels)
         high, routing, precision = self.route(low, policy, plan.pool_of(tile))
-        return self._piece(plan, tile, high[0], routing.attended[:, 0], precision, bill)
+        return self._piece(plan, tile, high[0], routing.attended[:, 0], precision)
 
-    def _compute_together(self, plan: Plan, tiles: Sequence[Tile], low: Tensor, bill: Bill) -> list[Piece]:
+    def _compute_together(
+        self, plan: Plan, tiles: Sequence[Tile], low: Tensor, watch: Watch
+    ) -> list[Piece]:
         """`_compute` for tiles of one size; what fails in reduced precision is computed alone, in fp32."""
         image = low.to(self.device)
-        policy = bill.watch(plan.policy_of_batch(tiles), sum(tile.pixels for tile in tiles))
-        high, routing = self._route(image, policy, plan.pool, self.precision, together=True)
+        policy = watch(plan.policy_of_batch(tiles), sum(tile.pixels for tile in tiles))
+        answer = None if self.engine is None else self.engine.route(low, policy, plan.pool)
+        high, routing = answer or self._route(image, policy, plan.pool, self.precision, together=True)
         fine = _is_sane(high).tolist() if self.precision != "fp32" else [True] * len(tiles)
         pieces: list[Piece] = []
         for number, tile in enumerate(tiles):
@@ -578,17 +612,15 @@ class Upscaler:
                 alone_policy = plan.policy_of(tile)
                 again, alone = self._route(image[number : number + 1], alone_policy, plan.pool, "fp32")
                 own, attended, precision = again[0], alone.attended[:, 0], "fp32"
-            pieces.append(self._piece(plan, tile, own, attended, precision, bill))
+            pieces.append(self._piece(plan, tile, own, attended, precision))
         return pieces
 
-    def _piece(
-        self, plan: Plan, tile: Tile, high: Tensor, attended_by: Tensor, precision: str, bill: Bill
-    ) -> Piece:
-        """Take what a tile owns (`high` 3 x sh x sw, `attended_by` blocks x N), and count it."""
+    def _piece(self, plan: Plan, tile: Tile, high: Tensor, attended_by: Tensor, precision: str) -> Piece:
+        """Take what a tile owns (`high` 3 x sh x sw, `attended_by` blocks x N)."""
         s, y, x = self.scale, tile.rows, tile.columns
         top, left = s * (y.own_start - y.start), s * (x.own_start - x.start)
         attended = attended_by.sum(dim=0).cpu().numpy()
-        piece = Piece(
+        return Piece(
             tile,
             high[:, top : top + s * y.owned, left : left + s * x.owned].float().cpu(),
             of_owned(tile, attended, plan.window),
@@ -596,9 +628,6 @@ class Upscaler:
             windows=attended.size,
             computed=int(attended.sum()),
         )
-        bill.ran(piece.windows, piece.computed)
-        bill.tile(tile, piece.attended, precision)
-        return piece
 
     @torch.inference_mode()
     def route(self, low: Tensor, policy: Policy, pool: Pool = pool_image) -> tuple[Tensor, Routing, str]:

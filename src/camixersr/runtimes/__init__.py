@@ -10,6 +10,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal, get_args
 
@@ -167,7 +168,10 @@ def upscaler(
         from camixersr.runtimes.choice import choose
 
         backend = choose(result, say=say).backend
-    if backend != "torch" and len(result.crew) > 1:
-        raise UsageError(f"backend {backend} computes on one device; name one with --device")
     result.engine = engine(model, backend, device=result.device, precision=precision)
+    result.make_engine = partial(_engine, backend, precision)
     return result
+
+
+def _engine(backend: str, precision: str, model: Model, device: torch.device) -> Engine | None:
+    return engine(model, backend, device=device, precision=precision)

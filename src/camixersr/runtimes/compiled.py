@@ -1,9 +1,11 @@
 """The network through torch.compile: what lies between its data-dependent steps, fused by inductor.
 
 Which windows are attended is known only while a block runs, so its predictor and its feed-forward are
-compiled and the rest stays as it is; all blocks share their code. Inductor keeps what it compiled in the
-cache folder. On a CPU this needs a C++ compiler, and the torch backend's prepared network is faster
-there (docs/runtimes.md); it is meant for accelerators, where it has not been measured yet.
+compiled and the rest stays as it is; all blocks share their code. It takes a batch of tiles at once, as the
+plain network does on an accelerator: batches are the same in every run (decision 0007), and so are the
+sizes that are met. Inductor keeps what it compiled in the cache folder. On a CPU this needs a C++
+compiler, and the torch backend's prepared network is faster there (docs/runtimes.md); it is meant for
+accelerators, where it has not been measured yet.
 """
 
 import copy
@@ -14,6 +16,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from camixersr.inference.memory import PLAIN
 from camixersr.inference.survey import Recording
 from camixersr.nn.layers import FeedForward
 from camixersr.nn.predictor import Pool, Predictor
@@ -51,6 +54,8 @@ class Compiled:
     name = "compile"
     whole = 512 * 512
     tile = 320
+    together = True
+    footprint = PLAIN
 
     def __init__(self, model: Model, device: torch.device, precision: str) -> None:
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder() / "inductor"))
@@ -69,4 +74,4 @@ class Compiled:
         outside = cast(Pool, torch.compiler.disable(pool))
         dtype = DTYPES.get(self.precision, torch.float32)
         with torch.autocast(self._device.type, dtype, enabled=dtype != torch.float32):
-            return self._network.route(low.to(self._device), policy, pool=outside)
+            return self._network.route(low.to(self._device), policy, pool=outside, together=True)

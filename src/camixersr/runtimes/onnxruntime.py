@@ -6,10 +6,13 @@ import torch
 from numpy.typing import NDArray
 
 from camixersr.export.graph import OUTPUTS, build
-from camixersr.inference.engine import Answer, GraphEngine
+from camixersr.inference.engine import Answer, Footprint, GraphEngine
 from camixersr.weights import Model
 
 __all__ = ["OnnxRuntime"]
+
+FOOTPRINT = Footprint(26, 1000, 128 * 2**20)
+"""Fitted as OpenVINO's, with ONNX Runtime 1.27; its arena grows with the second computation."""
 
 ERRORS_ONLY = 3  # of ONNX Runtime's levels of talking
 
@@ -22,7 +25,7 @@ class OnnxRuntime(GraphEngine):
     """
 
     def __init__(self, model: Model) -> None:
-        super().__init__(model, "onnxruntime", "fp32")
+        super().__init__(model, "onnxruntime", "fp32", FOOTPRINT)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = ERRORS_ONLY

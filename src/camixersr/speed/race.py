@@ -31,7 +31,9 @@ from camixersr.speed.reference import Reference
 from camixersr.weights import Model
 
 __all__ = [
+    "PIECE",
     "REFERENCE",
+    "WHOLE",
     "WORTHWHILE",
     "Contender",
     "Ran",
@@ -44,6 +46,17 @@ __all__ = [
 ]
 
 REFERENCE = "reference"
+
+WHOLE = "reference, whole"
+"""The reference on whole maps, which fit no cache: beside the others, and not what they are measured by."""
+
+PIECE = 128
+"""Side of the pieces that the reference computes on a CPU, in low pixels: where whole maps leave the caches
+it takes twice as long and more, which would flatter everybody else."""
+
+LARGE = 256 * 256
+"""Above so many low pixels the reference runs once and counts, and the whole one is left out: it would
+take most of the time."""
 
 WORTHWHILE = 0.5
 """Reduced precision is left out where its matrix product is slower than this share of fp32's: there
@@ -92,11 +105,21 @@ class Contender:
         backend: its name.
         precision: asked for.
         compute: low picture, 3 x H x W, and attention ratio to result.
+        seldom: it runs once, where the others run in every round: where a picture is large, if this
+            says so.
     """
 
     backend: str
     precision: str
     compute: Callable[[Tensor, float], Ran]
+    seldom: bool = False
+
+    def turns(self, low: Tensor, rounds: int) -> range:
+        """In which of the rounds it runs; the first is number 0 and warms up."""
+        large = low.shape[1] * low.shape[2] > LARGE
+        if self.backend == WHOLE:
+            return range(1, 1 if large else 2)
+        return range(1, 2) if self.seldom and large else range(rounds + 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,10 +134,11 @@ class Row:
         attention_ratio: gamma, asked for.
         attention_share: that came of it.
         tiles: pieces computed; 1 is the picture whole.
-        seconds: median of the rounds.
+        rounds: that counted.
+        seconds: median of these.
         fastest: seconds of the fastest round.
         slowest: seconds of the slowest.
-        first: seconds of the first computation, not counted in the others.
+        first: seconds of the first computation, not counted in the others where there were any.
         times_reference: the reference's median seconds through this median; None without it.
         output_megapixels_per_second: high pixels.
         microseconds_per_low_pixel: of the picture, halos not counted.
@@ -122,7 +146,7 @@ class Row:
         share_of_peak: of the matrix product of that precision; None where it was not measured.
         peak_memory_bytes: highest in any round; None where the system does not tell.
         parity_db: PSNR against the first contender (peak 1, not rounded), infinite where equal; None
-            for itself, and where the pieces are not the same (the plain reference has no tiles).
+            for itself, and where the pieces are not the same.
     """
 
     low_size: tuple[int, int]
@@ -132,6 +156,7 @@ class Row:
     attention_ratio: float
     attention_share: float
     tiles: int
+    rounds: int
     seconds: float
     fastest: float
     slowest: float
@@ -209,21 +234,26 @@ def contenders(
         model: to compute.
         device: as for `Upscaler`.
         reduced: precisions beside fp32, from `worthwhile`.
-        tile: as for `Upscaler`; the reference computes pictures in one piece.
+        tile: as for `Upscaler`; not of the reference, which computes pieces of `PIECE` pixels on a CPU,
+            and elsewhere pictures as a whole.
 
     Returns:
-        torch in fp32, the reference, and every other backend and precision; and what cannot take
-        part, and why, a line each.
+        torch in fp32, the reference (on a CPU twice, in pieces and whole), and every other backend and
+        precision; and what cannot take part, and why, a line each.
     """
     plain = upscaler(model, device=device, tile=tile)
-    found = [_of_upscaler(plain), _reference(model, plain.device)]
+    found = [_of_upscaler(plain)]
+    if plain.device.type == "cpu":
+        found += [
+            _reference(model, plain.device, REFERENCE, PIECE),
+            _reference(model, plain.device, WHOLE, 0),
+        ]
+    else:
+        found.append(_reference(model, plain.device, REFERENCE, 0))
     missing: list[str] = []
     for backend in available(plain.device):
         if backend.missing:
             missing.append(backend.missing)
-            continue
-        if backend.name != "torch" and len(plain.crew) > 1:
-            missing.append(f"backend {backend.name} computes on one device")
             continue
         for precision in PRECISIONS:
             wanted = precision in backend.precisions and precision in ("fp32", *reduced)
@@ -249,33 +279,44 @@ def _of_upscaler(upscaler: Upscaler) -> Contender:
     return Contender(upscaler.backend, upscaler.precision, compute)
 
 
-def _reference(model: Model, device: torch.device) -> Contender:
+def _reference(model: Model, device: torch.device, name: str, piece: int) -> Contender:
+    """The reference, in pieces of so many low pixels a side; 0 is the picture whole."""
     if not isinstance(model.network, CAMixerSR):
         raise UsageError(f"the reference is a classic CAMixerSR; {model.name} is another kind of network")
     network = Reference(model.network).to(device)
     config = model.config
+    s, M = config.scale, config.window
 
     @torch.inference_mode()
     def compute(low: Tensor, ratio: float) -> Ran:
+        _, height, width = low.shape
+        tall, wide = (min(length, piece or length) for length in (height, width))
         free = available_memory(device)
-        needed = low.shape[1] * low.shape[2] * config.channels * REFERENCE_BYTES
+        needed = tall * wide * config.channels * REFERENCE_BYTES
         if free is not None and needed > free:
             raise MemoryLimitError(
-                f"needs about {needed / 2**30:.1f} GB for {low.shape[2]} x {low.shape[1]} pixels in one "
-                f"piece, {free / 2**30:.1f} are free"
+                f"needs about {needed / 2**30:.1f} GB for {wide} x {tall} pixels in one piece, "
+                f"{free / 2**30:.1f} are free"
             )
-        windows = -(-low.shape[1] // config.window) * -(-low.shape[2] // config.window)
         policy = TopShare(ratio)
-        attended = int(policy.choose(torch.zeros(1, windows), 0).sum())
+        windows = attended = pieces = 0
         reset_peak_memory(device)
         began = time.perf_counter()
-        high = network(low[None].to(device), policy)[0].cpu()
+        high = torch.empty(3, s * height, s * width)
+        for top in range(0, height, tall):
+            for left in range(0, width, wide):
+                part = low[None, :, top : top + tall, left : left + wide]
+                rows, columns = (-(-length // M) for length in part.shape[2:])
+                windows += rows * columns
+                attended += int(policy.choose(torch.zeros(1, rows * columns), 0).sum())
+                pieces += 1
+                place = slice(s * top, s * (top + tall)), slice(s * left, s * (left + wide))
+                high[:, *place] = network(part.to(device), policy)[0].cpu()
         seconds = time.perf_counter() - began
-        blocks = sum(config.blocks)
-        macs = count(config, windows=windows, attended=attended * blocks).total
-        return Ran(high, seconds, macs, attended / windows, 1, "fp32", peak_memory(device))
+        macs = count(config, windows=windows, attended=attended * sum(config.blocks)).total
+        return Ran(high, seconds, macs, attended / windows, pieces, "fp32", peak_memory(device))
 
-    return Contender(REFERENCE, "fp32", compute)
+    return Contender(name, "fp32", compute, seldom=True)
 
 
 def race(
@@ -287,6 +328,7 @@ def race(
     rounds: int,
     device: torch.device,
     progress: Progress = lambda done, total: None,
+    found: Callable[[list[Row]], None] = lambda rows: None,
 ) -> tuple[list[Row], dict[str, float], list[str]]:
     """Let all contenders compute a picture at some ratios, in turns.
 
@@ -298,15 +340,17 @@ def race(
         rounds: that count, from 1; one more warms up.
         device: of the matrix product.
         progress: told how many computations of how many are done.
+        found: told the rows of each ratio as they come.
 
     Returns:
         The rows, ratio by ratio; the best matrix product seen in each precision, 1e9 operations a
         second; and who dropped out, and why, a line each.
     """
     best: dict[str, float] = {}
-    entries: list[tuple[float, Contender, list[Ran], float | None]] = []
+    rows: list[Row] = []
     dropped: dict[Contender, str] = {}
-    done, total = 0, len(attention_ratios) * (rounds + 1) * len(contenders)
+    turns = {each: each.turns(low, rounds) for each in contenders}
+    done, total = 0, len(attention_ratios) * sum(map(len, turns.values()))
     for ratio in attention_ratios:
         runs: dict[Contender, list[Ran]] = {each: [] for each in contenders}
         parity: dict[Contender, float] = {}
@@ -314,7 +358,7 @@ def race(
         for turn in range(rounds + 1):
             for precision, speed in peaks(device).items():
                 best[precision] = max(best.get(precision, 0.0), speed)
-            for each in contenders:
+            for each in (each for each in contenders if turn in turns[each]):
                 if each not in dropped:
                     try:
                         ran = each.compute(low, ratio)
@@ -323,24 +367,26 @@ def race(
                     else:
                         if truth is None and each is contenders[0]:
                             truth = ran
-                        elif truth is not None and turn == 0 and ran.tiles == truth.tiles:
+                        elif truth is not None and not runs[each] and ran.tiles == truth.tiles:
                             parity[each] = _psnr(ran.high, truth.high)
                         runs[each].append(replace(ran, high=torch.empty(0)))
                 done += 1
                 progress(done, total)
-        entries += [
-            (ratio, each, found, parity.get(each)) for each, found in runs.items() if each not in dropped
+        there = {each: ran for each, ran in runs.items() if ran and each not in dropped}
+        plain = [_counted(ran) for each, ran in there.items() if each.backend == REFERENCE]
+        reference = median(plain[0]) if plain else None
+        of_ratio = [
+            _row(low, scale, ratio, each, ran, parity.get(each), reference, best)
+            for each, ran in there.items()
         ]
-    medians = {
-        ratio: median(ran.seconds for ran in found[1:])
-        for ratio, each, found, _ in entries
-        if each.backend == REFERENCE
-    }
-    rows = [
-        _row(low, scale, ratio, each, found, decibel, medians.get(ratio), best)
-        for ratio, each, found, decibel in entries
-    ]
+        rows += of_ratio
+        found(of_ratio)
     return rows, best, [f"{each.backend} {each.precision}: {why}" for each, why in dropped.items()]
+
+
+def _counted(runs: list[Ran]) -> list[float]:
+    """Seconds of those that count: not of the first, where there are others."""
+    return [ran.seconds for ran in runs[1:] or runs]
 
 
 def _psnr(one: Tensor, other: Tensor) -> float:
@@ -360,7 +406,7 @@ def _row(
     best: dict[str, float],
 ) -> Row:
     _, height, width = low.shape
-    counted = [ran.seconds for ran in runs[1:]]
+    counted = _counted(runs)
     seconds = median(counted)
     gflops = 2.0 * runs[0].macs / seconds / 1e9
     peak = best.get(runs[0].precision)
@@ -373,6 +419,7 @@ def _row(
         attention_ratio=ratio,
         attention_share=runs[0].attention_share,
         tiles=runs[0].tiles,
+        rounds=len(counted),
         seconds=seconds,
         fastest=min(counted),
         slowest=max(counted),

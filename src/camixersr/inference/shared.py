@@ -1,0 +1,73 @@
+"""Memory that several processes share, for pictures that several devices compute."""
+
+import os
+import tempfile
+from contextlib import suppress
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from camixersr.errors import OutputError
+
+__all__ = ["Shared"]
+
+
+class Shared:
+    """A float32 array. Copies of this object made by pickling, in other processes too, are the same memory.
+
+    On Linux it is a file of no folder, which ends with the last process that uses it and is not limited
+    by the size of /dev/shm (64 MB in a container, as a rule); elsewhere a temporary file.
+
+    Args:
+        shape: of the array.
+
+    Raises:
+        OutputError: there is no room for it.
+    """
+
+    array: NDArray[np.float32]
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        size = max(1, prod(shape)) * np.dtype(np.float32).itemsize
+        try:
+            if hasattr(os, "memfd_create"):
+                self._handle = os.memfd_create("camixersr")
+                self._path = f"/proc/{os.getpid()}/fd/{self._handle}"
+            else:
+                self._handle, self._path = tempfile.mkstemp(prefix="camixersr-")
+            os.truncate(self._handle, size)
+            self.array = np.memmap(self._path, np.float32, "r+", shape=shape)
+        except OSError as error:
+            raise OutputError(
+                f"{size / 2**20:.0f} MB of memory for several processes: cannot be had: "
+                f"{error.strerror or error}; use one device"
+            ) from error
+
+    @classmethod
+    def of(cls, array: NDArray[np.float32]) -> "Shared":
+        """A copy of an array."""
+        shared = cls(array.shape)
+        shared.array[...] = array
+        return shared
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _open, (self._path, self.array.shape)
+
+    def __enter__(self) -> "Shared":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """No further process can share it; those that do keep it, as does `array`."""
+        os.close(self._handle)
+        if not self._path.startswith("/proc/"):
+            with suppress(OSError):
+                Path(self._path).unlink()
+
+
+def _open(path: str, shape: tuple[int, ...]) -> Shared:
+    shared = Shared.__new__(Shared)
+    shared.array = np.memmap(path, np.float32, "r+", shape=shape)
+    return shared
