@@ -44,6 +44,10 @@ class Footprint(NamedTuple):
     fixed: int = 64 * 2**20
 
 
+UNKNOWN = Footprint(34, 1000)
+"""Of a runtime that was not measured: more than of those that were."""
+
+
 class Engine(Protocol):
     """Computes pieces of pictures."""
 
@@ -190,7 +194,7 @@ class GraphEngine(ABC):
     together = False
 
     def __init__(
-        self, model: Model, name: str, precision: str, footprint: Footprint, *, ends: bool = True
+        self, model: Model, name: str, precision: str, footprint: Footprint = UNKNOWN, *, ends: bool = True
     ) -> None:
         self.ends, self.footprint = ends, footprint
         self.model, self.name, self.precision = model, name, precision
