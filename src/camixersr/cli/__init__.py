@@ -25,6 +25,7 @@ from camixersr.cli import (
     evaluate,
     export,
     models,
+    prune,
     restore,
     routes,
     train,
@@ -52,6 +53,7 @@ app.command(export.export)
 app.command(doctor.doctor)
 app.command(train.train)
 app.command(ablate.ablate)
+app.command(prune.prune)
 app.command(viewports.viewports)
 
 

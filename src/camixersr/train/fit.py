@@ -29,7 +29,7 @@ from camixersr.errors import CheckpointError, InputError, OutputError, UnknownMo
 from camixersr.image.degradation import Degradation
 from camixersr.image.files import make_folder
 from camixersr.metrics import latitude_weights, luma, psnr, ws_psnr
-from camixersr.models import Backbone, Config, Network, Trainable, make, presets
+from camixersr.models import Backbone, CAMixerSRConfig, Config, Network, Trainable, make, presets
 from camixersr.nn.detail import window_detail
 from camixersr.nn.layers import FeedForward
 from camixersr.nn.omni import OmniFeedForward
@@ -331,6 +331,14 @@ def _preset(recipe: Recipe) -> Config:
     return replace(preset, blocks=recipe.blocks or preset.blocks, window=recipe.window)
 
 
+def _shape(recipe: Recipe, before: Model | None) -> Config:
+    """The recipe's preset; one that was pruned stays as narrow as the weights it starts from."""
+    config, given = _preset(recipe), before and before.config
+    if isinstance(config, CAMixerSRConfig) and isinstance(given, CAMixerSRConfig):
+        return replace(config, keys=given.keys, values=given.values, hidden=given.hidden)
+    return config
+
+
 def start_network(recipe: Recipe) -> tuple[Network, Model | None]:
     """Make the network a recipe starts from.
 
@@ -344,8 +352,8 @@ def start_network(recipe: Recipe) -> tuple[Network, Model | None]:
         UnknownModelError: the recipe's preset does not exist.
     """
     torch.manual_seed(recipe.seed)
-    network = make(_preset(recipe))
     before = load_file(recipe.start) if recipe.start else None
+    network = make(_shape(recipe, before))
     if before is not None:
         transfer(before.network, network)
     network.train().requires_grad_(True)
@@ -392,7 +400,7 @@ def fit(
             comes of it; the commands know our own networks only.
         resume: continue from the last checkpoint in the recipe's output folder, if there is one.
         name: of the model in its file; by default the recipe's preset, its scale replaced by the task
-            where that is 1 ("s-jpeg"), or the network's class.
+            where that is 1 ("s-jpeg"), that of pruned weights it starts from, or the network's class.
         cache: folder for the decoded photographs, which runs may share; `<output>/cache` by default.
 
     Returns:
@@ -421,6 +429,8 @@ def fit(
         trained, fresh = network, _start_own(recipe, network)
     else:
         trained, before = start_network(recipe)
+        if before is not None and trained.config != _preset(recipe):
+            name = name or before.name
         fresh = before is None or before.network.config.scale != trained.config.scale
     scale = trained.config.scale
     way = FISHEYES if recipe.reduction == "fisheye" else BICUBIC
@@ -545,7 +555,9 @@ def _provenance(recipe: Recipe, before: Model | None, hours: float, device: str)
     steps, legs = recipe.steps, 1
     if before is not None:
         known = before.provenance
-        if before.network.config == _preset(recipe) and before.restores == recipe.degradation:
+        if "pruned" in known:
+            facts["pruned"] = known["pruned"]
+        if before.config == _shape(recipe, before) and before.restores == recipe.degradation:
             steps += int(known.get("steps", 0))
             hours += float(known.get("hours", 0))
             legs += int(known.get("legs", 1))
