@@ -10,6 +10,7 @@ from PIL import Image
 
 from camixersr.catalogue import find
 from camixersr.cli import main
+from camixersr.image.degradation import Degradation
 from camixersr.models import PRESETS, CAMixerSRConfig
 from camixersr.nn import TopShare
 from camixersr.weights import Model, load_file, save
@@ -79,6 +80,14 @@ def test_panoramic_networks_are_refused(folder: Path, capsys: pytest.CaptureFixt
     given = (folder / "omni.safetensors", "--data", folder / "photos", "-o", folder / "a.safetensors")
     assert run(*given, "--macs", "0.5") == 2
     assert "only those are pruned" in capsys.readouterr().err
+
+
+def test_what_a_network_restores_it_restores_still(folder: Path) -> None:
+    model = Model("jpeg", random_network(scale=1, blocks=(1,)), restores=Degradation("jpeg", 10, 90))
+    save(folder / "jpeg.safetensors", model)
+    target = folder / "small.safetensors"
+    assert run(folder / "jpeg.safetensors", "--data", folder / "photos", "--macs", "0.8", "-o", target) == 0
+    assert load_file(target).restores == model.restores
 
 
 @pytest.mark.filterwarnings("ignore")  # lightning's own, about its future

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -15,7 +15,7 @@ from camixersr.nn.routing import TopShare
 from camixersr.prune.narrow import widths
 from camixersr.prune.search import Pruned, Quantity, shrink, words
 from camixersr.train.calibrate import calibrate
-from camixersr.train.photos import PatchStream, load_photos, reduce
+from camixersr.train.photos import DegradedStream, PatchStream, load_photos
 from camixersr.weights import Model
 
 __all__ = ["Result", "prune"]
@@ -81,20 +81,35 @@ def prune(
     if len(files) > PHOTOS:
         files = [files[number * len(files) // PHOTOS] for number in range(PHOTOS)]
     scale = network.config.scale
+    kind = PatchStream if model.restores is None else DegradedStream
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as cache:
-        photos = load_photos(files, Path(cache), smallest=PatchStream.side_of(scale=scale, patch=SIDE))
-        stream = PatchStream(photos, scale=scale, patch=SIDE, seed=0)
-        low, high = reduce(torch.stack([stream.patch(number) for number in range(PATCHES)]), scale)
+        photos = load_photos(files, Path(cache), smallest=kind.side_of(scale=scale, patch=SIDE))
+        stream = (
+            PatchStream(photos, scale=scale, patch=SIDE, seed=0)
+            if model.restores is None
+            else DegradedStream(photos, patch=SIDE, seed=0, degradation=model.restores)
+        )
+        low, high = stream.pairs(torch.stack([stream.patch(number) for number in range(PATCHES)]))
         pruned = shrink(network, low, of=of, to=to, attention_ratio=attention_ratio, say=say)
         say("calibrating")
-        calibration = calibrate(pruned.network, [photos.photo(number) for number in range(len(photos))])
+        calibration = calibrate(
+            pruned.network,
+            [photos.photo(number) for number in range(len(photos))],
+            degradation=model.restores,
+        )
     share = pruned.after.macs / pruned.before.macs
     facts = {
         "pruned": f"{model.name} (sha256 {model.sha256[:16]}) to {share:.3f} of its MACs at attention "
         f"ratio {attention_ratio:g}: {words(widths(pruned.network))}"
     }
-    smaller = Model(
-        name or f"{model.name}-pruned", pruned.network, calibration, {**model.provenance, **facts}
+    smaller = replace(
+        model,
+        name=name or f"{model.name}-pruned",
+        network=pruned.network,
+        calibration=calibration,
+        provenance={**model.provenance, **facts},
+        scores={},
+        sha256="",
     )
     policy = TopShare(attention_ratio)
     return Result(
