@@ -66,7 +66,7 @@ def prune(
         The model, ready for use or for further training.
 
     Raises:
-        UsageError: a model of another kind.
+        UsageError: a model of another kind, or a ClassSR.
         InputError: no usable photographs.
         ValueRangeError: a number out of range, or a share that cannot be reached.
     """
@@ -74,6 +74,11 @@ def prune(
     if not isinstance(network, CAMixerSR):
         raise UsageError(
             f"expected a classic CAMixerSR, got {type(network).__name__}; only those are pruned"
+        )
+    if model.classes is not None:
+        raise UsageError(
+            f"{model.name} is a ClassSR, whose classes were trained on its network as it is; prune that "
+            "network by itself, and train classes on the result"
         )
     if not folder.is_dir():
         raise InputError(f"{folder}: expected a folder of photographs")
