@@ -138,6 +138,12 @@ def test_what_is_finished_is_not_done_again(
     assert len(trained) == 3
     assert {file: file.stat().st_mtime_ns for file in before} == before
     assert list(json.loads(again[1].read_text())["rows"][0]["psnr"]) == ["set", "extra"], "scored anew"
+    begun = tmp_path / "out/runs/own-0-0/begun.json"
+    older = json.loads(begun.read_text())
+    del older["shares"]  # as if recipes had not known them yet
+    begun.write_text(json.dumps(older))
+    compare([plain], tmp_path / "out")
+    assert len(trained) == 3
     other = Entry("own-0", replace(plan, steps=5), plain.make)
     with pytest.raises(InputError, match="own-0-0: begun with another steps; choose another folder"):
         compare([other], tmp_path / "out")

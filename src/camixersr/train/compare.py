@@ -24,7 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from camixersr.data import open_set
 from camixersr.errors import CamixerError, InputError, MissingExtraError, UsageError
 from camixersr.image.files import make_folder, replacing
-from camixersr.models import Backbone, Trainable, presets
+from camixersr.models import Backbone, BackboneConfig, Trainable, presets
 from camixersr.nn.routing import TopShare
 from camixersr.train.findings import RATIOS, Row, write_findings
 from camixersr.train.fit import Images, fit, score
@@ -133,9 +133,13 @@ def _read(folder: Path, scale: int) -> Images:
 
 def _told(entry: Entry, seed: int) -> dict[str, Any]:
     """All that a training depends on, as JSON has it."""
-    recipe = asdict(replace(entry.recipe, seed=seed, output=""))
-    config = asdict(entry.make().config) if entry.make else {}
-    return json.loads(json.dumps({**recipe, **config}))
+    recipe = _plain(replace(entry.recipe, seed=seed, output=""))
+    return recipe | (_plain(entry.make().config) if entry.make else {})
+
+
+def _plain(record: Recipe | BackboneConfig) -> dict[str, Any]:
+    """As JSON has it."""
+    return json.loads(json.dumps(asdict(record)))
 
 
 def _run(
@@ -147,7 +151,8 @@ def _run(
     told = _told(entry, seed)
     begun = folder / "begun.json"
     if begun.exists():
-        before = json.loads(begun.read_text(encoding="utf-8"))
+        # keys that recipes have got since were not set then
+        before = _plain(Recipe(photos="", output="")) | json.loads(begun.read_text(encoding="utf-8"))
         other = [name for name in told if told[name] != before.get(name)]
         if other:
             raise InputError(
