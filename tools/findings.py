@@ -21,7 +21,7 @@ def main() -> None:
     options = parser.parse_args()
     name = options.folder.name
     table = (options.folder / "findings.md").read_text(encoding="utf-8")
-    place = re.compile(rf"(<!-- findings: {re.escape(name)} -->\n).*?(\n<!-- end -->)", re.DOTALL)
+    place = re.compile(rf"(<!-- findings: {re.escape(name)} -->\n).*?(<!-- end -->)", re.DOTALL)
     image = f"![Differences, seed by seed, and PSNR against multiply-adds](images/{name}.png)"
     text, count = place.subn(
         lambda found: f"{found[1]}\n{table}\n{image}\n{found[2]}", options.page.read_text(encoding="utf-8")

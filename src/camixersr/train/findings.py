@@ -202,6 +202,7 @@ def _plot(rows: Sequence[Row], file: Path) -> None:
             costs, values = costs[:1], values[:1]
         style = {"linestyle": ("-", "--", ":")[number // 10 % 3], "color": f"C{number % 10}"}
         right.plot(costs, values, marker="o", markersize=4, label=row.name, **style)
+    right.ticklabel_format(useOffset=False)
     right.set_xlabel("GMACs of the picture timed, ratio 0 to 1")
     right.set_ylabel(f"PSNR on {name}, dB")
     right.legend(fontsize=7, frameon=False, bbox_to_anchor=(1.0, 1.0), loc="upper left")
