@@ -28,8 +28,6 @@ PUBLISHED = {
 
 
 WHERE = {
-    "routes-s-jpeg": "six of Kodak as JPEG of quality 20",
-    "gain-s-jpeg": "four of Set5 as JPEG of quality 20, with measured gain",
     "routes-bsd100": "BSD100",
     "routes": "Kodak",
     "gain": "Set5, with measured gain",
@@ -217,7 +215,6 @@ def restoration_card(model: Model, size: int) -> list[str]:
     assert model.restores is not None
     facts, config = model.provenance, model.config
     names = sorted(file.stem for file in STORED.glob(f"restoration-{model.name}*.json"))
-    audit = json.loads((STORED / f"routes-{model.name}.json").read_text())
     return [
         f"# {model.name}",
         "",
@@ -246,11 +243,6 @@ def restoration_card(model: Model, size: int) -> list[str]:
         "```sh",
         *((STORED / f"{name}.sh").read_text().strip() for name in names),
         "```",
-        "",
-        "## Routing",
-        "",
-        f"Six of Kodak as JPEG of quality 20, ratio {audit['attention_ratio']:g}: {audit['verdict']}. "
-        "Block by block: [routing.md](../routing.md).",
         "",
         "## Limits",
         "",
@@ -367,7 +359,6 @@ def main() -> None:
                 *("routes-bsd100-s-x4", "routes-bsd100-official-s-x4"),
                 *("gain-s-x4", "gain-official-s-x4"),
                 *("routes-s-x2", "routes-s-x3"),
-                *("routes-s-jpeg", "gain-s-jpeg"),
             ]
         ),
     }
