@@ -11,9 +11,9 @@ __all__ = ["class_shares", "heat", "render", "render_blocks", "render_classes"]
 _ANCHORS = np.array(
     [(12, 10, 60), (92, 18, 110), (187, 55, 84), (249, 142, 9), (252, 255, 190)], dtype=np.float64
 )
-# Plain green, medium amber, difficult red, each lighter than the next, so that they also read in greyscale.
+# Green, amber and red for least, middle and most attention, each lighter than the next, so that they also read in greyscale.
 _CLASSES = np.array([(150, 226, 150), (226, 150, 30), (150, 20, 60)], dtype=np.float64)
-_CLASS_NAMES = ("plain", "medium", "difficult")
+_CLASS_NAMES = ("least", "middle", "most")
 _FOOT = 56  # pixels below the image, for the legend
 
 
@@ -88,7 +88,7 @@ def _laid_over(image: NDArray[np.uint8], colours: NDArray[np.float64], side: int
 
 
 def class_shares(classes: NDArray[np.int64]) -> list[float]:
-    """The share of windows in each class of a ClassSR: plain, medium, difficult."""
+    """The share of windows in each class of a ClassSR, the one of least attention first."""
     return [float((classes == number).mean()) for number in range(len(_CLASSES))]
 
 
@@ -97,7 +97,7 @@ def render_classes(image: NDArray[np.uint8], classes: NDArray[np.int64], *, side
 
     Args:
         image: H x W x 3 uint8, as for `render`.
-        classes: rows x columns, 0 (plain) to 2 (difficult).
+        classes: rows x columns, 0 (least attention) to 2 (most).
         side: pixels of `image` that a window is wide.
 
     Returns:
@@ -112,7 +112,12 @@ def render_classes(image: NDArray[np.uint8], classes: NDArray[np.int64], *, side
         colour = tuple(int(part) for part in _CLASSES[number])
         draw.rectangle((x, top + 9, x + 14, top + 23), fill=colour)
         draw.text((x + 22, top + 7), f"{_CLASS_NAMES[number]} {100 * share:.0f} %", font=font, fill="white")
-    draw.text((16, top + 30), "class of each patch of 32 x 32", font=font, fill="white")
+    draw.text(
+        (16, top + 30),
+        "attention that the class of each patch of 32 x 32 asks for",
+        font=font,
+        fill="white",
+    )
     return canvas
 
 

@@ -36,7 +36,7 @@ PATCH = 32
 """Side of a classified patch, in low pixels."""
 
 CLASSES = 3
-"""Plain, medium, difficult."""
+"""Of least, middle and most attention."""
 
 STEP = 4
 """Side of the cells that a patch is looked at in, in low pixels."""
@@ -114,8 +114,7 @@ class Classes:
 
     Attributes:
         classifier: tells the class of every patch.
-        ratios: attention ratio of each class, in [0, 1], the plain one first; none less than the one
-            before.
+        ratios: attention ratio of each class, in [0, 1], ascending.
 
     Raises:
         ValueRangeError: these are no three such ratios.
