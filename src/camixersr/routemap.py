@@ -11,7 +11,7 @@ __all__ = ["class_shares", "heat", "render", "render_blocks", "render_classes"]
 _ANCHORS = np.array(
     [(12, 10, 60), (92, 18, 110), (187, 55, 84), (249, 142, 9), (252, 255, 190)], dtype=np.float64
 )
-# Green, amber and red for least, middle and most attention, each lighter than the next, so that they also read in greyscale.
+# Green, amber and red for least, middle and most attention: darker and darker, to be read in greyscale too.
 _CLASSES = np.array([(150, 226, 150), (226, 150, 30), (150, 20, 60)], dtype=np.float64)
 _CLASS_NAMES = ("least", "middle", "most")
 _FOOT = 56  # pixels below the image, for the legend
@@ -114,7 +114,7 @@ def render_classes(image: NDArray[np.uint8], classes: NDArray[np.int64], *, side
         draw.text((x + 22, top + 7), f"{_CLASS_NAMES[number]} {100 * share:.0f} %", font=font, fill="white")
     draw.text(
         (16, top + 30),
-        "attention that the class of each patch of 32 x 32 asks for",
+        "attention by the class of each patch of 32 x 32",
         font=font,
         fill="white",
     )

@@ -1,4 +1,4 @@
-"""ClassSR: a small classifier that tells plain patches from difficult ones, on top of any network.
+"""ClassSR: a small classifier tells how much attention each patch of a picture deserves.
 
 Kong et al., "ClassSR: A General Framework to Accelerate Super-Resolution Networks by Data
 Characteristic", CVPR 2021 (arXiv 2103.04039); the paper of CAMixerSR combines both (section 4). A
