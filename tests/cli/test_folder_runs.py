@@ -470,7 +470,11 @@ def test_a_run_on_several_devices_ends_clean_and_goes_on(tmp_path: Path, model: 
     done = manifest.read_bytes().count(b'"done"')
     assert done < 8
     if how != "a device dies":
-        assert len(below(out)) == 1 + done, "whole pictures and nothing else"
+        left = below(out) - {"camixersr.jsonl"}
+        assert done <= len(left) <= done + 2  # one a device may be written and not be noted yet
+        for name in left:
+            with Image.open(out / name) as whole:
+                whole.load()
     assert run(*arguments, "--resume") == 0
     assert run("upscale", source, "-o", tmp_path / "one", "--model", model, "--device", "cpu") == 0
     assert below(out) == below(tmp_path / "one")
