@@ -1,6 +1,6 @@
 """Draw docs/images/restored.jpg: details of the sample as a JPEG of quality 20, restored, and as it was.
 
-    python tools/restored.py
+python tools/restored.py
 """
 
 from pathlib import Path
