@@ -229,7 +229,7 @@ def restoration_card(model: Model, size: int) -> list[str]:
         "- **Sources**: every photograph with its collection, name and licence in",
         "  [training-photographs.tsv](training-photographs.tsv); the collections' own credits in",
         "  [training-photographs-credits.txt](training-photographs-credits.txt)",
-        f"- **Recipe**: {facts['recipe']}, from {facts['start']}; {facts['steps']} steps, "
+        f"- **Recipe**: {facts['recipe']}; {facts['steps']} steps, "
         f"{facts['hours']} hours on {facts['device']}, torch {facts['torch']}; log: "
         "[training.md](../training.md)",
         "",
