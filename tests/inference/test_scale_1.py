@@ -1,5 +1,6 @@
 """Nothing beneath the commands minds a scale of 1: fast paths, runtimes and counts."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from camixersr.inference.prepared import Prepared
 from camixersr.inference.tiles import GRID, cut
 from camixersr.inference.upscaler import Upscaler
 from camixersr.models import RESTORATION_PRESETS, CAMixerSR
-from camixersr.nn import Threshold, TopShare
+from camixersr.nn import Calibration, Threshold, TopShare
 from camixersr.nn.predictor import pool_image
 from camixersr.operations import count
 from camixersr.weights import Model
@@ -52,9 +53,12 @@ def test_runtimes_are_the_network(model: Model, name: str) -> None:
 
 
 def test_tiles_are_the_whole(model: Model) -> None:
+    """With thresholds: without them the share of a picture in tiles is an estimate."""
     picture = low(170, 230)[0]
+    model = replace(model, calibration=Calibration((0.25, 0.75), ((0.7, 0.7, 0.7), (0.3, 0.3, 0.3))))
     whole, tiled = (Upscaler(model, device="cpu", tile=tile).run(picture) for tile in (0, 64))
     assert tiled.tiles == 12
+    assert 0.1 < whole.attention_share < 0.9
     assert np.allclose(whole.high, tiled.high, atol=2e-3)
     starts = [each.rows.start for each in cut(170, 230, 64)] + [
         each.columns.start for each in cut(170, 230, 64)
