@@ -8,10 +8,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from camixersr.cli import main
@@ -438,13 +440,18 @@ def test_pictures_come_out_in_order_whatever_fails() -> None:
 
 
 @pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM", "a device dies"])
+@pytest.mark.usefixtures("one_thread")
 def test_a_run_on_several_devices_ends_clean_and_goes_on(tmp_path: Path, model: Path, how: str) -> None:
     source, out = tmp_path / "in", tmp_path / "out"
     for number in range(8):
         picture(source / f"{number:02}.png", seed=number, height=160, width=160)
     arguments = ("upscale", source, "-o", out, "--model", model, "--device", "cpu,cpu")
     running = subprocess.Popen(
-        command(*arguments), env=environment(), stdout=-3, stderr=subprocess.PIPE, start_new_session=True
+        command(*arguments),
+        env=environment() | {"OMP_NUM_THREADS": "1"},
+        stdout=-3,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
     )
     manifest, until = out / "camixersr.jsonl", time.monotonic() + 120
     while not (manifest.exists() and manifest.read_bytes().count(b'"done"') >= 1):
@@ -482,6 +489,16 @@ def test_a_run_on_several_devices_ends_clean_and_goes_on(tmp_path: Path, model: 
         assert (out / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Two devices on the CPU have half of the threads each, which would show in last bits."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_devices_share_a_folder(tmp_path: Path, model: Path, capsys) -> None:
     """Files on two devices, and one large picture's tiles: the bytes of one device, all facts there."""
     source = tmp_path / "in"

@@ -443,8 +443,6 @@ def fit(
         measured, images = "held out", _degraded(held_out, recipe.degradation)
     else:
         measured, images = "held out", _reduced(held_out, scale, way)
-    torch.set_flush_denormal(True)  # momenta of idle layers fade into denormals, 3x slower on a CPU
-
     training = Training(trained, recipe, photos, images)
     if fresh and ends(trained):
         low, high = training.pairs(64, seed=recipe.seed + 2)
@@ -458,12 +456,15 @@ def fit(
             # Lightning advises workers and a logger of its own; the stream is cheaper than a worker.
             warnings.filterwarnings("ignore", module=r"lightning(\.|$)")
             checkpoint = str(last) if resume and last.exists() else None
+            torch.set_flush_denormal(True)  # momenta of idle layers fade into them, 3x slower on a CPU
             trainer.fit(training, ckpt_path=checkpoint, weights_only=False)
     except OSError as error:
         raise OutputError(
             f"{output}: cannot write ({error.strerror or error}); the last checkpoint is whole: make "
             "room and run again with --resume"
         ) from error
+    finally:
+        torch.set_flush_denormal(False)
     known_as = recipe.model.replace("-x1", f"-{recipe.task}")  # "s-jpeg" is a preset s-x1 that was trained
     file = output / f"{name or known_as}.safetensors"
     if stopper.stopped or trainer.interrupted:
