@@ -12,8 +12,9 @@ import multiprocessing
 import pickle
 import signal
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -77,6 +78,20 @@ def told(error: Exception) -> Exception:
     return RuntimeError(f"{type(error).__name__}: {error}")
 
 
+@contextmanager
+def _spared() -> Iterator[None]:
+    """A terminal sends Ctrl-C to all its processes; one that is started in here never gets it."""
+    if not hasattr(signal, "pthread_sigmask"):  # then it gets it while it starts
+        yield
+        return
+    resource_tracker.ensure_running()  # or it starts below, and lifts the block
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which processes inherit
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class Hands:
     """Some hands; they start at once, and live until they are closed.
 
@@ -102,7 +117,8 @@ class Hands:
                 name=f"camixersr {name}",
                 daemon=True,
             )
-            process.start()
+            with _spared():
+                process.start()
             theirs.close()
             self._connections.append(ours)
             self._processes.append(process)
