@@ -12,7 +12,7 @@ import multiprocessing
 import pickle
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
@@ -79,7 +79,7 @@ def told(error: Exception) -> Exception:
 
 
 @contextmanager
-def _spared() -> Iterator[None]:
+def _spared() -> Generator[None]:
     """A terminal sends Ctrl-C to all its processes; one that is started in here never gets it."""
     if not hasattr(signal, "pthread_sigmask"):  # then it gets it while it starts
         yield
