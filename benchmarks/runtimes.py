@@ -2,8 +2,8 @@
 
     python benchmarks/runtimes.py PHOTO [--ratios 0.5 ...] [--rounds 2] [--only openvino ...] [--json FILE]
 
-Pictures are computed in-process, in turns; medians. `parity_db` is that of the package's photograph
-(`camixersr.export.parity`). Ratios are shares of windows, as in `camixersr benchmark`.
+Pictures are computed in turns, each backend in a process of its own; medians. `parity_db` is that of the
+package's photograph (`camixersr.export.parity`). Ratios are shares of windows, as in `camixersr benchmark`.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from camixersr.image.codec import read
 from camixersr.image.resize import resize
 from camixersr.inference.arrays import planes_of
 from camixersr.speed.machine import describe
-from camixersr.speed.race import PIECE, REFERENCE, _of_upscaler, _reference, race
+from camixersr.speed.race import PIECE, REFERENCE, Entry, Row, apart, race
 
 
 def main() -> None:
@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--height", type=int, default=540, help="low rows of the photograph that are used")
     parser.add_argument("--no-parity", action="store_true")
     parser.add_argument("--only", nargs="+", default=["reference", *runtimes.BACKENDS])
+    parser.add_argument("--whole", action="store_true", help="in one piece, whatever the backend would do")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     model = find("s-x4")
@@ -41,39 +42,45 @@ def main() -> None:
         resize(photo, height=width * photo.shape[0] // photo.shape[1], width=width)[: given.height, :960]
     ).colour
     device = torch.device("cpu")
-    contenders = []
+    entered = []
     parity: dict[str, float] = {}
     for each in runtimes.available(device):
         for precision in each.precisions:
             if each.name not in given.only or each.missing:
                 continue
-            upscaler = runtimes.upscaler(shares, backend=each.name, device="cpu", precision=precision)
-            contenders.append(_of_upscaler(upscaler))
-            if upscaler.engine is not None and not given.no_parity:
+            entered.append(Entry(each.name, precision, "cpu", 0 if given.whole else "auto"))
+            if each.name != "torch" and not given.no_parity:
+                upscaler = runtimes.upscaler(shares, backend=each.name, device="cpu", precision=precision)
+                assert upscaler.engine is not None
                 seen = compare(upscaler.engine, model, [sample_photo()])
                 parity[f"{each.name} {precision}"] = round(seen.psnr_db, 1)
     if "reference" in given.only:
-        contenders.append(_reference(shares, device, REFERENCE, PIECE))
+        entered.append(Entry(REFERENCE, "fp32", "cpu", PIECE))
     rows = []
-    for ratio in given.ratios:
-        found, _, dropped = race(
+
+    def found(of_ratio: list[Row]) -> None:
+        rows.extend(of_ratio)
+        for row in of_ratio:
+            print(
+                f"{row.backend:12} {row.precision} gamma {row.attention_ratio:4} {row.seconds:6.2f} s "
+                f"({row.fastest:.2f} to {row.slowest:.2f}) {row.microseconds_per_low_pixel:6.2f} us/px, "
+                f"{row.tiles} tiles, x{row.times_reference or 0:.2f}, "
+                f"{parity.get(f'{row.backend} {row.precision}', '')} dB, first {row.first:.1f} s, "
+                f"{(row.peak_memory_bytes or 0) / 2**20:.0f} MiB",
+                flush=True,
+            )
+
+    with apart(shares, entered) as contenders:
+        _, _, dropped = race(
             contenders,
             low.contiguous(),
             scale=4,
-            attention_ratios=[ratio],
+            attention_ratios=given.ratios,
             rounds=given.rounds,
             device=device,
+            found=found,
         )
-        rows += found
-        for row in found:
-            print(
-                f"{row.backend:12} {row.precision} gamma {row.attention_ratio:4} {row.seconds:6.2f} s "
-                f"{row.microseconds_per_low_pixel:6.2f} us/px, {row.tiles} tiles, "
-                f"x{row.times_reference or 0:.2f}, {parity.get(f'{row.backend} {row.precision}', '')} dB, "
-                f"first {row.first:.1f} s, {(row.peak_memory_bytes or 0) / 2**20:.0f} MiB",
-                flush=True,
-            )
-        print(*dropped, sep="\n", flush=True)
+    print(*dropped, sep="\n", flush=True)
     if given.json:
         facts = describe() | {
             "model": "s-x4",

@@ -11,6 +11,7 @@ import torch
 from hypothesis import settings
 from numpy.typing import NDArray
 
+from camixersr.cli import main
 from camixersr.models import CAMixerSR, CAMixerSRConfig
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -68,6 +69,14 @@ def noise_picture(height: int, width: int, channels: int = 3, *, seed: int = 0) 
     picture += np.linspace(0, 40, width)[None, :, None]
     picture[:, width // 2 :] += rng.normal(0, 40, (height, width - width // 2, channels))
     return picture.clip(0, 255).astype(np.uint8)
+
+
+def run(*arguments: object) -> int:
+    """Run the command line in this process; the exit code."""
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
 
 
 NARROW: tuple[dict[str, int], ...] = (

@@ -11,13 +11,12 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from camixersr.audit import audit, measure_gain, observe, rank_correlation
-from camixersr.cli import main
 from camixersr.errors import ShapeError
 from camixersr.image.resize import resize
 from camixersr.nn import BlockRouting, FixedWindows, Routing, TopShare
 from camixersr.nn.detail import window_detail
 from camixersr.weights import Model, save
-from tests.conftest import noise_picture, random_network, shared
+from tests.conftest import noise_picture, random_network, run, shared
 
 BLOCKS = 10
 
@@ -148,12 +147,6 @@ def test_the_authors_checkpoint_does_not_follow_content() -> None:
     assert not result.follows
     assert np.median([block.score_spread for block in result.blocks]) < 0.04
     assert result.collapsed >= 15
-
-
-def run(*arguments: object) -> object:
-    with pytest.raises(SystemExit) as ended:
-        main([str(argument) for argument in arguments])
-    return ended.value.code
 
 
 def test_the_command_audits_prints_and_draws(tmp_path: Path, capsys) -> None:

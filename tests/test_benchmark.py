@@ -12,14 +12,13 @@ from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
 from camixersr.benchmark import PUBLISHED_BICUBIC, evaluate, paper_tiles
-from camixersr.cli import main
 from camixersr.data import open_set
 from camixersr.errors import ImageError, InputError, UsageError
 from camixersr.image.resize import resize
 from camixersr.inference.upscaler import Upscaler
 from camixersr.metrics import luma, ssim, ws_psnr
 from camixersr.weights import Model, save
-from tests.conftest import noise_picture, random_network, shared
+from tests.conftest import noise_picture, random_network, run, shared
 
 
 def upscaler(scale: int = 2) -> Upscaler:
@@ -176,12 +175,6 @@ def test_bicubic_scores_what_is_published(folder: str) -> None:
     assert problems == []
     known = PUBLISHED_BICUBIC[benchmark.name, int(folder[-1])]
     assert rows[0].psnr == pytest.approx(known, abs=0.1)
-
-
-def run(*arguments: object) -> object:
-    with pytest.raises(SystemExit) as ended:
-        main([str(argument) for argument in arguments])
-    return ended.value.code
 
 
 def test_the_command_prints_a_table_and_writes_json_and_csv(pairs: Path, tmp_path: Path, capsys) -> None:

@@ -18,7 +18,7 @@ import camixersr
 from camixersr.cli import main
 from camixersr.image.codec import read
 from camixersr.weights import Model, save
-from tests.conftest import noise_picture, random_network, shared
+from tests.conftest import noise_picture, random_network, run, shared
 
 
 @pytest.fixture
@@ -34,14 +34,6 @@ def model(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.safetensors"
     save(path, Model("tiny", random_network(channels=8, scale=2, blocks=(1,))))
     return path
-
-
-def run(*arguments: object) -> int:
-    """Run in this process; the exit code."""
-    with pytest.raises(SystemExit) as ended:
-        main([str(argument) for argument in arguments])
-    assert isinstance(ended.value.code, int)
-    return ended.value.code
 
 
 def files(folder: Path) -> set[str]:

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +15,10 @@ import pytest
 import torch
 from PIL import Image
 
-from camixersr.cli import main
 from camixersr.folders import Found, Job
 from camixersr.folders import run as run_jobs
 from camixersr.weights import Model, save
-from tests.conftest import ROOT, noise_picture, random_network
+from tests.conftest import ROOT, noise_picture, random_network, run
 
 
 @pytest.fixture(scope="module")
@@ -28,13 +26,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
     save(path, Model("tiny", random_network(channels=8, scale=2, blocks=(1,))))
     return path
-
-
-def run(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main([str(argument) for argument in arguments])
-    assert isinstance(ended.value.code, int)
-    return ended.value.code
 
 
 def picture(path: Path, *, seed: int = 0, height: int = 16, width: int = 16) -> Path:
@@ -490,12 +481,9 @@ def test_a_run_on_several_devices_ends_clean_and_goes_on(tmp_path: Path, model: 
 
 
 @pytest.fixture
-def one_thread() -> Iterator[None]:
+def one_thread() -> None:
     """Two devices on the CPU have half of the threads each, which would show in last bits."""
-    threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.usefixtures("one_thread")

@@ -10,14 +10,13 @@ import pytest
 from PIL import Image
 
 import camixersr
-from camixersr.cli import main
 from camixersr.errors import UsageError
 from camixersr.image.codec import read
 from camixersr.image.degradation import Degradation, compress
 from camixersr.metrics import luma, psnr
 from camixersr.nn import Calibration
 from camixersr.weights import Model, load_file, save
-from tests.conftest import noise_picture, random_network
+from tests.conftest import noise_picture, random_network, run
 
 JPEG, NOISE = Degradation("jpeg", 10, 60), Degradation("noise", 5, 55)
 
@@ -42,13 +41,6 @@ def picture(tmp_path: Path) -> Path:
     path = tmp_path / "a.jpg"
     Image.fromarray(noise_picture(40, 56)).save(path, quality=30)
     return path
-
-
-def run(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main([str(argument) for argument in arguments])
-    assert isinstance(ended.value.code, int)
-    return ended.value.code
 
 
 def test_a_picture_comes_back_in_its_size_and_format(picture: Path, model: Path, capsys) -> None:

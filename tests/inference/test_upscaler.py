@@ -140,7 +140,10 @@ def test_tiles_are_larger_where_the_network_runs_prepared() -> None:
 def test_large_pictures_are_tiled_by_themselves() -> None:
     up = upscaler()
     assert up.run(low(64, 128), attention_ratio=0.0).tiles == 1
-    assert up.run(low(650, 650), attention_ratio=0.0).tiles == 4
+    assert (up.auto(736, 736), up.auto(736, 737)) == (0, PREPARED_TILE)  # what such a tile computes
+    assert up.run(low(740, 740), attention_ratio=0.0).tiles == 4
+    plain = upscaler(batch=2)
+    assert (plain.auto(512, 512), plain.auto(512, 513)) == (0, AUTO_TILE)
 
 
 @pytest.mark.parametrize("calibrated", [False, True])

@@ -9,12 +9,11 @@ import torch
 from PIL import Image
 
 from camixersr.catalogue import find
-from camixersr.cli import main
 from camixersr.image.degradation import Degradation
 from camixersr.models import PRESETS, CAMixerSRConfig
 from camixersr.nn import TopShare
 from camixersr.weights import Model, load_file, save
-from tests.conftest import noise_picture, random_network, shared
+from tests.conftest import noise_picture, random_network, run, shared
 
 
 @pytest.fixture
@@ -26,16 +25,10 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main(["prune", *map(str, arguments)])
-    return int(ended.value.code or 0)
-
-
 def test_a_smaller_file_comes_out(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = folder / "small.safetensors"
     options = (folder / "tiny.safetensors", "--data", folder / "photos", "-o", target)
-    assert run(*options, "--macs", "0.7", "--json") == 0
+    assert run("prune", *options, "--macs", "0.7", "--json") == 0
     facts = json.loads(capsys.readouterr().out)
     model = load_file(target)
     assert model.name == "small"
@@ -45,9 +38,9 @@ def test_a_smaller_file_comes_out(folder: Path, capsys: pytest.CaptureFixture[st
     assert model.calibration is not None
     assert model.provenance["pruned"].startswith("tiny (sha256 ")
     assert not model.scores
-    assert run(*options, "--macs", "0.7") == 3
+    assert run("prune", *options, "--macs", "0.7") == 3
     assert "--overwrite" in capsys.readouterr().err
-    assert run(*options, "--macs", "0.7", "--overwrite") == 0
+    assert run("prune", *options, "--macs", "0.7", "--overwrite") == 0
     again = load_file(target)
     assert (again.config, again.calibration) == (model.config, model.calibration)
     for name, value in model.network.state_dict().items():
@@ -64,11 +57,11 @@ def test_wrong_options_are_one_line(folder: Path, capsys: pytest.CaptureFixture[
         (("--macs", "0.01"), 2, "ask for a greater share"),
         (("--macs", "0.5", "--fine-tune", folder / "none.toml"), 3, "none.toml"),
     ):
-        assert run(*options, *wrong) == code, wrong
+        assert run("prune", *options, *wrong) == code, wrong
         message = capsys.readouterr().err.strip().splitlines()[-1]
         assert words in message
-    assert run(options[0], "--data", folder / "gone", "--macs", "0.5", "-o", options[-1]) == 3
-    assert run(*options[:-1], folder / "a.pth", "--macs", "0.5") == 2
+    assert run("prune", options[0], "--data", folder / "gone", "--macs", "0.5", "-o", options[-1]) == 3
+    assert run("prune", *options[:-1], folder / "a.pth", "--macs", "0.5") == 2
     assert not (folder / "a.safetensors").exists()
 
 
@@ -78,7 +71,7 @@ def test_panoramic_networks_are_refused(folder: Path, capsys: pytest.CaptureFixt
     omni = OmniSR(OmniSRConfig(channels=16, blocks=(1,)))
     save(folder / "omni.safetensors", Model("omni", omni))
     given = (folder / "omni.safetensors", "--data", folder / "photos", "-o", folder / "a.safetensors")
-    assert run(*given, "--macs", "0.5") == 2
+    assert run("prune", *given, "--macs", "0.5") == 2
     assert "only those are pruned" in capsys.readouterr().err
 
 
@@ -86,7 +79,8 @@ def test_what_a_network_restores_it_restores_still(folder: Path) -> None:
     model = Model("jpeg", random_network(scale=1, blocks=(1,)), restores=Degradation("jpeg", 10, 90))
     save(folder / "jpeg.safetensors", model)
     target = folder / "small.safetensors"
-    assert run(folder / "jpeg.safetensors", "--data", folder / "photos", "--macs", "0.8", "-o", target) == 0
+    options = ("--data", folder / "photos", "--macs", "0.8", "-o", target)
+    assert run("prune", folder / "jpeg.safetensors", *options) == 0
     assert load_file(target).restores == model.restores
 
 
@@ -103,7 +97,7 @@ def test_fine_tuning_keeps_the_shape(
     )
     target = folder / "small.safetensors"
     given = (folder / "tiny.safetensors", "--data", folder / "photos", "-o", target, "--macs", "0.7")
-    assert run(*given, "--fine-tune", recipe) == 0
+    assert run("prune", *given, "--fine-tune", recipe) == 0
     assert capsys.readouterr().out.splitlines()[-1] == str(folder / "run" / "small.safetensors")
     start, tuned = load_file(target), load_file(folder / "run" / "small.safetensors")
     assert tuned.config == start.config
@@ -126,7 +120,7 @@ def test_the_embedded_model_loses_nothing_by_a_third_of_its_macs(tmp_path: Path)
 
     data = shared("data/train")
     target = tmp_path / "s.safetensors"
-    assert run("s-x4", "--data", data, "--macs", "0.7", "-o", target) == 0
+    assert run("prune", "s-x4", "--data", data, "--macs", "0.7", "-o", target) == 0
     photos = load_photos(sorted(data.glob("*.avif"))[7::100], tmp_path / "cache", smallest=272)
     stream = PatchStream(photos, scale=4, patch=64, seed=1)
     low, high = reduce(torch.stack([stream.patch(number) for number in range(8)]), 4)

@@ -1,9 +1,12 @@
 import json
 import math
+import multiprocessing
+from typing import Literal
 
 import pytest
 import torch
 
+from camixersr.errors import ValueRangeError
 from camixersr.inference.upscaler import Upscaler
 from camixersr.nn import TopShare
 from camixersr.operations import count
@@ -14,8 +17,10 @@ from camixersr.speed.race import (
     REFERENCE,
     WHOLE,
     Contender,
+    Entry,
     Ran,
-    contenders,
+    apart,
+    entries,
     noise,
     peaks,
     race,
@@ -36,13 +41,19 @@ def model() -> Model:
     return Model("tiny", random_network(channels=8, blocks=(1,)))
 
 
+def contenders(reduced: list[str], tile: int | Literal["auto"] = "auto") -> list[Contender]:
+    """All entries, started here and not in processes of their own."""
+    found = entries(model(), "cpu", reduced, tile=tile)[0]
+    return [Contender(each.backend, each.precision, each.start(model())) for each in found]
+
+
 def raced(entered: list[Contender], **options):
     options = {"attention_ratios": [0.0, 0.5], "rounds": 2, **options}
     return race(entered, noise(40, 50), scale=2, device=CPU, **options)
 
 
 def test_everybody_computes_the_same_picture_and_the_reference_is_one() -> None:
-    entered = contenders(model(), "cpu", ["bf16"])[0]
+    entered = contenders(["bf16"])
     assert [(each.backend, each.precision) for each in entered][:2] == [
         ("torch", "fp32"),
         (REFERENCE, "fp32"),
@@ -73,7 +84,7 @@ def test_everybody_computes_the_same_picture_and_the_reference_is_one() -> None:
 
 
 def test_the_reference_has_the_networks_bytes_to_rounding() -> None:
-    reference = contenders(model(), "cpu", [])[0][1]
+    reference = contenders([])[1]
     low = noise(40, 50)
     expected, routing = model().network.route(low[None], TopShare(0.5))
     ran = reference.compute(low, 0.5)
@@ -82,7 +93,7 @@ def test_the_reference_has_the_networks_bytes_to_rounding() -> None:
 
 
 def test_every_backend_that_is_there_takes_part_once_in_each_of_its_precisions() -> None:
-    found, missing = contenders(model(), "cpu", ["bf16"])
+    found, missing = entries(model(), "cpu", ["bf16"])
     labels = [(each.backend, each.precision) for each in found]
     assert len(set(labels)) == len(labels)
     for backend in available("cpu"):
@@ -90,13 +101,13 @@ def test_every_backend_that_is_there_takes_part_once_in_each_of_its_precisions()
         assert (wanted <= set(labels)) != bool(backend.missing)
         assert (backend.missing in missing) == bool(backend.missing)
     assert {precision for _, precision in labels} == {"fp32", "bf16"}
-    plain = [(each.backend, each.precision) for each in contenders(model(), "cpu", [])[0]]
+    plain = [(each.backend, each.precision) for each in entries(model(), "cpu", [])[0]]
     assert {precision for _, precision in plain} == {"fp32"}
 
 
 def test_tiled_pictures_have_no_parity_with_the_reference() -> None:
     rows, _, _ = race(
-        contenders(model(), "cpu", [], tile=64)[0][:2],
+        contenders([], tile=64)[:2],
         noise(80, 130),
         scale=2,
         device=CPU,
@@ -109,7 +120,7 @@ def test_tiled_pictures_have_no_parity_with_the_reference() -> None:
 
 def test_the_reference_is_raced_in_pieces_that_fit_the_caches_and_whole() -> None:
     """A piece of the result is what the network makes of that piece of the picture."""
-    _, pieces, whole = contenders(model(), "cpu", [])[0][:3]
+    _, pieces, whole = contenders([])[:3]
     assert (pieces.backend, whole.backend) == (REFERENCE, WHOLE)
     low = noise(150, 130)
     ran = pieces.compute(low, 0.5)
@@ -125,17 +136,16 @@ def test_the_reference_is_raced_in_pieces_that_fit_the_caches_and_whole() -> Non
     assert (whole.compute(low, 0.5).high - model().network(low[None])[0]).abs().max() < 1e-4
 
 
-def test_of_large_pictures_the_reference_runs_once(monkeypatch) -> None:
+def test_large_pictures_are_not_raced_on_whole_maps(monkeypatch) -> None:
     monkeypatch.setattr(module, "LARGE", 100)
     told: list[list[str]] = []
     rows, _, _ = raced(
-        contenders(model(), "cpu", [])[0][:3],
+        contenders([])[:3],
         rounds=3,
         found=lambda rows: told.append([row.backend for row in rows]),
     )
     assert told == [["torch", REFERENCE]] * 2
-    assert [row.rounds for row in rows] == [3, 1] * 2
-    assert rows[1].first == rows[1].seconds
+    assert [row.rounds for row in rows] == [3, 3] * 2
 
 
 def test_medians_spread_and_turns() -> None:
@@ -163,7 +173,7 @@ def test_medians_spread_and_turns() -> None:
 
 def test_who_runs_out_of_memory_drops_out(monkeypatch) -> None:
     monkeypatch.setattr(module, "available_memory", lambda _: 1000)
-    rows, _, dropped = raced(contenders(model(), "cpu", [])[0][:2])  # not the whole reference
+    rows, _, dropped = raced(contenders([])[:2])  # not the whole reference
     assert {row.backend for row in rows} == {"torch"}
     assert all(row.times_reference is None for row in rows)
     assert len(dropped) == 1
@@ -200,4 +210,23 @@ def test_the_peak_is_measured(monkeypatch) -> None:
 def test_what_is_raced_is_what_upscale_runs() -> None:
     up = Upscaler(model(), device="cpu")
     low = noise(40, 50)
-    assert torch.equal(contenders(model(), "cpu", [])[0][0].compute(low, 0.5).high, up.run(low).high)
+    assert torch.equal(contenders([])[0].compute(low, 0.5).high, up.run(low).high)
+
+
+def test_everybody_races_in_a_process_of_its_own() -> None:
+    """The same results as here; errors come over, and whoever has ended is missed."""
+    found = [Entry("torch", "fp32", "cpu"), Entry(REFERENCE, "fp32", "cpu", 128)]
+    low = noise(40, 50)
+    with apart(model(), found) as started:
+        assert len(multiprocessing.active_children()) == len(found)
+        for entry, contender in zip(found, started, strict=True):
+            expected = entry.start(model())(low, 0.5)
+            ran = contender.compute(low, 0.5)
+            assert (ran.high - expected.high).abs().max() < 1e-5
+            assert (ran.macs, ran.attention_share, ran.tiles) == (
+                expected.macs, expected.attention_share, expected.tiles,
+            )  # fmt: skip
+        with pytest.raises(ValueRangeError):
+            started[0].compute(low, 2.0)
+        assert started[0].compute(low, 0.5).seconds > 0.0
+    assert not multiprocessing.active_children()

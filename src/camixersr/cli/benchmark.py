@@ -151,11 +151,11 @@ def _speed(
 
     from camixersr.cli.bars import Bars
     from camixersr.inference.upscaler import Upscaler
-    from camixersr.speed.race import contenders, peaks, race, worthwhile
+    from camixersr.speed.race import apart, entries, peaks, race, worthwhile
 
     model = replace(model, calibration=None)
     place = Upscaler(model, device=device).device
-    entered, dropped = contenders(
+    entered, dropped = entries(
         model, device, worthwhile(peaks(place)), tile="auto" if tile == "auto" else int(tile)
     )
     rows: list[Row] = []
@@ -179,11 +179,11 @@ def _speed(
         rows.extend(of_ratio)
         keep(result())
 
-    with Bars(1) as bar:
+    with apart(model, entered) as contenders, Bars(1) as bar:
         for width, height in sizes:
             bar.begin(f"{width} x {height}")
             _, speeds, without = race(
-                entered,
+                contenders,
                 _picture(photo, width, height),
                 scale=model.config.scale,
                 attention_ratios=ratios,
@@ -249,8 +249,6 @@ def _print_notes(rows: "list[Row]", best: dict[str, float], dropped: list[str], 
     plain = [row for row in rows if row.backend == REFERENCE]
     if any(row.tiles > 1 for row in plain):
         print(f"reference: in pieces of {PIECE} x {PIECE}, which fit its maps into the caches")
-    if any(row.rounds < rounds for row in plain):
-        print("reference: of large pictures once and not warmed up, and not whole, since it is slow")
     for each in dropped:
         print(f"left out: {each}")
 
@@ -308,4 +306,4 @@ def _print_memory(rows: "list[MemoryRow]") -> None:
             f"{row.seconds / (width * height) * 1e6:.2f}",
         )
     print_table(table)
-    print("each a process of its own, PNG to PNG; up to 512 x 512 pixels are computed in one piece")
+    print("each a process of its own, PNG to PNG; tile 0 is the picture in one piece")

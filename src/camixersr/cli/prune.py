@@ -12,6 +12,7 @@ from camixersr.errors import MissingExtraError, OutputError, UsageError
 
 if TYPE_CHECKING:
     from camixersr.prune.run import Result
+    from camixersr.prune.search import Quantity
 
 __all__ = ["prune"]
 
@@ -56,8 +57,8 @@ def prune(
     json_
         Print the report as JSON.
     """
-    given = {"macs": macs, "parameters": parameters, "seconds": seconds}
-    targets = {name: share for name, share in given.items() if share is not None}
+    given: dict[Quantity, float | None] = {"macs": macs, "parameters": parameters, "seconds": seconds}
+    targets: dict[Quantity, float] = {name: share for name, share in given.items() if share is not None}
     if len(targets) != 1:
         raise UsageError("expected one of --macs, --parameters and --seconds: the share that may remain")
     from dataclasses import replace
@@ -88,7 +89,7 @@ def prune(
     result = make_smaller(
         loaded,
         data,
-        of=of,  # type: ignore[arg-type]
+        of=of,
         to=share,
         attention_ratio=attention_ratio,
         name=target.stem,

@@ -143,7 +143,7 @@ class Crew:
         model: each gets a copy of it.
         devices: as many as processes.
         engine: makes what computes there, if not torch.
-        how: further arguments of `camixersr.inference.upscaler.Upscaler`.
+        precision: as for `camixersr.inference.upscaler.Upscaler`.
     """
 
     def __init__(
@@ -151,16 +151,16 @@ class Crew:
         model: Model,
         devices: Sequence[torch.device],
         engine: "Callable[[Model, torch.device], Engine | None] | None",
-        **how: object,
+        precision: str,
     ) -> None:
-        self._model, self._engine, self._how = model, engine, how
+        self._model, self._engine, self._precision = model, engine, precision
         self._names = [str(each) for each in devices]
         self._hands: Hands | None = None
 
     def start(self) -> Hands:
         """The processes; they load what they need while the caller goes on."""
         if self._hands is None:
-            given = [(self._model, self._engine, {"device": name, **self._how}) for name in self._names]
+            given = [(self._model, self._engine, name, self._precision) for name in self._names]
             self._hands = Hands(_work, given, self._names)
         return self._hands
 
@@ -208,12 +208,13 @@ def _work(
     ask: Ask,
     model: Model,
     engine: "Callable[[Model, torch.device], Engine | None] | None",
-    how: dict[str, object],
+    device: str,
+    precision: str,
 ) -> None:
     """What a hand does: pictures, one after another, and of each the batches that nobody else does."""
     from camixersr.inference.upscaler import Upscaler
 
-    upscaler = Upscaler(model, **how)  # type: ignore[arg-type]
+    upscaler = Upscaler(model, device=device, precision=precision)
     upscaler.engine = engine and engine(upscaler.model, upscaler.device)
     while True:
         plan, source, canvas = ask("task")

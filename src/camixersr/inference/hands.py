@@ -196,12 +196,12 @@ class Hands:
             self.close()
             raise
 
-    def close(self) -> None:
-        """End all hands: at once, where they do not stop."""
+    def close(self, patience: float = PATIENCE) -> None:
+        """End all hands; those that do not stop within so many seconds are made to."""
         for connection in self._connections:
             connection.close()
         for process in self._processes:
-            process.join(PATIENCE)
+            process.join(patience)
             if process.is_alive():
                 process.kill()
                 process.join()

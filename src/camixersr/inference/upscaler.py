@@ -32,7 +32,18 @@ from camixersr.inference.survey import (
     rounds,
     survey,
 )
-from camixersr.inference.tiles import AUTO_TILE, AUTO_WHOLE, GRID, Beyond, Tile, cut, group, halve, of_owned
+from camixersr.inference.tiles import (
+    AUTO_TILE,
+    AUTO_WHOLE,
+    GRID,
+    HALO,
+    Beyond,
+    Tile,
+    cut,
+    group,
+    halve,
+    of_owned,
+)
 from camixersr.models import CAMixerSR
 from camixersr.nn.predictor import Pool, pool_image
 from camixersr.nn.routing import Policy, Routing
@@ -45,6 +56,9 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 PREPARED_TILE = 640
 """Largest side of a tile, in low pixels, that `tile="auto"` cuts larger pictures into where the network
 runs prepared, which takes a quarter of the memory; elsewhere it is `AUTO_TILE`."""
+
+PREPARED_WHOLE = (PREPARED_TILE + 2 * HALO) ** 2
+"""Largest picture, in low pixels, that is then computed in one piece: as many as such a tile computes."""
 
 SANE = 1.5
 """How far from 0.5 a result in reduced precision may lie before it is computed again in fp32."""
@@ -200,8 +214,8 @@ class Upscaler:
         precision: "auto" is fp32; bf16 and fp16 are autocast, recomputed in fp32 where they
             overflow.
         tile: low pixels a tile, a multiple of 16 from 64 up; 0 computes any picture whole; "auto"
-            cuts pictures above 512 x 512 low pixels into tiles of up to 640 on the CPU, 320
-            elsewhere. Each is computed with 48 pixels around it.
+            cuts pictures above 736 x 736 low pixels into tiles of up to 640 on the CPU, those above
+            512 x 512 into tiles of up to 320 elsewhere. Each is computed with 48 pixels around it.
         engine: computes pieces instead of the torch network, from `camixersr.runtimes`; `precision` is
             then its own.
         batch: tiles of a picture that are computed at once; "auto" is one on the CPU, and as many as
@@ -298,7 +312,10 @@ class Upscaler:
 
     def auto(self, height: int, width: int) -> int:
         """What the tile "auto" is for a picture: low pixels a side, or 0 for the picture whole."""
-        whole = AUTO_WHOLE if self.engine is None else self.engine.whole
+        if self.engine is not None:
+            whole = self.engine.whole
+        else:
+            whole = PREPARED_WHOLE if self.is_prepared else AUTO_WHOLE
         return 0 if height * width <= whole else self.auto_tile
 
     def upscale(

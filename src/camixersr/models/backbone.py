@@ -1,5 +1,6 @@
 """A network of one's own around CAMixers, as the trainer takes it: see `examples/`."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,7 +10,6 @@ from camixersr.nn.camixer import CAMixer
 from camixersr.nn.routing import Policy, Routing, TopShare
 
 __all__ = ["Backbone", "BackboneConfig"]
-
 
 HALF = TopShare(0.5)
 
@@ -31,7 +31,7 @@ class BackboneConfig:
     window: int = 16
 
 
-class Backbone(nn.Module):
+class Backbone(nn.Module, ABC):
     """A super-resolution network of one's own: set `config`, write `route`, and `fit` trains it.
 
     A network whose first convolution is called `head` (3 -> C), and which ends in two, `body_tail`
@@ -45,6 +45,7 @@ class Backbone(nn.Module):
 
     config: BackboneConfig
 
+    @abstractmethod
     def route(self, low: Tensor, policy: Policy) -> tuple[Tensor, Routing]:
         """Enlarge, and tell what was routed where.
 
@@ -57,7 +58,6 @@ class Backbone(nn.Module):
             B x 3 x sH x sW, not clamped, and what the mixers decided, first to last: an empty tuple
             of blocks in a network without any.
         """
-        raise NotImplementedError
 
     def forward(self, low: Tensor, policy: Policy = HALF) -> Tensor:
         """Enlarge as `route` does: B x 3 x H x W -> B x 3 x sH x sW."""

@@ -4,13 +4,19 @@ A round lets every contender compute the same picture once; after a round to war
 several are reported, so that what else the machine does falls on all alike. The yardstick of the
 hardware, a large matrix product, runs in the same rounds.
 
+Every contender has a process of its own, as it has where somebody uses it. In one process they would
+share an allocator, and it learns: glibc's, once large maps were freed, takes such maps from the heap
+and no longer from the system page by page, and the reference, which never frees any so large, took
+25 to 30 microseconds a low pixel after somebody else had, and 37 to 40 on its own.
+
 Ratios are shares: calibrated thresholds are left aside, so that gamma is the share of windows
 attended whatever the picture.
 """
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import Literal
@@ -21,6 +27,7 @@ from torch import Tensor
 
 from camixersr.errors import MemoryLimitError, UsageError
 from camixersr.inference.cost import Progress, peak_memory, reset_peak_memory
+from camixersr.inference.hands import Ask, Hands, told
 from camixersr.inference.upscaler import Precision, Upscaler
 from camixersr.models import CAMixerSR
 from camixersr.nn.routing import TopShare
@@ -36,9 +43,11 @@ __all__ = [
     "WHOLE",
     "WORTHWHILE",
     "Contender",
+    "Entry",
     "Ran",
     "Row",
-    "contenders",
+    "apart",
+    "entries",
     "noise",
     "peaks",
     "race",
@@ -55,8 +64,7 @@ PIECE = 128
 it takes twice as long and more, which would flatter everybody else."""
 
 LARGE = 256 * 256
-"""Above so many low pixels the reference runs once and counts, and the whole one is left out: it would
-take most of the time."""
+"""Above so many low pixels the reference on whole maps is left out: it would take most of the time."""
 
 WORTHWHILE = 0.5
 """Reduced precision is left out where its matrix product is slower than this share of fp32's: there
@@ -97,29 +105,60 @@ class Ran:
     peak_memory_bytes: int | None
 
 
+Compute = Callable[[Tensor, float], Ran]
+"""Low picture, 3 x H x W, and attention ratio to result."""
+
+
 @dataclass(frozen=True)
-class Contender:
-    """A way to compute the network.
+class Entry:
+    """A way to compute a network, to be started where it runs.
 
     Attributes:
-        backend: its name.
+        backend: its name, `REFERENCE` or `WHOLE`.
         precision: asked for.
-        compute: low picture, 3 x H x W, and attention ratio to result.
-        seldom: it runs once, where the others run in every round: where a picture is large, if this
-            says so.
+        device: as for `Upscaler`.
+        tile: as for `Upscaler`; of a reference the side of its pieces, 0 for the picture whole.
+    """
+
+    backend: str
+    precision: Precision
+    device: str
+    tile: int | Literal["auto"] = "auto"
+
+    def start(self, model: Model) -> Compute:
+        """Make what computes.
+
+        Raises:
+            UsageError: the reference is of another kind of network.
+        """
+        if self.backend in (REFERENCE, WHOLE):
+            return _reference(model, torch.device(self.device), 0 if self.tile == "auto" else self.tile)
+        return _of_upscaler(
+            upscaler(
+                model, backend=self.backend, device=self.device, precision=self.precision, tile=self.tile
+            )
+        )
+
+
+@dataclass(frozen=True)
+class Contender:
+    """What takes part.
+
+    Attributes:
+        backend: as of its entry.
+        precision: likewise.
+        compute: what is raced.
     """
 
     backend: str
     precision: str
-    compute: Callable[[Tensor, float], Ran]
-    seldom: bool = False
+    compute: Compute
 
     def turns(self, low: Tensor, rounds: int) -> range:
         """In which of the rounds it runs; the first is number 0 and warms up."""
-        large = low.shape[1] * low.shape[2] > LARGE
-        if self.backend == WHOLE:
-            return range(1, 1 if large else 2)
-        return range(1, 2) if self.seldom and large else range(rounds + 1)
+        if self.backend == WHOLE:  # once, not warmed up
+            return range(1, 1 if low.shape[1] * low.shape[2] > LARGE else 2)
+        return range(rounds + 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,9 +264,9 @@ def worthwhile(peaks: Mapping[str, float]) -> list[str]:
     ]
 
 
-def contenders(
+def entries(
     model: Model, device: str, reduced: Sequence[str], *, tile: int | Literal["auto"] = "auto"
-) -> tuple[list[Contender], list[str]]:
+) -> tuple[list[Entry], list[str]]:
     """Everything that can compute a model here: first what the others' parity is measured against.
 
     Args:
@@ -240,33 +279,90 @@ def contenders(
     Returns:
         torch in fp32, the reference (on a CPU twice, in pieces and whole), and every other backend and
         precision; and what cannot take part, and why, a line each.
+
+    Raises:
+        UsageError: the reference is of another kind of network.
     """
-    plain = upscaler(model, device=device, tile=tile)
-    found = [_of_upscaler(plain)]
-    if plain.device.type == "cpu":
-        found += [
-            _reference(model, plain.device, REFERENCE, PIECE),
-            _reference(model, plain.device, WHOLE, 0),
-        ]
+    if not isinstance(model.network, CAMixerSR):
+        raise UsageError(f"the reference is a classic CAMixerSR; {model.name} is another kind of network")
+    place = upscaler(model, device=device, tile=tile).device
+    found = [Entry("torch", "fp32", device, tile)]
+    if place.type == "cpu":
+        found += [Entry(REFERENCE, "fp32", str(place), PIECE), Entry(WHOLE, "fp32", str(place), 0)]
     else:
-        found.append(_reference(model, plain.device, REFERENCE, 0))
+        found.append(Entry(REFERENCE, "fp32", str(place), 0))
     missing: list[str] = []
-    for backend in available(plain.device):
+    for backend in available(place):
         if backend.missing:
             missing.append(backend.missing)
             continue
         for precision in PRECISIONS:
             wanted = precision in backend.precisions and precision in ("fp32", *reduced)
             if wanted and (backend.name, precision) != ("torch", "fp32"):
-                found.append(
-                    _of_upscaler(
-                        upscaler(model, backend=backend.name, device=device, precision=precision, tile=tile)
-                    )
-                )
+                found.append(Entry(backend.name, precision, device, tile))
     return found, missing
 
 
-def _of_upscaler(upscaler: Upscaler) -> Contender:
+@contextmanager
+def apart(model: Model, entered: Sequence[Entry]) -> Generator[list[Contender]]:
+    """Start entries, each in a process of its own, which end with this.
+
+    Args:
+        model: what all of them compute.
+        entered: what they are.
+
+    Yields:
+        The contenders, in the order given. Computing raises what was raised in the process, and
+        `DeviceError` where that has ended.
+    """
+    names = [f"{each.backend} in {each.precision}" for each in entered]
+    hands = Hands(_run, [(model, each) for each in entered], names)
+
+    def compute(number: int, low: Tensor, ratio: float) -> Ran:
+        while number not in hands.idle:
+            _heard(hands)
+        hands.answer(number, (low, ratio))
+        while (heard := _heard(hands)) is None or heard[0] != number:
+            pass
+        if isinstance(heard[1], Ran):
+            return heard[1]
+        raise heard[1]
+
+    def contender(number: int) -> Contender:
+        each = entered[number]
+        return Contender(each.backend, each.precision, lambda low, ratio: compute(number, low, ratio))
+
+    try:
+        yield [contender(number) for number in range(len(entered))]
+    except BaseException:
+        hands.close(patience=0.0)  # nobody waits for what is being computed
+        raise
+    hands.close()
+
+
+def _heard(hands: Hands) -> tuple[int, "Ran | Exception"] | None:
+    """What the next process to speak says; None where it waits for its turn."""
+    number, what, given = hands.asked()
+    if what == "task":
+        return None
+    hands.answer(number)
+    return number, given[0]
+
+
+def _run(ask: Ask, model: Model, entry: Entry) -> None:
+    """The process of an entry: pictures, one after another."""
+    compute: Compute | None = None
+    while True:
+        low, ratio = ask("task")
+        try:
+            compute = compute or entry.start(model)
+            ran: Ran | Exception = compute(low, ratio)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is told
+            ran = told(error)
+        ask("ran", ran)
+
+
+def _of_upscaler(upscaler: Upscaler) -> Compute:
     def compute(low: Tensor, ratio: float) -> Ran:
         began = time.perf_counter()
         result = upscaler.run(low, attention_ratio=ratio)
@@ -276,13 +372,12 @@ def _of_upscaler(upscaler: Upscaler) -> Contender:
             result.precision, result.peak_memory_bytes,
         )  # fmt: skip
 
-    return Contender(upscaler.backend, upscaler.precision, compute)
+    return compute
 
 
-def _reference(model: Model, device: torch.device, name: str, piece: int) -> Contender:
+def _reference(model: Model, device: torch.device, piece: int) -> Compute:
     """The reference, in pieces of so many low pixels a side; 0 is the picture whole."""
-    if not isinstance(model.network, CAMixerSR):
-        raise UsageError(f"the reference is a classic CAMixerSR; {model.name} is another kind of network")
+    assert isinstance(model.network, CAMixerSR)  # `entries` has looked
     network = Reference(model.network).to(device)
     config = model.config
     s, M = config.scale, config.window
@@ -316,7 +411,7 @@ def _reference(model: Model, device: torch.device, name: str, piece: int) -> Con
         macs = count(config, windows=windows, attended=attended * sum(config.blocks)).total
         return Ran(high, seconds, macs, attended / windows, pieces, "fp32", peak_memory(device))
 
-    return Contender(name, "fp32", compute, seldom=True)
+    return compute
 
 
 def race(
