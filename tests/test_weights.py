@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file as load_tensors
 from safetensors.torch import save_file
 
 from camixersr.errors import CheckpointError, OutputError
@@ -73,6 +74,22 @@ def test_pruned_networks_come_back(tmp_path: Path, widths: dict[str, int]) -> No
     back = load_file(tmp_path / "a.safetensors")
     assert same_weights(back.network, network)
     assert back.config == network.config == infer_config(network.state_dict())
+
+
+def test_the_same_model_is_the_same_file(tmp_path: Path) -> None:
+    """In any process: the order of its metadata is fixed. Other readers still read it."""
+    model = Model("tiny", random_network(), provenance={"data": "żółte zdjęcia"}, scores={"a": 1.0})
+    save(tmp_path / "a.safetensors", model)
+    names = ["architecture", "config", "format", "name", "provenance", "scores"]
+    for turn in range(5):
+        save(tmp_path / "b.safetensors", model)
+        assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes(), turn
+    content = (tmp_path / "a.safetensors").read_bytes()
+    start = 8 + int.from_bytes(content[:8], "little")
+    assert list(json.loads(content[8:start])["__metadata__"]) == names
+    assert start % 8 == 0
+    tensors = load_tensors(tmp_path / "a.safetensors")
+    assert all(torch.equal(value, tensors[name]) for name, value in model.network.state_dict().items())
 
 
 def test_the_file_describes_itself(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
 from camixersr.errors import CheckpointError
@@ -156,8 +156,22 @@ def save(path: str | Path, model: Model) -> None:
         metadata["classes"] = json.dumps({"ratios": model.classes.ratios})
         for name, value in model.classes.classifier.state_dict().items():
             tensors[f"{CLASSIFIER}{name}"] = value.contiguous()
+    content = _in_order(serialise(tensors, metadata=metadata))
     with replacing(path) as partial:
-        save_file(tensors, partial, metadata=metadata)
+        partial.write_bytes(content)
+
+
+def _in_order(content: bytes) -> bytes:
+    """The same safetensors with its metadata in the order of their names: the library's varies.
+
+    The format is the header's length in 8 bytes, the header in JSON, and the tensors.
+    """
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    ordered = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    ordered += b" " * (-len(ordered) % 8)  # tensors begin at multiples of 8
+    return len(ordered).to_bytes(8, "little") + ordered + content[start:]
 
 
 def load_file(path: str | Path) -> Model:
