@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from camixersr.inference.engine import STRIP, leave_in_strips
+from camixersr.inference.engine import STRIP, enter_in_strips, leave_in_strips
 from camixersr.models import CAMixerSR
 
 
@@ -14,3 +14,11 @@ def test_the_networks_end_is_the_same_in_strips(network: CAMixerSR, height: int)
     found = leave_in_strips(network, y, x, height, width)
     assert found.shape == expected.shape
     assert (found - expected).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("height", [1, 16, 17, STRIP, STRIP + 1, 2 * STRIP - 16, 2 * STRIP + 40])
+def test_the_networks_beginning_is_the_same_in_strips(network: CAMixerSR, height: int) -> None:
+    image = torch.rand(1, 3, height, 37)
+    for found, expected in zip(enter_in_strips(network, image), network.enter(image), strict=True):
+        assert found.shape == expected.shape
+        assert (found - expected).abs().max() < 1e-5

@@ -11,17 +11,18 @@ from PIL import Image
 from safetensors.torch import load_file as load_tensors
 
 from camixersr.catalogue import names
-from camixersr.errors import InputError, UnknownModelError, ValueRangeError
+from camixersr.errors import CheckpointError, InputError, UnknownModelError, ValueRangeError
 from camixersr.image.resize import resize
 from camixersr.models import PRESETS, CAMixerSR, CAMixerSRConfig, presets
 from camixersr.nn import BlockRouting, Routing, Stochastic, Threshold, TopShare
 from camixersr.nn.detail import window_detail
 from camixersr.train.calibrate import RATIOS, calibrate
 from camixersr.train.class_recipe import load_any
-from camixersr.train.initialise import initialise_linear
+from camixersr.train.initialise import initialise_linear, load_checkpoint
 from camixersr.train.objective import detail_loss, paper_loss, percentile
 from camixersr.train.photos import MARGIN, Batches, PatchStream, load_photos, reduce
 from camixersr.train.recipe import Recipe, load_recipe
+from camixersr.weights import load_file
 from tests.conftest import ROOT, random_network
 
 
@@ -163,6 +164,29 @@ def test_a_run_can_start_from_weights(folder: Path, tmp_path: Path) -> None:
     second = run(plan)
     one, two = load_tensors(first), load_tensors(second)
     assert all(torch.allclose(one[name], two[name], atol=1e-5) for name in one)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_run_can_start_from_anothers_checkpoint(folder: Path, tmp_path: Path) -> None:
+    """From its averaged weights, which are also what that run wrote."""
+    first = run(recipe(folder, tmp_path / "one", model="tiny"))
+    checkpoint = tmp_path / "one" / "checkpoints" / "last.ckpt"
+    plan = recipe(
+        folder, tmp_path / "two", model="tiny", start=str(checkpoint), steps=1, learning_rate=1e-9,
+        matrix_rate=1e-9,
+    )  # fmt: skip
+    second = run(plan)
+    one, two = load_tensors(first), load_tensors(second)
+    assert all(torch.allclose(one[name], two[name], atol=1e-5) for name in one)
+    known, before = load_file(second).provenance, load_file(first).provenance
+    assert int(known["steps"]) == int(before["steps"]) + 1
+    wrong = tmp_path / "wrong.ckpt"
+    for broken in (b"", b"nonsense", first.read_bytes(), checkpoint.read_bytes()[:2000]):
+        wrong.write_bytes(broken)
+        with pytest.raises(CheckpointError, match="expected a checkpoint of the trainer"):
+            load_checkpoint(wrong)
+    with pytest.raises(CheckpointError, match="No such file"):
+        load_checkpoint(tmp_path / "nothing.ckpt")
 
 
 def test_an_unknown_preset_lists_the_known(folder: Path, tmp_path: Path) -> None:

@@ -22,7 +22,17 @@ from camixersr.nn.predictor import Pool, pool_image
 from camixersr.nn.routing import BlockRouting, FixedWindows, Policy, Routing, Threshold, TopShare, log_odds
 from camixersr.weights import Model
 
-__all__ = ["FAR", "Answer", "Engine", "Footprint", "GraphEngine", "Orders", "leave_in_strips", "orders"]
+__all__ = [
+    "FAR",
+    "Answer",
+    "Engine",
+    "Footprint",
+    "GraphEngine",
+    "Orders",
+    "enter_in_strips",
+    "leave_in_strips",
+    "orders",
+]
 
 FAR = 1e30
 """Stands for infinity in `Orders`: infinity times zero would be NaN."""
@@ -229,7 +239,7 @@ class GraphEngine(ABC):
         if self.ends:
             entering = {"low": pad_to_windows(image, config.window)}
         else:
-            x, condition = self._network.enter(image)
+            x, condition = enter_in_strips(self._network, image)
             entering = {"x": x, "condition": condition}
         answer = self.infer(
             {
@@ -262,6 +272,21 @@ class GraphEngine(ABC):
         if self.ends:
             return result[..., : s * height, : s * width], routing
         return leave_in_strips(self._network, result, x, height, width), routing
+
+
+def enter_in_strips(network: CAMixerSR, image: Tensor) -> tuple[Tensor, Tensor]:
+    """`CAMixerSR.enter`, strip by strip; its two 3 x 3 convolutions see a window's rows beyond each."""
+    M = network.config.window
+    image = pad_to_windows(image, M)
+    height, step = image.shape[2], M * max(1, STRIP // M)
+    strips: list[tuple[Tensor, Tensor]] = []
+    for top in range(0, height, step):
+        above = max(top - M, 0)
+        x, condition = network.enter(image[:, :, above : top + step + M])
+        own = slice(top - above, min(top + step, height) - above)
+        strips.append((x[:, own], condition[:, own]))
+    xs, conditions = zip(*strips, strict=True)
+    return torch.cat(xs, dim=1), torch.cat(conditions, dim=1)
 
 
 def leave_in_strips(network: CAMixerSR, y: Tensor, x: Tensor, height: int, width: int) -> Tensor:

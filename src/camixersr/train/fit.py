@@ -36,7 +36,7 @@ from camixersr.nn.omni import OmniFeedForward
 from camixersr.nn.routing import Explore, Policy, Routing, Stochastic, TopShare
 from camixersr.train.calibrate import calibrate
 from camixersr.train.callbacks import Pictures, Progress, SaturationAlarm, Stopper, WholeCheckpoints
-from camixersr.train.initialise import ends, initialise_linear, transfer
+from camixersr.train.initialise import ends, initialise_linear, load_checkpoint, transfer
 from camixersr.train.objective import detail_loss, paper_loss, percentile
 from camixersr.train.optimizer import MuonAdamW
 from camixersr.train.parts import put_out
@@ -352,7 +352,10 @@ def start_network(recipe: Recipe) -> tuple[Network, Model | None]:
         UnknownModelError: the recipe's preset does not exist.
     """
     torch.manual_seed(recipe.seed)
-    before = load_file(recipe.start) if recipe.start else None
+    before = None
+    if recipe.start:
+        load = load_checkpoint if recipe.start.endswith(".ckpt") else load_file
+        before = load(recipe.start)
     network = make(_shape(recipe, before))
     if before is not None:
         transfer(before.network, network)

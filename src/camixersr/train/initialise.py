@@ -8,18 +8,21 @@ solved by least squares, and the untrained network already is the best linear up
 pixels: 29.2 dB on Set5 x4, where bicubic has 28.4.
 """
 
+import pickle
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from camixersr.errors import InputError
-from camixersr.models import Network, OmniSR, Trainable
+from camixersr.errors import CheckpointError, InputError
+from camixersr.models import CAMixerSRConfig, Network, OmniSR, Trainable, make
 from camixersr.models.omni import MEAN
 from camixersr.nn.routing import TopShare
+from camixersr.weights import Model, infer_config
 
-__all__ = ["ends", "initialise_linear", "transfer"]
+__all__ = ["ends", "initialise_linear", "load_checkpoint", "transfer"]
 
 RIDGE = 1e-3  # relative to the mean square of the features; keeps the weights small, costs < 0.01 dB
 FLOOR = 1e-3  # added to the variances before whitening, so that noise is not blown up
@@ -138,3 +141,34 @@ def transfer(source: Network, target: Network) -> None:
     if source.config.scale != target.config.scale:
         weights |= {name: own[name] for name in own if name.startswith("tail.")}
     target.load_state_dict(weights)
+
+
+def load_checkpoint(path: str | Path) -> Model:
+    """The averaged weights in a run's checkpoint, to start another run from.
+
+    Args:
+        path: a `.ckpt` that the trainer wrote.
+
+    Returns:
+        The model, without calibration; its provenance counts that run's steps and hours alone.
+
+    Raises:
+        CheckpointError: the file is none, or of a network of somebody's own.
+    """
+    path = Path(path)
+    try:
+        held = torch.load(path, map_location="cpu", weights_only=True)
+        tensors = {
+            name.removeprefix("network."): value
+            for name, value in held["state_dict"].items()
+            if name.startswith("network.")
+        }
+        facts = {"steps": str(held["global_step"]), "hours": f"{held['seconds'] / 3600:.2f}"}
+        config = infer_config(tensors, path)
+        if isinstance(config, CAMixerSRConfig):
+            config = replace(config, latitude="latitude.weight" in tensors)
+        network = make(config)
+        network.load_state_dict(tensors)
+    except (OSError, pickle.UnpicklingError, EOFError, KeyError, TypeError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: expected a checkpoint of the trainer, but {error}") from error
+    return Model(path.stem, network, None, facts)

@@ -42,7 +42,8 @@ class Recipe:
         without: parts of the network that are put out of action and not trained, for ablations:
             "offsets" of the keys, "spatial" and "channel" attention, the global "condition".
         start: a file of weights to start from, of this scale or, for all but the last layer, of
-            another; empty for the linear upsampler.
+            another; or a checkpoint (`.ckpt`) of another run, whose averaged weights count; empty for
+            the linear upsampler.
         steps: optimiser steps.
         batch: patches a step, over all processes together.
         patch: side of a low patch, in pixels; a multiple of the window.
