@@ -126,11 +126,7 @@ class Entry:
     tile: int | Literal["auto"] = "auto"
 
     def start(self, model: Model) -> Compute:
-        """Make what computes.
-
-        Raises:
-            UsageError: the reference is of another kind of network.
-        """
+        """Make what computes a model that `entries` was asked about."""
         if self.backend in (REFERENCE, WHOLE):
             return _reference(model, torch.device(self.device), 0 if self.tile == "auto" else self.tile)
         return _of_upscaler(
