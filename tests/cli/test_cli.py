@@ -339,7 +339,9 @@ def test_budgets_are_kept_and_told(large: Path, model: Path, capsys) -> None:
     assert run("upscale", large, *options, "--seconds", 500) == 0
     assert json.loads(facts.read_text())["attention_ratio"] == 1.0
     assert run("upscale", large, *options, "--memory", "64GB") == 0
-    assert json.loads(facts.read_text())["tile"] == 640
+    assert json.loads(facts.read_text())["tile"] == 0  # no larger than what a tile computes: in one piece
+    assert run("upscale", large, *options, "--memory", "64GB", "--tile", "128") == 0
+    assert json.loads(facts.read_text())["tile"] == 128
 
 
 @pytest.mark.parametrize(
