@@ -29,13 +29,14 @@ from camixersr.errors import CheckpointError, InputError, OutputError, UnknownMo
 from camixersr.image.degradation import Degradation
 from camixersr.image.files import make_folder
 from camixersr.metrics import latitude_weights, luma, psnr, ws_psnr
-from camixersr.models import Backbone, CAMixerSRConfig, Config, Network, Trainable, make, presets
+from camixersr.models import Backbone, CAMixerSR, CAMixerSRConfig, Config, Network, Trainable, make, presets
 from camixersr.nn.detail import window_detail
 from camixersr.nn.layers import FeedForward
 from camixersr.nn.omni import OmniFeedForward
 from camixersr.nn.routing import Explore, Policy, Routing, Stochastic, TopShare
 from camixersr.train.calibrate import calibrate
 from camixersr.train.callbacks import Pictures, Progress, SaturationAlarm, Stopper, WholeCheckpoints
+from camixersr.train.fused import FusedStep
 from camixersr.train.initialise import ends, initialise_linear, load_checkpoint, transfer
 from camixersr.train.objective import detail_loss, paper_loss, percentile
 from camixersr.train.optimizer import MuonAdamW
@@ -44,6 +45,7 @@ from camixersr.train.photos import (
     Batches,
     DegradedStream,
     FisheyeStream,
+    MixedStream,
     PanoramaStream,
     PatchStream,
     Photos,
@@ -97,14 +99,33 @@ def score(network: Trainable, images: Images, policy: Policy, projection: str = 
 class Training(lightning.LightningModule):
     """One network under one recipe.
 
+    Args:
+        network: to be trained.
+        recipe: the run.
+        photos: to cut patches from.
+        images: for validation.
+        flat: ordinary photographs beside panoramas, if the recipe wants some.
+        fused: what computes the steps, if not torch.
+
     Attributes:
         flat_blocks: blocks whose scores hardly varied over the last batch.
     """
 
     quantiles: Tensor
 
-    def __init__(self, network: Trainable, recipe: Recipe, photos: Photos, images: Images) -> None:
+    def __init__(
+        self,
+        network: Trainable,
+        recipe: Recipe,
+        photos: Photos,
+        images: Images,
+        *,
+        flat: Photos | None = None,
+        fused: FusedStep | None = None,
+    ) -> None:
         super().__init__()
+        self.flat = flat
+        self.fused = fused
         self.network = network
         self.recipe = recipe
         self.photos = photos
@@ -131,6 +152,15 @@ class Training(lightning.LightningModule):
                 seed=seed,
                 degradation=recipe.degradation,
                 shrink=recipe.shrink,
+            )
+        if self.flat is not None:
+            return MixedStream(
+                self.photos,
+                self.flat,
+                share=recipe.flat_share,
+                scale=self.network.config.scale,
+                patch=recipe.patch,
+                seed=seed,
             )
         kind = PatchStream
         if recipe.projection == "erp":
@@ -174,7 +204,7 @@ class Training(lightning.LightningModule):
         first = step < recipe.attention_first * recipe.steps
         share = 1.0 if first else float(random.uniform(*recipe.shares))
         if recipe.routing == "detail":
-            return TopShare(share)
+            return TopShare(0.0 if random.random() < recipe.plain else share)
         generator = torch.Generator(self.device).manual_seed(int(random.integers(2**62)))
         if recipe.routing == "paper":
             return Stochastic(generator, noise_on="probabilities")
@@ -200,20 +230,47 @@ class Training(lightning.LightningModule):
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         """L1 in [0, 1] units plus the weighted routing loss."""
         low, high = self.stream.pairs(batch)
-        recipe, policy = self.recipe, self._policy()
-        seen = low if self.network.config.latitude else low[:, :3]
-        result, routing = self.network.route(seen, policy)
-        if recipe.projection == "erp":  # by the area that a pixel covers; of mean 1 over the sphere
-            error = (result.float() - high[:, :3]).abs() * high[:, 3:]
-            pixels = error.mean() * (math.pi / 2.0)
-        else:
-            pixels = F.l1_loss(result.float(), high)
-        self.log("train/l1", pixels.detach(), sync_dist=True)
+        policy = self._policy()
         self._gains = policy.gains if isinstance(policy, Explore) else {}
+        # the area that a row of pixels covers, of mean 1 over the sphere
+        area = high[:, 3, :, 0] * (math.pi / 2.0) if self.recipe.projection == "erp" else None
+        seen = low if self.network.config.latitude else low[:, :3]
+        if self.fused is not None:
+            assert isinstance(policy, TopShare)
+            return self._fused_step(self.fused, policy, seen, high[:, :3], area)
+        result, routing = self.network.route(seen, policy)
+        if area is None:
+            pixels = F.l1_loss(result.float(), high)
+        else:
+            pixels = ((result.float() - high[:, :3]).abs() * area[:, None, :, None]).mean()
+        self.log("train/l1", pixels.detach(), sync_dist=True)
         if not routing.blocks:  # a network of one's own may do without mixers
             return pixels
         guide = self._guide(routing, low)
         scores = torch.stack([block.scores.detach().float().flatten() for block in routing.blocks])
+        self._log_routing(guide, scores, routing.attention_share.mean().float())
+        return pixels + guide
+
+    def _fused_step(
+        self, fused: FusedStep, policy: TopShare, low: Tensor, high: Tensor, area: Tensor | None
+    ) -> Tensor:
+        """The same without torch."""
+        detail = window_detail(low[:, :3], self.network.config.window)
+        losses = fused(
+            low,
+            high,
+            share=policy.share,
+            target=percentile(detail, self.quantiles),
+            guide=self.recipe.routing_weight,
+            weight=high.new_ones(len(high), high.shape[2]) if area is None else area,
+        )
+        self.log("train/l1", losses.pixels, sync_dist=True)
+        attended = int(policy.share * detail.shape[1] + 0.5) / detail.shape[1]
+        self._log_routing(losses.guide, losses.logits.sigmoid().flatten(1), torch.tensor(attended))
+        return losses.total
+
+    def _log_routing(self, guide: Tensor, scores: Tensor, share: Tensor) -> None:
+        """The routing loss, what K blocks' scores, K x any, are like, and the share attended."""
         spread = scores.std(dim=1, correction=0)
         self.flat_blocks = (spread < FLAT).nonzero().flatten().tolist()
         self.log_dict(
@@ -221,11 +278,10 @@ class Training(lightning.LightningModule):
                 "train/routing": guide.detach(),
                 "train/score_spread": spread.mean(),
                 "train/flat_blocks": float(len(self.flat_blocks)),
-                "train/attention_share": routing.attention_share.mean().float(),
+                "train/attention_share": share,
             },
             sync_dist=True,
         )
-        return pixels + guide
 
     def on_after_backward(self) -> None:
         """Log what attention is worth: its mean gain over the typical size of one."""
@@ -242,7 +298,7 @@ class Training(lightning.LightningModule):
         self.log("psnr_full", full, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
-        """Muon and AdamW, or AdamW alone; linear warm-up, then a cosine to zero or halvings.
+        """Muon and AdamW, or AdamW alone; linear warm-up, then the recipe's decay or halvings.
 
         The layers between features and pixels learn at a tenth of the rate: they start at a
         least-squares solution, which full steps would shatter before the body has learnt anything.
@@ -273,8 +329,10 @@ class Training(lightning.LightningModule):
                 return (step + 1) / recipe.warmup
             if recipe.halve_at:
                 return 0.5 ** sum(step >= milestone for milestone in recipe.halve_at)
-            part = (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
-            return 0.5 * (1.0 + math.cos(math.pi * min(1.0, part)))
+            falls = recipe.warmup + recipe.hold * (recipe.steps - recipe.warmup)
+            part = min(1.0, max(0.0, step - falls) / max(1.0, recipe.steps - falls))
+            left = 1.0 - part if recipe.decay == "linear" else 0.5 * (1.0 + math.cos(math.pi * part))
+            return recipe.final + (1.0 - recipe.final) * left
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
@@ -425,6 +483,10 @@ def fit(
     with FileLock(cache / ".lock"):  # the first process decodes, the others wait
         photos = load_photos(kept, cache, smallest=smallest)
         held_out = load_photos(aside, cache, smallest=smallest)
+        flat = None
+        if recipe.flat_photos:
+            files, _ = list_photos(recipe.flat_photos, limit=recipe.limit, holdout=recipe.holdout)
+            flat = load_photos(files, cache, smallest=smallest)
     before: Model | None = None
     trained: Trainable
     if network is not None:
@@ -446,7 +508,8 @@ def fit(
         measured, images = "held out", _degraded(held_out, recipe.degradation)
     else:
         measured, images = "held out", _reduced(held_out, scale, way)
-    training = Training(trained, recipe, photos, images)
+    fused = _fused(trained, recipe, cache)
+    training = Training(trained, recipe, photos, images, flat=flat, fused=fused)
     if fresh and ends(trained):
         low, high = training.pairs(64, seed=recipe.seed + 2)
         initialise_linear(trained, low, high, tail_only=before is not None)
@@ -468,6 +531,8 @@ def fit(
         ) from error
     finally:
         torch.set_flush_denormal(False)
+        if fused is not None:
+            fused.close()
     known_as = recipe.model.replace("-x1", f"-{recipe.task}")  # "s-jpeg" is a preset s-x1 that was trained
     file = output / f"{name or known_as}.safetensors"
     if stopper.stopped or trainer.interrupted:
@@ -496,6 +561,18 @@ def fit(
     return file
 
 
+def _fused(network: Trainable, recipe: Recipe, cache: Path) -> FusedStep | None:
+    """What computes the steps, if not torch."""
+    if recipe.kernels == "torch":
+        return None
+    if not isinstance(network, CAMixerSR):
+        raise UsageError(
+            f'recipe: kernels = "fused" is for classic networks, and {type(network).__name__} is none; '
+            'use kernels = "torch"'
+        )
+    return FusedStep(network, recipe.patch, cache)
+
+
 def _trainer(recipe: Recipe, network: Trainable) -> tuple[lightning.Trainer, Stopper]:
     """Lightning's trainer for a recipe, and the callback that knows whether it was stopped."""
     output = Path(recipe.output)
@@ -511,7 +588,7 @@ def _trainer(recipe: Recipe, network: Trainable) -> tuple[lightning.Trainer, Sto
     many = devices * nodes > 1
     stopper = Stopper(str(output / "checkpoints" / "last.ckpt"))
     trainer = lightning.Trainer(
-        accelerator="auto",
+        accelerator="auto" if recipe.kernels == "torch" else "cpu",
         devices=devices,
         num_nodes=nodes,
         # a block that attends nothing leaves its queries, keys and offsets without gradients

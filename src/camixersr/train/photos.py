@@ -32,6 +32,7 @@ __all__ = [
     "Batches",
     "DegradedStream",
     "FisheyeStream",
+    "MixedStream",
     "PanoramaStream",
     "PatchStream",
     "Photos",
@@ -236,6 +237,33 @@ class PanoramaStream(PatchStream):
         if rng.random() < 0.5:
             patch = patch[::-1]
         return torch.from_numpy(np.ascontiguousarray(patch.transpose(2, 0, 1)))
+
+
+class MixedStream(PanoramaStream):
+    """The same, with patches of ordinary photographs in between, as pictures of the equator.
+
+    Args:
+        photos: panoramas.
+        flat: ordinary photographs.
+        share: of the patches that are cut from these, in [0, 1].
+        scale: as for `PatchStream`, and so on.
+        patch: likewise.
+        seed: likewise.
+    """
+
+    def __init__(
+        self, photos: Photos, flat: Photos, *, share: float, scale: int, patch: int, seed: int
+    ) -> None:
+        super().__init__(photos, scale=scale, patch=patch, seed=seed)
+        self.flat = PatchStream(flat, scale=scale, patch=patch, seed=seed)
+        self.share = share
+
+    def patch(self, number: int) -> Tensor:
+        """Patch `number`, as of `PanoramaStream`."""
+        if np.random.default_rng((self.seed, number, 2)).random() >= self.share:
+            return super().patch(number)
+        colours = self.flat.patch(number)
+        return torch.cat((colours, colours.new_full((1, self.side, self.side), 255)))
 
 
 class FisheyeStream(PanoramaStream):

@@ -31,6 +31,9 @@ class Recipe:
             for restoration "s-x1" and so on.
         projection: of the photographs: "flat", or "erp" for equirectangular panoramas, whose patches
             wrap around, carry their latitude, and count by the area they cover on the sphere.
+        flat_photos: for "erp", folder of ordinary photographs that are learnt from, too: they lie on the
+            equator.
+        flat_share: share of the patches that are cut from these.
         reduction: how low panoramas are made of high ones: "bicubic", or "fisheye", through two fisheye
             pictures, as cameras see them. (Thresholds are calibrated on bicubic ones.)
         task: "sr" enlarges; "jpeg" undoes compression and "noise" removes Gaussian noise, both with
@@ -50,11 +53,13 @@ class Recipe:
         shrink: before a patch is cut, its photograph is reduced by a random factor from 1 to this.
         optimizer: "muon" for the matrices and dense kernels of the body, with AdamW for the rest;
             "adamw" for all.
-        learning_rate: of AdamW at its highest, after the warm-up; it falls to zero as a cosine.
+        learning_rate: of AdamW at its highest, after the warm-up; see `decay`.
         matrix_rate: of Muon, likewise.
         warmup: steps over which the learning rates rise.
-        halve_at: steps at which the learning rates are halved, instead of the cosine; empty for the
-            cosine.
+        decay: how the learning rates fall after that: as a "cosine" or a "linear" function of the step.
+        hold: share of the steps for which they stay at their highest before they fall.
+        final: what is left of them at the end, as a share of the highest.
+        halve_at: steps at which they are halved, instead of all this.
         beta2: of AdamW.
         weight_decay: decoupled, of both.
         clip: largest norm of the gradient.
@@ -66,6 +71,7 @@ class Recipe:
         temperature: of the noise on scores ("gain") at the start, in deviations of a block's scores; it
             falls to a tenth.
         attention_first: share of the steps, from the start, in which every window is attended.
+        plain: share of the steps, drawn at random, in which no window is attended ("detail").
         shares: range from which the share of attended windows is drawn anew each step ("detail", "gain").
         ratio: gamma of the paper's routing loss, and of validation.
         validate_every: steps between validations (and checkpoints).
@@ -74,6 +80,8 @@ class Recipe:
         limit: use only so many of the photographs, spread over the folder; 0 for all.
         holdout: every so-many-th photograph is kept from training, for calibration.
         precision: "bf16" runs matrix products and convolutions in bfloat16 (autocast).
+        kernels: "torch"; or "fused" for a program that computes a step's gradients on the CPU, compiled
+            when the run starts (classic networks, routing by detail, fp32; wants AVX-512 and a compiler).
         compile: compile the feed-forwards with `torch.compile`; not worth it on the CPUs tried.
         devices: processes on this machine, one an accelerator (or, on a CPU, one a share of it).
     """
@@ -88,6 +96,8 @@ class Recipe:
     quality: tuple[int, ...] = ()
     sigma: tuple[float, ...] = ()
     projection: Literal["flat", "erp"] = "flat"
+    flat_photos: str = ""
+    flat_share: float = 0.0
     reduction: Literal["bicubic", "fisheye"] = "bicubic"
     blocks: tuple[int, ...] = ()
     window: int = 16
@@ -101,6 +111,9 @@ class Recipe:
     learning_rate: float = 2e-3
     matrix_rate: float = 0.02
     warmup: int = 200
+    decay: Literal["cosine", "linear"] = "cosine"
+    hold: float = 0.0
+    final: float = 0.0
     halve_at: tuple[int, ...] = ()
     beta2: float = 0.999
     weight_decay: float = 1e-4
@@ -110,6 +123,7 @@ class Recipe:
     routing_weight: float = 0.02
     temperature: float = 1.0
     attention_first: float = 0.2
+    plain: float = 0.0
     shares: tuple[float, float] = (0.0, 1.0)
     ratio: float = 0.5
     validate_every: int = 500
@@ -118,6 +132,7 @@ class Recipe:
     limit: int = 0
     holdout: int = 25
     precision: Literal["fp32", "bf16"] = "fp32"
+    kernels: Literal["torch", "fused"] = "torch"
     compile: bool = False
     devices: int = 1
 
@@ -131,7 +146,7 @@ class Recipe:
         for name in ("warmup", "weight_decay", "routing_weight", "temperature", "limit"):
             if getattr(self, name) < 0:
                 raise ValueRangeError(f"recipe: {name} must not be negative, got {getattr(self, name)}")
-        for name in ("attention_first", "ratio", "ema", "beta2"):
+        for name in ("attention_first", "ratio", "ema", "beta2", "plain", "hold", "final", "flat_share"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueRangeError(f"recipe: {name} must lie in [0, 1], got {getattr(self, name)}")
         if len(self.shares) != 2 or not 0.0 <= self.shares[0] <= self.shares[1] <= 1.0:
@@ -149,6 +164,26 @@ class Recipe:
             )
         if self.projection == "erp" and self.shrink != 1.0:
             raise ValueRangeError("recipe: shrink is for flat photographs; leave it out with erp")
+        if bool(self.flat_photos) != (self.flat_share > 0.0):
+            raise ValueRangeError(
+                "recipe: flat_photos (a folder) and flat_share (above 0) go together, got "
+                f"{self.flat_photos!r} and {self.flat_share}"
+            )
+        if self.flat_photos and (self.projection != "erp" or self.reduction != "bicubic"):
+            raise ValueRangeError(
+                'recipe: flat_photos go beside panoramas; add projection = "erp" and leave reduction out'
+            )
+        if self.plain and self.routing != "detail":
+            raise ValueRangeError(
+                f'recipe: plain is for routing = "detail", got routing = "{self.routing}"'
+            )
+        if self.kernels == "fused" and (
+            self.routing != "detail" or self.precision != "fp32" or self.compile or self.without
+        ):
+            raise ValueRangeError(
+                'recipe: kernels = "fused" expects routing = "detail", precision = "fp32", neither '
+                'compile nor without; or use kernels = "torch"'
+            )
         if self.holdout < 2:
             raise ValueRangeError(f"recipe: holdout must be at least 2, got {self.holdout}")
         if self.reduction == "fisheye" and self.projection != "erp":

@@ -1,0 +1,268 @@
+// Deformable attention of chosen windows, and who is chosen: camixersr.nn.attention and the mask of
+// camixersr.nn.predictor, each with its gradient.
+#pragma once
+#include "layers.h"
+
+constexpr int M = 16, TOKENS = M * M, BESIDE = TOKENS + 16;  // side of a window; stride of its planes
+constexpr int ACROSS = SIDE / M, WINDOWS = ACROSS * ACROSS;
+constexpr int HINTS = (C + 4) / 4, MOVES = (C + 4) / 8, GATES = M;  // widths inside the predictor
+
+struct WindowOffsets {
+  int plane[TOKENS];
+  WindowOffsets() {
+    for (int k = 0; k < TOKENS; k++) plane[k] = k * BESIDE;
+  }
+};
+static const WindowOffsets WINDOW;
+
+struct AttentionWeights {
+  float *mask1_w, *mask1_b, *mask2_w, *mask2_b, *move1_w, *move1_b, *move2_w, *move2_b, *q_w, *q_b, *k_w, *k_b;
+};
+
+// What an attended window leaves for the way back.
+struct Attended {
+  float own[C * BESIDE], seen[C * BESIDE], q[C * BESIDE], k[C * BESIDE], v[C * BESIDE], out[C * BESIDE];
+  float hints[HINTS * BESIDE], hidden[MOVES * BESIDE], move[2 * BESIDE];
+  float part[TOKENS * BESIDE];  // of key j in query i, at j * BESIDE + i
+};
+
+// Scratch of one thread.
+struct AttentionScratch {
+  float a[C * BESIDE], b[C * BESIDE], c[C * BESIDE], d[C * BESIDE], square[TOKENS * BESIDE], turned[C * TOKENS];
+};
+
+static size_t corner(int window) { return (size_t)(window / ACROSS) * M * SIDE + window % ACROSS * M; }
+static void take(const float* map, int K, int window, float* out) {
+  map += corner(window);
+  for (int c = 0; c < K; c++)
+    for (int y = 0; y < M; y++) store(out + c * BESIDE + M * y, load(map + (size_t)c * STRIDE + y * SIDE));
+}
+static void put(const float* in, int K, int window, float* map, bool add) {
+  map += corner(window);
+  for (int c = 0; c < K; c++)
+    for (int y = 0; y < M; y++) {
+      float* to = map + (size_t)c * STRIDE + y * SIDE;
+      Vector x = load(in + c * BESIDE + M * y);
+      store(to, add ? load(to) + x : x);
+    }
+}
+
+constexpr int HELD = 2;  // vectors of a window's plane held at once
+static Source tokens(const float* in) { return {in, WINDOW.plane, 1, TOKENS / (LANES * HELD), 0}; }
+static Source token_vectors(const float* in) { return {in, WINDOW.plane, 1, TOKENS / LANES, 0}; }
+static void project(const float* w, const float* b, int O, int K, const float* in, float* out) {
+  multiply<HELD>(w, K, 1, O, K, tokens(in), out, BESIDE, b, false);
+}
+static void project_back(const float* w, int O, int K, const float* g, float* to, bool add) {
+  multiply<HELD>(w, 1, K, K, O, tokens(g), to, BESIDE, nullptr, add);
+}
+static void project_weights(const float* g, int O, const float* in, int K, float* w, float* b) {
+  correlate(g, BESIDE, O, token_vectors(in), K, w);
+  for (int o = 0; o < O; o++) {
+    Vector s = all(0.f);
+    for (int p = 0; p < TOKENS; p += LANES) s += load(g + o * BESIDE + p);
+    b[o] += sum(s);
+  }
+}
+// to[c][j] = sum over i of g[c][i] * in[j][i], for all tokens j
+static void against(const float* g, const float* in, float* to, float* turned) {
+  memset(turned, 0, sizeof(float) * C * TOKENS);
+  correlate(g, BESIDE, C, token_vectors(in), TOKENS, turned);
+  for (int c = 0; c < C; c++) memcpy(to + c * BESIDE, turned + c * TOKENS, TOKENS * 4);
+}
+
+// Where sixteen tokens of a row read the map: four corners, and how far between them.
+struct Spot {
+  __m512i at[4];
+  Vector right, down, part[4];
+  Mask inside_x, inside_y;
+};
+static Spot spot(const Attended& w, int window, int token) {
+  Spot s;
+  Vector lane = _mm512_set_ps(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0), last = all(SIDE - 1.f);
+  Vector x = all(window % ACROSS * M) + lane + load(w.move + token);
+  Vector y = all(window / ACROSS * M + token / M) + load(w.move + BESIDE + token);
+  s.inside_x = at_most(all(0.f), x) & at_most(x, last);
+  s.inside_y = at_most(all(0.f), y) & at_most(y, last);
+  x = smaller(larger(x, all(0.f)), last);
+  y = smaller(larger(y, all(0.f)), last);
+  Vector left = _mm512_floor_ps(x), top = _mm512_floor_ps(y);
+  s.right = x - left;
+  s.down = y - top;
+  __m512i one = _mm512_set1_epi32(1), side = _mm512_set1_epi32(SIDE), end = _mm512_set1_epi32(SIDE - 1);
+  __m512i x0 = _mm512_cvtps_epi32(left), x1 = _mm512_min_epi32(_mm512_add_epi32(x0, one), end);
+  __m512i y0 = _mm512_cvtps_epi32(top), y1 = _mm512_min_epi32(_mm512_add_epi32(y0, one), end);
+  y0 = _mm512_mullo_epi32(y0, side);
+  y1 = _mm512_mullo_epi32(y1, side);
+  s.at[0] = _mm512_add_epi32(y0, x0);
+  s.at[1] = _mm512_add_epi32(y0, x1);
+  s.at[2] = _mm512_add_epi32(y1, x0);
+  s.at[3] = _mm512_add_epi32(y1, x1);
+  Vector stay_x = all(1.f) - s.right, stay_y = all(1.f) - s.down;
+  s.part[0] = stay_x * stay_y;
+  s.part[1] = s.right * stay_y;
+  s.part[2] = stay_x * s.down;
+  s.part[3] = s.right * s.down;
+  return s;
+}
+static inline Vector gather(const float* plane, __m512i at) { return _mm512_i32gather_ps(at, plane, 4); }
+
+// x: the block's input; v: its values; hints: the predictor's features. The result is in w.out.
+static void attend(const AttentionWeights& p, const float* x, const float* v, const float* hints, int window,
+                   Attended& w) {
+  take(x, C, window, w.own);
+  take(v, C, window, w.v);
+  take(hints, HINTS, window, w.hints);
+  project(p.move1_w, p.move1_b, MOVES, HINTS, w.hints, w.hidden);
+  leak(w.hidden, MOVES * BESIDE);
+  project(p.move2_w, p.move2_b, 2, MOVES, w.hidden, w.move);
+  for (int i = 0; i < 2 * BESIDE; i += LANES) {  // up to half a window: 8 tanh(t)
+    Vector t = load(w.move + i);
+    store(w.move + i, all(8.f) * (all(1.f) - all(2.f) / (exponential(t + t) + all(1.f))));
+  }
+  for (int i = 0; i < TOKENS; i += LANES) {
+    Spot s = spot(w, window, i);
+    for (int c = 0; c < C; c++) {
+      Vector k = load(w.own + c * BESIDE + i);
+      for (int j = 0; j < 4; j++) k = fma(s.part[j], gather(x + (size_t)c * STRIDE, s.at[j]), k);
+      store(w.seen + c * BESIDE + i, k);
+    }
+  }
+  project(p.q_w, p.q_b, C, C, w.own, w.q);
+  project(p.k_w, p.k_b, C, C, w.seen, w.k);
+  multiply<HELD>(w.k, 1, BESIDE, TOKENS, C, tokens(w.q), w.part, BESIDE, nullptr, false);
+  for (int i = 0; i < TOKENS; i += LANES) {  // softmax over the keys
+    Vector most = load(w.part + i), total = all(0.f);
+    for (int j = 1; j < TOKENS; j++) most = larger(most, load(w.part + j * BESIDE + i));
+    for (int j = 0; j < TOKENS; j++) {
+      Vector e = exponential(load(w.part + j * BESIDE + i) - most);
+      total += e;
+      store(w.part + j * BESIDE + i, e);
+    }
+    total = all(1.f) / total;
+    for (int j = 0; j < TOKENS; j++)
+      store(w.part + j * BESIDE + i, load(w.part + j * BESIDE + i) * total);
+  }
+  multiply<HELD>(w.v, BESIDE, 1, C, TOKENS, tokens(w.part), w.out, BESIDE, nullptr, false);
+}
+
+// g: gradient of the mixed map. Sets the window in gv; adds to gx and ghints.
+static void attend_back(const AttentionWeights& p, const AttentionWeights& to, const float* x, int window,
+                        const Attended& w, AttentionScratch& s, const float* g, float* gv, float* gx,
+                        float* ghints) {
+  float* gout = s.a;
+  take(g, C, window, gout);
+  against(gout, w.part, s.b, s.turned);
+  put(s.b, C, window, gv, false);
+  multiply<HELD>(w.v, 1, BESIDE, TOKENS, C, tokens(gout), s.square, BESIDE, nullptr, false);
+  for (int i = 0; i < TOKENS; i += LANES) {
+    Vector mean = all(0.f);
+    for (int c = 0; c < C; c++) mean = fma(load(gout + c * BESIDE + i), load(w.out + c * BESIDE + i), mean);
+    for (int j = 0; j < TOKENS; j++) {
+      float* at = s.square + j * BESIDE + i;
+      store(at, load(w.part + j * BESIDE + i) * (load(at) - mean));
+    }
+  }
+  float *gq = s.b, *gk = s.c, *gown = s.a, *gseen = s.d;
+  multiply<HELD>(w.k, BESIDE, 1, C, TOKENS, tokens(s.square), gq, BESIDE, nullptr, false);
+  against(w.q, s.square, gk, s.turned);
+  project_weights(gq, C, w.own, C, to.q_w, to.q_b);
+  project_weights(gk, C, w.seen, C, to.k_w, to.k_b);
+  project_back(p.k_w, C, C, gk, gseen, false);
+  memcpy(gown, gseen, sizeof s.a);
+  project_back(p.q_w, C, C, gq, gown, true);
+  put(gown, C, window, gx, true);
+  float* gmove = s.b;
+  for (int i = 0; i < TOKENS; i += LANES) {
+    Spot t = spot(w, window, i);
+    Vector gright = all(0.f), gdown = all(0.f), stay_x = all(1.f) - t.right, stay_y = all(1.f) - t.down;
+    alignas(64) int at[4][LANES];
+    for (int j = 0; j < 4; j++) _mm512_store_si512(at[j], t.at[j]);
+    for (int c = 0; c < C; c++) {
+      const float* plane = x + (size_t)c * STRIDE;
+      Vector q = load(gseen + c * BESIDE + i), seen[4];
+      alignas(64) float share[4][LANES];
+      for (int j = 0; j < 4; j++) {
+        seen[j] = gather(plane, t.at[j]);
+        _mm512_store_ps(share[j], q * t.part[j]);
+      }
+      gright = fma(q, stay_y * (seen[1] - seen[0]) + t.down * (seen[3] - seen[2]), gright);
+      gdown = fma(q, stay_x * (seen[2] - seen[0]) + t.right * (seen[3] - seen[1]), gdown);
+      float* out = gx + (size_t)c * STRIDE;
+      for (int lane = 0; lane < LANES; lane++)
+        for (int j = 0; j < 4; j++) out[at[j][lane]] += share[j][lane];
+    }
+    Vector slope_x = load(w.move + i) * all(.125f), slope_y = load(w.move + BESIDE + i) * all(.125f);
+    slope_x = all(8.f) * (all(1.f) - slope_x * slope_x);
+    slope_y = all(8.f) * (all(1.f) - slope_y * slope_y);
+    store(gmove + i, where(t.inside_x, gright * slope_x, all(0.f)));
+    store(gmove + BESIDE + i, where(t.inside_y, gdown * slope_y, all(0.f)));
+  }
+  project_weights(gmove, 2, w.hidden, MOVES, to.move2_w, to.move2_b);
+  float* ghidden = s.c;
+  project_back(p.move2_w, 2, MOVES, gmove, ghidden, false);
+  leak_back(ghidden, w.hidden, MOVES * BESIDE);
+  project_weights(ghidden, MOVES, w.hints, HINTS, to.move1_w, to.move1_b);
+  project_back(p.move1_w, MOVES, HINTS, ghidden, s.a, false);
+  put(s.a, HINTS, window, ghints, true);
+}
+
+// The mask head: log-odds of every window, from the mean of the hints.
+struct Choice {
+  float mean[PIXELS], hidden[WINDOWS][GATES], logits[WINDOWS];
+  bool attended[WINDOWS];
+  Attended* kept[WINDOWS];
+};
+static void choose(const AttentionWeights& p, const float* hints, int count, Choice& choice) {
+  for (int q = 0; q < PIXELS; q += LANES) {
+    Vector s = all(0.f);
+    for (int i = 0; i < HINTS; i++) s += load(hints + (size_t)i * STRIDE + q);
+    store(choice.mean + q, s * all(1.f / HINTS));
+  }
+  int order[WINDOWS];
+  for (int w = 0; w < WINDOWS; w++) {
+    float two[2] = {p.mask2_b[0], p.mask2_b[1]};
+    for (int h = 0; h < GATES; h++) {
+      Vector s = all(0.f);
+      for (int y = 0; y < M; y++)
+        s = fma(load(choice.mean + corner(w) + y * SIDE), load(p.mask1_w + h * TOKENS + M * y), s);
+      float t = sum(s) + p.mask1_b[h];
+      t = choice.hidden[w][h] = t > 0 ? t : .1f * t;
+      two[0] += p.mask2_w[h] * t;
+      two[1] += p.mask2_w[GATES + h] * t;
+    }
+    choice.logits[w] = two[0] - two[1];
+    choice.attended[w] = false;
+    order[w] = w;
+  }
+  for (int i = 1; i < WINDOWS; i++)
+    for (int j = i; j > 0 && choice.logits[order[j]] > choice.logits[order[j - 1]]; j--)
+      std::swap(order[j], order[j - 1]);
+  for (int i = 0; i < count; i++) choice.attended[order[i]] = true;
+}
+// glogits: gradient of the log-odds. Adds to ghints.
+static void choose_back(const AttentionWeights& p, const AttentionWeights& to, const Choice& choice,
+                        const float* glogits, float* ghints) {
+  for (int w = 0; w < WINDOWS; w++) {
+    float two[2] = {glogits[w], -glogits[w]}, g[GATES];
+    for (int h = 0; h < GATES; h++) {
+      g[h] = two[0] * p.mask2_w[h] + two[1] * p.mask2_w[GATES + h];
+      for (int l = 0; l < 2; l++) to.mask2_w[l * GATES + h] += two[l] * choice.hidden[w][h];
+      if (choice.hidden[w][h] < 0) g[h] *= .1f;
+      to.mask1_b[h] += g[h];
+    }
+    for (int l = 0; l < 2; l++) to.mask2_b[l] += two[l];
+    for (int y = 0; y < M; y++) {
+      Vector mean = load(choice.mean + corner(w) + y * SIDE), s = all(0.f);
+      for (int h = 0; h < GATES; h++) {
+        float* at = to.mask1_w + h * TOKENS + M * y;
+        store(at, fma(all(g[h]), mean, load(at)));
+        s = fma(all(g[h]), load(p.mask1_w + h * TOKENS + M * y), s);
+      }
+      for (int i = 0; i < HINTS; i++) {
+        float* at = ghints + (size_t)i * STRIDE + corner(w) + y * SIDE;
+        store(at, fma(s, all(1.f / HINTS), load(at)));
+      }
+    }
+  }
+}

@@ -1,0 +1,201 @@
+// Planes, and what is computed on them: AVX-512, single precision.
+//
+// A map of K channels is K planes, one after another, each PATCH x PATCH numbers and a gap that keeps
+// planes from falling on the same lines of the cache. Everything here is a loop over planes, sixteen
+// pixels at a time, so that a picture of 48 x 48 stays in the cache from one layer to the next. That,
+// and sums that stay in registers, is all there is to it.
+#pragma once
+#include <immintrin.h>
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <initializer_list>
+#include <new>
+
+// CHANNELS, SCALE, PATCH and GROUPS ("{4,4,6,6}") are given on the compiler's command line.
+constexpr int C = CHANNELS;
+constexpr int SIDE = PATCH, PIXELS = SIDE * SIDE;
+constexpr int STRIDE = PIXELS + 16;  // from plane to plane
+constexpr int LANES = 16;
+constexpr int RUN = SIDE % 48 == 0 ? 3 : SIDE % 32 == 0 ? 2 : 1;  // vectors held at once
+constexpr int RUNS = SIDE / (LANES * RUN);                        // such runs in a row
+constexpr int PAD = 16, ROW = SIDE + 2 * PAD, PADDED = ROW * (SIDE + 4) + 16;  // with a border of zeros
+static_assert(SIDE % LANES == 0, "PATCH must be a multiple of 16");
+
+typedef __m512 Vector;
+typedef __mmask16 Mask;
+
+static inline Vector load(const float* p) { return _mm512_loadu_ps(p); }
+static inline void store(float* p, Vector x) { _mm512_storeu_ps(p, x); }
+static inline Vector all(float x) { return _mm512_set1_ps(x); }
+static inline float sum(Vector x) { return _mm512_reduce_add_ps(x); }
+static inline Vector fma(Vector a, Vector b, Vector c) { return _mm512_fmadd_ps(a, b, c); }
+static inline Vector larger(Vector a, Vector b) { return _mm512_max_ps(a, b); }
+static inline Vector smaller(Vector a, Vector b) { return _mm512_min_ps(a, b); }
+static inline Vector where(Mask m, Vector yes, Vector no) { return _mm512_mask_blend_ps(m, no, yes); }
+static inline Mask below(Vector a, Vector b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
+static inline Mask at_most(Vector a, Vector b) { return _mm512_cmp_ps_mask(a, b, _CMP_LE_OQ); }
+
+// e to the x: the Cephes library's polynomial, error about 1e-7 of the value.
+static inline Vector exponential(Vector x) {
+  x = smaller(larger(x, all(-87.f)), all(87.f));
+  Vector n = _mm512_roundscale_ps(x * all(1.44269504088896f), 0);
+  Vector r = _mm512_fnmadd_ps(n, all(0.693359375f), x);
+  r = _mm512_fnmadd_ps(n, all(-2.12194440e-4f), r);
+  Vector p = all(1.9875691500e-4f);
+  for (float a : {1.3981999507e-3f, 8.3334519073e-3f, 4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f})
+    p = fma(p, r, all(a));
+  return _mm512_scalef_ps(fma(p * r, r, r + all(1.f)), n);
+}
+
+static inline Vector sigmoid(Vector x) { return all(1.f) / (all(1.f) + exponential(all(0.f) - x)); }
+
+// Distribution and density of the normal law, of which GELU and its derivative are made:
+// Abramowitz and Stegun 7.1.26, error below 1.5e-7.
+static inline void normal_law(Vector x, Vector& distribution, Vector& density) {
+  Vector bell = exponential(all(-.5f) * x * x);
+  Vector t = all(1.f) / fma(all(0.3275911f * 0.70710678f), _mm512_abs_ps(x), all(1.f));
+  Vector y = all(1.061405429f);
+  for (float a : {-1.453152027f, 1.421413741f, -0.284496736f, 0.254829592f}) y = fma(y, t, all(a));
+  Vector tail = all(.5f) * y * t * bell;
+  distribution = where(below(x, all(0.f)), tail, all(1.f) - tail);
+  density = bell * all(0.3989422804f);
+}
+
+// Where a matrix product reads: row k of its right-hand side begins at base + offset[k]; it has `rows`
+// rows of `runs` runs each, `step` numbers apart.
+struct Source {
+  const float* base;
+  const int* offset;
+  int rows, runs, step;
+};
+
+template <int OUT, int V>
+static void multiply_tile(const float* left, int K, Source in, float* out, int stride, const float* bias,
+                          bool add) {
+  for (int y = 0; y < in.rows; y++)
+    for (int run = 0; run < in.runs; run++) {
+      Vector total[OUT][V];
+      float* o = out + (y * in.runs + run) * LANES * V;
+      for (int i = 0; i < OUT; i++)
+        for (int j = 0; j < V; j++) {
+          Vector b = all(bias ? bias[i] : 0.f);
+          total[i][j] = add ? load(o + (size_t)i * stride + LANES * j) + b : b;
+        }
+      const float* from = in.base + y * in.step + run * LANES * V;
+      for (int k = 0; k < K; k++) {
+        Vector x[V];
+#pragma GCC unroll 4
+        for (int j = 0; j < V; j++) x[j] = load(from + in.offset[k] + LANES * j);
+#pragma GCC unroll 9
+        for (int i = 0; i < OUT; i++) {
+          Vector w = all(left[k * OUT + i]);
+#pragma GCC unroll 4
+          for (int j = 0; j < V; j++) total[i][j] = fma(w, x[j], total[i][j]);
+        }
+      }
+      for (int i = 0; i < OUT; i++)
+        for (int j = 0; j < V; j++) store(o + (size_t)i * stride + LANES * j, total[i][j]);
+    }
+}
+
+// out[o] (+)= bias[o] + sum over k of w[o * to + k * tk] * in[k]; K up to 9 * 64.
+template <int V>
+static void multiply(const float* w, int to, int tk, int O, int K, Source in, float* out, int stride,
+                     const float* bias, bool add) {
+  static thread_local float packed[9 * 9 * 64];
+  for (int o = 0, tile; o < O; o += tile) {
+    tile = 1;
+    for (int size : {9, 8, 6, 5, 4, 3, 2})
+      if (tile == 1 && O % size == 0) tile = size;
+    for (int k = 0; k < K; k++)
+      for (int i = 0; i < tile; i++) packed[k * tile + i] = w[(o + i) * to + k * tk];
+    float* at = out + (size_t)o * stride;
+    const float* b = bias ? bias + o : nullptr;
+    switch (tile) {
+      case 9: multiply_tile<9, V>(packed, K, in, at, stride, b, add); break;
+      case 8: multiply_tile<8, V>(packed, K, in, at, stride, b, add); break;
+      case 6: multiply_tile<6, V>(packed, K, in, at, stride, b, add); break;
+      case 5: multiply_tile<5, V>(packed, K, in, at, stride, b, add); break;
+      case 4: multiply_tile<4, V>(packed, K, in, at, stride, b, add); break;
+      case 3: multiply_tile<3, V>(packed, K, in, at, stride, b, add); break;
+      case 2: multiply_tile<2, V>(packed, K, in, at, stride, b, add); break;
+      default: multiply_tile<1, V>(packed, K, in, at, stride, b, add);
+    }
+  }
+}
+
+template <int OUT, int IN>
+static void correlate_tile(const float* g, int stride, Source in, float* to, int K) {
+  Vector total[OUT][IN];
+  for (int i = 0; i < OUT; i++)
+    for (int k = 0; k < IN; k++) total[i][k] = all(0.f);
+  for (int y = 0; y < in.rows; y++)
+    for (int j = 0; j < in.runs; j++) {
+      Vector x[IN];
+#pragma GCC unroll 4
+      for (int k = 0; k < IN; k++) x[k] = load(in.base + y * in.step + LANES * j + in.offset[k]);
+#pragma GCC unroll 6
+      for (int i = 0; i < OUT; i++) {
+        Vector q = load(g + (size_t)i * stride + (y * in.runs + j) * LANES);
+#pragma GCC unroll 4
+        for (int k = 0; k < IN; k++) total[i][k] = fma(q, x[k], total[i][k]);
+      }
+    }
+  for (int i = 0; i < OUT; i++)
+    for (int k = 0; k < IN; k++) to[i * K + k] += sum(total[i][k]);
+}
+
+template <int OUT>
+static void correlate_rows(const float* g, int stride, Source in, float* to, int K) {
+  int tile = K % 4 == 0 ? 4 : K % 3 == 0 ? 3 : K % 2 == 0 ? 2 : 1;
+  for (int k = 0; k < K; k += tile, in.offset += tile) switch (tile) {
+      case 4: correlate_tile<OUT, 4>(g, stride, in, to + k, K); break;
+      case 3: correlate_tile<OUT, 3>(g, stride, in, to + k, K); break;
+      case 2: correlate_tile<OUT, 2>(g, stride, in, to + k, K); break;
+      default: correlate_tile<OUT, 1>(g, stride, in, to + k, K);
+    }
+}
+
+// to[o][k] += sum over pixels of g[o] * in[k]: the gradient of a matrix. Runs of `in` are of one vector.
+static void correlate(const float* g, int stride, int O, Source in, int K, float* to) {
+  int tile = O % 6 == 0 ? 6 : O % 5 == 0 ? 5 : O % 4 == 0 ? 4 : O % 2 == 0 ? 2 : 1;
+  for (int o = 0; o < O; o += tile, g += (size_t)tile * stride, to += tile * K) switch (tile) {
+      case 6: correlate_rows<6>(g, stride, in, to, K); break;
+      case 5: correlate_rows<5>(g, stride, in, to, K); break;
+      case 4: correlate_rows<4>(g, stride, in, to, K); break;
+      case 2: correlate_rows<2>(g, stride, in, to, K); break;
+      default: correlate_rows<1>(g, stride, in, to, K);
+    }
+}
+
+static float plane_sum(const float* g) {
+  Vector s = all(0.f);
+  for (int p = 0; p < PIXELS; p += LANES) s += load(g + p);
+  return sum(s);
+}
+
+static void add_planes(float* a, const float* b, int K) {
+  for (int c = 0; c < K; c++, a += STRIDE, b += STRIDE)
+    for (int p = 0; p < PIXELS; p += LANES) store(a + p, load(a + p) + load(b + p));
+}
+
+static void copy_planes(float* a, const float* b, int K) { memcpy(a, b, (size_t)K * STRIDE * 4); }
+
+// Into planes with a border of zeros, which nobody ever writes.
+static void pad(const float* in, int K, float* padded) {
+  for (int k = 0; k < K; k++)
+    for (int y = 0; y < SIDE; y++)
+      memcpy(padded + (size_t)k * PADDED + (y + 2) * ROW + PAD, in + (size_t)k * STRIDE + y * SIDE, SIDE * 4);
+}
+
+// Memory that is asked for once, in large pages, zero at first.
+static float* claim(size_t numbers) {
+  constexpr size_t PAGE = 2 << 20;
+  void* memory = aligned_alloc(PAGE, (numbers * 4 + PAGE - 1) / PAGE * PAGE);
+  if (!memory) throw std::bad_alloc();
+  return (float*)memset(memory, 0, numbers * 4);
+}

@@ -1,0 +1,365 @@
+// Loss and gradients of one patch through the classic network: the mathematics of camixersr.models and
+// camixersr.nn, which say what it means, written out once more for speed and held against them by
+// tests/train/test_fused.py. Read those first.
+#include <algorithm>
+#include <vector>
+
+#include "attention.h"
+
+constexpr int GROUP[] = GROUPS;
+constexpr int GROUP_COUNT = sizeof(GROUP) / sizeof(GROUP[0]);
+constexpr int count_blocks() {
+  int all = 0;
+  for (int blocks : GROUP) all += blocks;
+  return all;
+}
+constexpr int BLOCKS = count_blocks(), CONDITION = 4, GLOBAL = 8;
+
+// Weights, or their gradients, in the order of camixersr.train.fused.names.
+struct BlockWeights {
+  float *v_w, *v_b, *hints_w, *hints_b, *norm_w, *norm_b, *channel_w, *channel_b, *spatial_w, *spatial_b;
+  float *local1_w, *local1_b, *local2_w, *local2_b, *out_w, *out_b;
+  AttentionWeights attention;
+  float *norm1_w, *norm1_b, *in_w, *depthwise_w, *feed_w, *norm2_w, *norm2_b;
+};
+struct Weights {
+  float *head_w, *head_b, *latitude_w, *global_in_w, *global_in_b, *global_out_w, *global_out_b;
+  BlockWeights block[BLOCKS];
+  struct {
+    float *w, *b;
+  } group[GROUP_COUNT];
+  float *body_w, *body_b, *tail_w, *tail_b;
+};
+
+// What a block leaves for the way back.
+struct BlockRecord {
+  float *x, *v /* and the condition */, *hint_unit, *hint_inverse, *hints, *spatial, *local1, *local2;
+  float *unit1, *inverse1, *wide, *mixed_wide, *unit2, *inverse2;
+  float channel[C], hint_mean[HINTS];
+  Choice choice;
+};
+
+struct Workspace {
+  BlockRecord block[BLOCKS];
+  float *first, *global, *condition, *group_in[GROUP_COUNT + 1], *group_out[GROUP_COUNT], *body, *tail, *image;
+  float *padded, *padded1;
+  float *a, *b, *c, *y, *wide1, *wide2, *ghints, *gseen, *gcondition, *gfirst, *g, *gblock, *one;
+  AttentionScratch* scratch;
+  std::vector<Attended*> attended;
+  size_t used_windows = 0, used = 0, size = 0;
+  float* memory = nullptr;
+
+  float* ask(size_t numbers) {
+    float* at = memory + used;
+    used += (numbers + 79) / 16 * 16;  // and a line more, so that they do not begin alike
+    return at;
+  }
+  float* planes(int K) { return ask((size_t)K * STRIDE); }
+  void lay_out() {
+    used = 0;
+    for (BlockRecord& r : block) {
+      r.x = planes(C), r.v = planes(C + CONDITION), r.hint_unit = planes(HINTS), r.hint_inverse = planes(1);
+      r.hints = planes(HINTS), r.spatial = planes(1), r.local1 = planes(C), r.local2 = planes(C);
+      r.unit1 = planes(C), r.inverse1 = planes(1), r.wide = planes(2 * C), r.mixed_wide = planes(2 * C);
+      r.unit2 = planes(C), r.inverse2 = planes(1);
+    }
+    first = planes(C), global = planes(GLOBAL), condition = planes(CONDITION), image = planes(3);
+    for (float*& map : group_in) map = planes(C);
+    for (float*& map : group_out) map = planes(C);
+    body = planes(C), tail = planes(HIGH);
+    padded = ask((size_t)PADDED * WIDEST), padded1 = ask(PADDED);
+    a = planes(C), b = planes(C), c = planes(C), y = planes(C), wide1 = planes(2 * C), wide2 = planes(2 * C);
+    ghints = planes(HINTS), gseen = planes(C + CONDITION), gcondition = planes(CONDITION);
+    gfirst = planes(C), g = planes(C), gblock = planes(WIDEST), one = planes(1);
+    scratch = (AttentionScratch*)ask(sizeof(AttentionScratch) / 4);
+  }
+  Workspace() {
+    lay_out();
+    memory = claim(used);
+    lay_out();
+  }
+  ~Workspace() {
+    free(memory);
+    for (Attended* each : attended) free(each);
+  }
+  Attended* window() {
+    if (used_windows == attended.size()) attended.push_back((Attended*)claim(sizeof(Attended) / 4));
+    return attended[used_windows++];
+  }
+};
+
+static void mix(const BlockWeights& p, BlockRecord& r, Workspace& k) {  // the predictor and both branches -> k.y
+  linear(p.v_w, p.v_b, C, C, r.x, r.v);
+  copy_planes(r.v + (size_t)C * STRIDE, k.condition, CONDITION);
+  linear(p.hints_w, p.hints_b, HINTS, C + CONDITION, r.v, k.ghints);
+  normalise(k.ghints, HINTS, p.norm_w, p.norm_b, r.hint_unit, r.hint_inverse, r.hints);
+  leak(r.hints, HINTS * STRIDE);
+  convolve(p.spatial_w, p.spatial_b, 1, HINTS, r.hints, r.spatial, k.padded);
+  for (int q = 0; q < PIXELS; q += LANES) store(r.spatial + q, sigmoid(load(r.spatial + q)));
+  for (int i = 0; i < HINTS; i++) r.hint_mean[i] = plane_sum(r.hints + (size_t)i * STRIDE) / PIXELS;
+  for (int c = 0; c < C; c++) {
+    float t = p.channel_b[c];
+    for (int i = 0; i < HINTS; i++) t += p.channel_w[c * HINTS + i] * r.hint_mean[i];
+    r.channel[c] = 1.f / (1.f + std::exp(-t));
+  }
+}
+
+static void both_branches(const BlockRecord& r, float* y) {
+  for (int c = 0; c < C; c++)
+    for (int q = 0; q < PIXELS; q += LANES) {
+      size_t i = (size_t)c * STRIDE + q;
+      store(y + i, load(r.v + i) * load(r.spatial + q));
+    }
+  for (int w = 0; w < WINDOWS; w++)
+    if (r.choice.attended[w]) put(r.choice.kept[w]->out, C, w, y, false);
+}
+
+static void forward(const BlockWeights& p, BlockRecord& r, Workspace& k, float* out, int count) {
+  mix(p, r, k);
+  choose(p.attention, r.hints, count, r.choice);
+  for (int w = 0; w < WINDOWS; w++)
+    if (r.choice.attended[w]) attend(p.attention, r.x, r.v, r.hints, w, *(r.choice.kept[w] = k.window()));
+  both_branches(r, k.y);
+  depthwise<1>(p.local1_w, p.local1_b, C, k.y, r.local1, k.padded1);
+  depthwise<2>(p.local2_w, p.local2_b, C, r.local1, r.local2, k.padded1);
+  float *z = k.a, *s = k.b;
+  for (int c = 0; c < C; c++)
+    for (int q = 0; q < PIXELS; q += LANES) {
+      size_t i = (size_t)c * STRIDE + q;
+      Vector x = load(r.local2 + i), distribution, density;
+      normal_law(x, distribution, density);
+      store(z + i, fma(x * distribution, all(r.channel[c]), load(k.y + i)));
+    }
+  copy_planes(s, r.x, C);
+  linear(p.out_w, p.out_b, C, C, z, s, true);
+  float* x1 = k.a;
+  normalise(s, C, p.norm1_w, p.norm1_b, r.unit1, r.inverse1, x1);
+  linear(p.in_w, nullptr, 2 * C, C, x1, r.wide);
+  depthwise<1>(p.depthwise_w, nullptr, 2 * C, r.wide, r.mixed_wide, k.padded1);
+  float* h = k.b;
+  for (int c = 0; c < C; c++)
+    for (int q = 0; q < PIXELS; q += LANES) {
+      size_t i = (size_t)c * STRIDE + q;
+      Vector x = load(r.mixed_wide + i), distribution, density;
+      normal_law(x, distribution, density);
+      store(h + i, x * distribution * load(r.mixed_wide + i + (size_t)C * STRIDE));
+    }
+  linear(p.feed_w, nullptr, C, C, h, x1, true);
+  normalise(x1, C, p.norm2_w, p.norm2_b, r.unit2, r.inverse2, out);
+}
+
+// g: gradient of the block's result in, of its input out.
+static void backward(const BlockWeights& p, const BlockWeights& to, BlockRecord& r, Workspace& k, float* g,
+                     const float* glogits) {
+  // x = norm2(x + feed_forward(x))
+  float *gs = k.a, *gh = k.b, *h = k.c, *gwide = k.wide1, *gin = k.wide2;
+  normalise_back(g, r.unit2, r.inverse2, C, p.norm2_w, gs, to.norm2_w, to.norm2_b);
+  linear_back(p.feed_w, C, C, gs, gh, false);
+  for (int c = 0; c < C; c++)
+    for (int q = 0; q < PIXELS; q += LANES) {
+      size_t i = (size_t)c * STRIDE + q, j = i + (size_t)C * STRIDE;
+      Vector x = load(r.mixed_wide + i), gate = load(r.mixed_wide + j), distribution, density;
+      normal_law(x, distribution, density);
+      Vector gelu = x * distribution, q1 = load(gh + i);
+      store(h + i, gelu * gate);
+      store(gwide + i, q1 * gate * fma(x, density, distribution));
+      store(gwide + j, q1 * gelu);
+    }
+  linear_weights(gs, C, h, C, to.feed_w, nullptr);
+  depthwise_back<1>(p.depthwise_w, 2 * C, r.wide, gwide, gin, false, to.depthwise_w, nullptr, k.padded, k.padded1);
+  float* x1 = k.b;
+  rescale(r.unit1, C, p.norm1_w, p.norm1_b, x1);
+  linear_weights(gin, 2 * C, x1, C, to.in_w, nullptr);
+  linear_back(p.in_w, 2 * C, C, gin, gs, true);
+  // x = norm1(x + mixer(x)); from here g is the gradient of the sum, and of x by the skip
+  normalise_back(gs, r.unit1, r.inverse1, C, p.norm1_w, g, to.norm1_w, to.norm1_b);
+  float *gy = k.a, *z = k.b, *glocal2 = k.c;
+  linear_back(p.out_w, C, C, g, gy, false);
+  both_branches(r, k.y);
+  float gchannel[C];
+  for (int c = 0; c < C; c++) {
+    Vector channel = all(r.channel[c]), total = all(0.f);
+    for (int q = 0; q < PIXELS; q += LANES) {
+      size_t i = (size_t)c * STRIDE + q;
+      Vector x = load(r.local2 + i), gz = load(gy + i), distribution, density;
+      normal_law(x, distribution, density);
+      Vector gelu = x * distribution;
+      store(z + i, fma(gelu, channel, load(k.y + i)));
+      total = fma(gz, gelu, total);
+      store(glocal2 + i, gz * channel * fma(x, density, distribution));
+    }
+    gchannel[c] = sum(total) * r.channel[c] * (1.f - r.channel[c]);
+  }
+  linear_weights(g, C, z, C, to.out_w, to.out_b);
+  float* glocal1 = k.b;
+  depthwise_back<2>(p.local2_w, C, r.local1, glocal2, glocal1, false, to.local2_w, to.local2_b, k.padded, k.padded1);
+  depthwise_back<1>(p.local1_w, C, k.y, glocal1, gy, true, to.local1_w, to.local1_b, k.padded, k.padded1);
+  // the convolution branch, where no attention took its place
+  float *gmixed = k.c, *gv = k.a, *gspatial = k.one;
+  copy_planes(gmixed, gy, C);
+  for (int w = 0; w < WINDOWS; w++)
+    if (r.choice.attended[w])
+      for (int c = 0; c < C; c++)
+        for (int row = 0; row < M; row++) store(gv + (size_t)c * STRIDE + corner(w) + row * SIDE, all(0.f));
+  for (int q = 0; q < PIXELS; q += LANES) {
+    Vector total = all(0.f), spatial = load(r.spatial + q);
+    for (int c = 0; c < C; c++) {
+      size_t i = (size_t)c * STRIDE + q;
+      Vector q1 = load(gv + i);
+      total = fma(q1, load(r.v + i), total);
+      store(gv + i, q1 * spatial);
+    }
+    store(gspatial + q, total * spatial * (all(1.f) - spatial));
+  }
+  // the predictor
+  float *ghints = k.ghints, gmean[HINTS] = {0};
+  convolve_back(p.spatial_w, 1, HINTS, gspatial, ghints, k.padded);
+  convolve_weights(gspatial, 1, HINTS, r.hints, to.spatial_w, to.spatial_b, k.padded);
+  for (int c = 0; c < C; c++) {
+    to.channel_b[c] += gchannel[c];
+    for (int i = 0; i < HINTS; i++) {
+      to.channel_w[c * HINTS + i] += gchannel[c] * r.hint_mean[i];
+      gmean[i] += gchannel[c] * p.channel_w[c * HINTS + i];
+    }
+  }
+  for (int i = 0; i < HINTS; i++)
+    for (int q = 0; q < PIXELS; q += LANES) {
+      float* at = ghints + (size_t)i * STRIDE + q;
+      store(at, load(at) + all(gmean[i] / PIXELS));
+    }
+  choose_back(p.attention, to.attention, r.choice, glogits, ghints);
+  for (int w = 0; w < WINDOWS; w++)
+    if (r.choice.attended[w])
+      attend_back(p.attention, to.attention, r.x, w, *r.choice.kept[w], *k.scratch, gmixed, gv, g, ghints);
+  leak_back(ghints, r.hints, HINTS * STRIDE);
+  float *gplain = k.b, *gseen = k.gseen;
+  normalise_back(ghints, r.hint_unit, r.hint_inverse, HINTS, p.norm_w, gplain, to.norm_w, to.norm_b);
+  linear_weights(gplain, HINTS, r.v, C + CONDITION, to.hints_w, to.hints_b);
+  linear_back(p.hints_w, HINTS, C + CONDITION, gplain, gseen, false);
+  add_planes(gv, gseen, C);
+  add_planes(k.gcondition, gseen + (size_t)C * STRIDE, CONDITION);
+  linear_weights(gv, C, r.x, C, to.v_w, to.v_b);
+  linear_back(p.v_w, C, C, gv, g, true);
+}
+
+static Weights bind(float** pointers) {
+  static_assert(sizeof(Weights) % sizeof(float*) == 0, "only pointers");
+  Weights weights;
+  memcpy(&weights, pointers, sizeof weights);
+  return weights;
+}
+
+extern "C" {
+int count_weights() { return sizeof(Weights) / sizeof(float*); }
+void* begin() {
+  try {
+    return new Workspace();
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
+}
+void end(void* workspace) { delete (Workspace*)workspace; }
+
+// One patch. Adds to `gradients`, sets `logits` (BLOCKS x WINDOWS), and `losses`: pixels' and routing's.
+//   low: 3 x P x P; away: P, one less the cosine of each row's latitude; place: 2 x P x P, the window
+//   position; high: 3 x sP x sP; weight: sP, what an error in each row counts, divided by all pixels;
+//   target: WINDOWS, what the scores should be; guide: weight of the routing loss, divided by all windows.
+// Returns 0, or 1 where memory does not suffice.
+int step(void* workspace, float** weights, float** gradients, const float* low, const float* away,
+         const float* place, const float* high, const float* weight, int count, const float* target, float guide,
+         float* logits, float* losses) try {
+  // numbers too small to matter would cost a hundred times the rest
+  unsigned state = _mm_getcsr();
+  _mm_setcsr(state | 0x8040);
+  Workspace& k = *(Workspace*)workspace;
+  k.used_windows = 0;
+  Weights p = bind(weights), to = bind(gradients);
+
+  for (int c = 0; c < 3; c++) memcpy(k.image + (size_t)c * STRIDE, low + c * PIXELS, PIXELS * 4);
+  convolve(p.head_w, p.head_b, C, 3, k.image, k.first, k.padded);
+  for (int c = 0; p.latitude_w && c < C; c++)
+    for (int y = 0; y < SIDE; y++)
+      for (int x = 0; x < SIDE; x += LANES) {
+        float* at = k.first + (size_t)c * STRIDE + y * SIDE + x;
+        store(at, load(at) + all(p.latitude_w[c] * away[y]));
+      }
+  linear(p.global_in_w, p.global_in_b, GLOBAL, C, k.first, k.global);
+  leak(k.global, GLOBAL * STRIDE);
+  convolve(p.global_out_w, p.global_out_b, 2, GLOBAL, k.global, k.condition, k.padded);
+  leak(k.condition, 2 * STRIDE);
+  for (int c = 0; c < 2; c++) memcpy(k.condition + (size_t)(2 + c) * STRIDE, place + c * PIXELS, PIXELS * 4);
+  copy_planes(k.group_in[0], k.first, C);
+  int number = 0;
+  for (int group = 0; group < GROUP_COUNT; group++) {
+    copy_planes(k.block[number].x, k.group_in[group], C);
+    for (int i = 1; i <= GROUP[group]; i++, number++)
+      forward(p.block[number], k.block[number], k,
+              i < GROUP[group] ? k.block[number + 1].x : k.group_out[group], count);
+    copy_planes(k.group_in[group + 1], k.group_in[group], C);
+    linear(p.group[group].w, p.group[group].b, C, C, k.group_out[group], k.group_in[group + 1], true);
+  }
+  convolve(p.body_w, p.body_b, C, C, k.group_in[GROUP_COUNT], k.body, k.padded);
+  add_planes(k.body, k.first, C);
+  convolve(p.tail_w, p.tail_b, HIGH, C, k.body, k.tail, k.padded);
+
+  // L1, and its gradient where the pixel shuffle takes it from
+  float* g = k.gblock;
+  double pixels = 0, routing = 0;
+  for (int c = 0; c < 3; c++)
+    for (int y = 0; y < SCALE * SIDE; y++) {
+      double row = 0;
+      for (int x = 0; x < SCALE * SIDE; x++) {
+        int plane = (c * SCALE + y % SCALE) * SCALE + x % SCALE;
+        size_t i = (size_t)plane * STRIDE + y / SCALE * SIDE + x / SCALE;
+        float error = k.tail[i] - high[(c * SCALE * SIDE + y) * SCALE * SIDE + x];
+        row += std::fabs(error);
+        g[i] = error > 0 ? weight[y] : error < 0 ? -weight[y] : 0.f;
+      }
+      pixels += row * weight[y];
+    }
+  // cross-entropy of the scores
+  static thread_local float glogits[BLOCKS * WINDOWS];
+  for (int i = 0; i < BLOCKS * WINDOWS; i++) {
+    float odds = logits[i] = k.block[i / WINDOWS].choice.logits[i % WINDOWS], wanted = target[i % WINDOWS];
+    routing += std::max(odds, 0.f) - odds * wanted + std::log1p(std::exp(-std::fabs(odds)));
+    glogits[i] = guide * (1.f / (1.f + std::exp(-odds)) - wanted);
+  }
+  losses[0] = pixels;
+  losses[1] = routing * guide;
+
+  memset(k.gcondition, 0, (size_t)CONDITION * STRIDE * 4);
+  convolve_weights(g, HIGH, C, k.body, to.tail_w, to.tail_b, k.padded);
+  convolve_back(p.tail_w, HIGH, C, g, k.gfirst, k.padded);
+  convolve_weights(k.gfirst, C, C, k.group_in[GROUP_COUNT], to.body_w, to.body_b, k.padded);
+  convolve_back(p.body_w, C, C, k.gfirst, k.g, k.padded);
+  for (int group = GROUP_COUNT - 1; group >= 0; group--) {
+    linear_weights(k.g, C, k.group_out[group], C, to.group[group].w, to.group[group].b);
+    linear_back(p.group[group].w, C, C, k.g, k.gblock, false);
+    for (int i = 0; i < GROUP[group]; i++) {
+      number--;
+      backward(p.block[number], to.block[number], k.block[number], k, k.gblock, glogits + number * WINDOWS);
+    }
+    add_planes(k.g, k.gblock, C);
+  }
+  add_planes(k.gfirst, k.g, C);
+  leak_back(k.gcondition, k.condition, 2 * STRIDE);
+  convolve_weights(k.gcondition, 2, GLOBAL, k.global, to.global_out_w, to.global_out_b, k.padded);
+  float* gglobal = k.a;
+  convolve_back(p.global_out_w, 2, GLOBAL, k.gcondition, gglobal, k.padded);
+  leak_back(gglobal, k.global, GLOBAL * STRIDE);
+  linear_weights(gglobal, GLOBAL, k.first, C, to.global_in_w, to.global_in_b);
+  linear_back(p.global_in_w, GLOBAL, C, gglobal, k.gfirst, true);
+  for (int c = 0; p.latitude_w && c < C; c++) {
+    Vector total = all(0.f);
+    for (int y = 0; y < SIDE; y++)
+      for (int x = 0; x < SIDE; x += LANES)
+        total = fma(load(k.gfirst + (size_t)c * STRIDE + y * SIDE + x), all(away[y]), total);
+    to.latitude_w[c] += sum(total);
+  }
+  convolve_weights(k.gfirst, C, 3, k.image, to.head_w, to.head_b, k.padded);
+  _mm_setcsr(state);
+  return 0;
+} catch (const std::bad_alloc&) {
+  return 1;
+}
+}

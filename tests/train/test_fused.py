@@ -1,0 +1,233 @@
+"""The fused training step against torch, which it must agree with to the last digits that count."""
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file as load_tensors
+from torch import Tensor
+
+from camixersr.errors import DeviceError, UsageError, ValueRangeError
+from camixersr.models import PRESETS, CAMixerSR, CAMixerSRConfig
+from camixersr.nn.routing import TopShare
+from camixersr.train import fused
+from camixersr.train.fused import FusedStep, names
+from camixersr.train.objective import detail_loss
+from camixersr.train.photos import MixedStream, load_photos
+from tests.conftest import random_network
+from tests.train.test_train import recipe, run, scene
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where programs are compiled to; skips, aloud, where they cannot be."""
+    folder = tmp_path_factory.mktemp("fused")
+    try:
+        FusedStep(random_network(12, 2, (1, 1)), 16, folder)
+    except DeviceError as error:
+        pytest.skip(f"needs AVX-512 and a C++ compiler: {error}")
+    return folder
+
+
+def batch(network: CAMixerSR, patch: int, seed: int = 3) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Two patches, what they should become, what each row counts, and what scores should be."""
+    draw = torch.Generator().manual_seed(seed)
+    scale = network.config.scale
+    low = torch.rand(2, 3, patch, patch, generator=draw)
+    cosine = torch.linspace(0.2, 0.9, patch)[:, None].expand(2, 1, patch, patch)
+    seen = torch.cat((low, cosine), dim=1) if network.config.latitude else low
+    with torch.no_grad():  # never near: where an error changes sign, its gradient jumps
+        high = network.route(seen, TopShare(0.0))[0]
+    high = high + torch.where(torch.rand(high.shape, generator=draw) > 0.5, 0.3, -0.3)
+    weight = torch.rand(2, scale * patch, generator=draw)
+    return seen, high, weight, torch.rand(2, (patch // 16) ** 2, generator=draw)
+
+
+@pytest.mark.parametrize(
+    ("channels", "scale", "blocks", "patch", "latitude"),
+    [(12, 2, (1, 1), 16, False), (20, 3, (1, 2), 32, True), (36, 4, (2,), 48, True)],
+)
+def test_losses_and_gradients_are_torchs(
+    cache: Path, channels: int, scale: int, blocks: tuple[int, ...], patch: int, latitude: bool
+) -> None:
+    network = random_network(channels, scale, blocks, latitude=latitude).train().requires_grad_(True)
+    seen, high, weight, target = batch(network, patch)
+    exact = copy.deepcopy(network).double()
+    step = FusedStep(network, patch, cache)
+    windows = target.shape[1]
+    for count in {0, windows // 2, windows}:
+        share = count / windows
+        network.zero_grad()
+        losses = step(seen, high, share=share, target=target, guide=0.02, weight=weight)
+        losses.total.backward()
+        exact.zero_grad()
+        result, routing = exact.route(seen.double(), TopShare(share))
+        pixels = ((result - high).abs() * weight[:, None, :, None]).mean()
+        guide = 0.02 * detail_loss(routing, target.double())
+        (pixels + guide).backward()
+        assert losses.pixels.item() == pytest.approx(pixels.item(), rel=1e-5)
+        assert losses.guide.item() == pytest.approx(guide.item(), rel=1e-5)
+        logits = torch.stack([block.logits for block in routing.blocks])
+        assert (losses.logits - logits).abs().max() < 1e-4
+        largest = max(float(w.grad.norm()) for w in exact.parameters() if w.grad is not None)
+        for (name, weights), true in zip(network.named_parameters(), exact.parameters(), strict=True):
+            assert weights.grad is not None
+            expected = torch.zeros_like(true) if true.grad is None else true.grad
+            error = float((weights.grad - expected).norm())
+            # the bias of keys has no gradient at all: softmax does not see what all keys share
+            assert error < 3e-4 * float(expected.norm()) + 1e-8 * largest, name
+    step.close()
+
+
+def test_the_number_of_threads_changes_no_byte(cache: Path) -> None:
+    network = random_network(12, 2, (1, 1)).train().requires_grad_(True)
+    seen, high, weight, target = (part.repeat_interleave(2, dim=0) for part in batch(network, 16))
+    gradients = []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        network.zero_grad()
+        step = FusedStep(network, 16, cache)
+        step(seen, high, share=1.0, target=target, guide=0.02, weight=weight).total.backward()
+        step.close()
+        gradients.append([w.grad.clone() for w in network.parameters() if w.grad is not None])
+    for other in gradients[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(gradients[0], other, strict=True))
+
+
+def test_every_weight_has_its_place_once() -> None:
+    for latitude in (False, True):
+        network = CAMixerSR(CAMixerSRConfig(20, 3, (1, 2), latitude=latitude))
+        order = names(network)
+        assert order.count("") == (not latitude)
+        assert sorted(filter(None, order)) == sorted(name for name, _ in network.named_parameters())
+
+
+def test_a_run_learns_what_it_learns_with_torch(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PRESETS, "tiny", CAMixerSRConfig(channels=12, scale=2, blocks=(1, 1)))
+    photos = pictures(tmp_path / "photos", 128)
+    plan = replace(
+        recipe(tmp_path, tmp_path, model="tiny", optimizer="adamw", ema=0.0, patch=32, plain=0.3),
+        photos=str(photos),
+        validation="",
+        attention_first=0.0,
+        steps=12,
+        validate_every=12,
+    )
+    torched, quick = (
+        load_tensors(run(replace(plan, kernels=kernels, output=str(tmp_path / kernels))))
+        for kernels in ("torch", "fused")
+    )
+    from camixersr.train.fit import start_network
+
+    # Adam makes whole steps of gradients that are nothing but rounding: all weights together, then
+    before = start_network(plan)[0].state_dict()
+    body = [name for name in torched if name.startswith("body")]
+    assert _distance(quick, torched, body) < 0.05 * _distance(before, torched, body)
+
+
+def _distance(a: dict[str, Tensor], b: dict[str, Tensor], names: list[str]) -> float:
+    return float(torch.stack([(a[name] - b[name]).norm() for name in names]).norm())
+
+
+def pictures(folder: Path, size: int, wide: int = 1) -> Path:
+    from PIL import Image
+
+    folder.mkdir(parents=True)
+    for number in range(4):
+        parts = [scene(size, 10 * number + part) for part in range(wide)]
+        Image.fromarray(np.concatenate(parts, axis=1)).save(folder / f"{number}.png")
+    return folder
+
+
+def test_panoramas_and_photographs_are_mixed_as_asked(tmp_path: Path) -> None:
+    panoramas = load_photos(sorted(pictures(tmp_path / "p", 96, 2).iterdir()), tmp_path, smallest=1)
+    flat = load_photos(sorted(pictures(tmp_path / "f", 100).iterdir()), tmp_path, smallest=1)
+    stream, again = (MixedStream(panoramas, flat, share=0.75, scale=4, patch=16, seed=5) for _ in range(2))
+    on_equator = 0
+    for number in range(200):
+        patch = stream.patch(number)
+        assert patch.shape == (4, stream.side, stream.side)
+        on_equator += bool((patch[3] == 255).all())
+        if number % 20 == 0:
+            assert torch.equal(patch, again.patch(number))
+    assert 130 < on_equator < 170
+    low, high = stream.pairs(torch.stack([stream.patch(number) for number in range(4)]))
+    assert low.shape == (4, 4, 16, 16)
+    assert high.shape == (4, 4, 64, 64)
+
+
+def test_a_panoramic_run_with_photographs_beside(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = CAMixerSRConfig(channels=12, scale=2, blocks=(1, 1), latitude=True)
+    monkeypatch.setitem(PRESETS, "tiny-360", tiny)
+    plan = replace(
+        recipe(tmp_path, tmp_path, model="tiny-360", kernels="fused", projection="erp"),
+        photos=str(pictures(tmp_path / "p", 64, 2)),
+        flat_photos=str(pictures(tmp_path / "f", 100)),
+        flat_share=0.5,
+        validation="",
+        decay="linear",
+        hold=0.5,
+    )
+    weights = load_tensors(run(plan))
+    assert weights["latitude.weight"].abs().max() > 0
+
+
+@pytest.mark.parametrize("decay", ["cosine", "linear"])
+def test_rates_hold_and_fall(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decay: str) -> None:
+    pytest.importorskip("lightning", reason="needs the extra `train`: lightning is not installed")
+    from camixersr.train.fit import Training
+
+    monkeypatch.setitem(PRESETS, "tiny", CAMixerSRConfig(channels=12, scale=2, blocks=(1,)))
+    photos = load_photos(sorted(pictures(tmp_path / "f", 100).iterdir()), tmp_path, smallest=1)
+    plan = recipe(tmp_path, tmp_path, model="tiny", warmup=2, steps=102, decay=decay, hold=0.4, final=0.2)
+    training = Training(CAMixerSR(PRESETS["tiny"]), plan, photos, [])
+    factor = training.configure_optimizers()["lr_scheduler"]["scheduler"].lr_lambdas[0]
+    assert [factor(step) for step in (0, 1, 2, 41, 42)] == [0.5, 1.0, 1.0, 1.0, 1.0]
+    assert factor(102) == pytest.approx(0.2)
+    assert factor(72) == pytest.approx(0.6)  # half way down, either way
+    assert factor(57) == pytest.approx(0.8 if decay == "linear" else 0.2 + 0.4 * (1 + 0.5**0.5))
+
+
+def test_what_it_is_not_made_for_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UsageError, match=r'use kernels = "torch"'):
+        FusedStep(random_network(20, 2, (1,), keys=8), 16, tmp_path)
+    with pytest.raises(UsageError, match="patches of 24"):
+        FusedStep(random_network(20, 2, (1,)), 24, tmp_path)
+    network = random_network(16, 2, (1,))
+    monkeypatch.setattr(fused, "_processor", lambda: "")
+    with pytest.raises(DeviceError, match="AVX-512"):
+        FusedStep(network, 16, tmp_path)
+    monkeypatch.setattr(fused, "_processor", lambda: "avx512f")
+    monkeypatch.setenv("CXX", "false")
+    with pytest.raises(DeviceError, match="cannot compile"):
+        FusedStep(network, 16, tmp_path)
+    monkeypatch.delenv("CXX")
+    monkeypatch.setattr(fused.shutil, "which", lambda name: None)
+    with pytest.raises(DeviceError, match=r"C\+\+ compiler"):
+        FusedStep(network, 16, tmp_path)
+    assert not list(tmp_path.iterdir())  # nothing half made
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"kernels": "fused", "routing": "gain"}, "routing"),
+        ({"kernels": "fused", "compile": True}, "compile"),
+        ({"flat_photos": "x"}, "go together"),
+        ({"flat_photos": "x", "flat_share": 0.5}, "beside panoramas"),
+        ({"plain": 0.5, "routing": "paper"}, "plain is for"),
+        ({"hold": 1.5}, "hold must lie"),
+    ],
+)
+def test_recipes_that_do_not_fit(tmp_path: Path, changes: dict, message: str) -> None:
+    with pytest.raises(ValueRangeError, match=message):
+        recipe(tmp_path, tmp_path, **changes)
