@@ -4,15 +4,17 @@
 
 The plain loop is what one writes first, and what the paper's code does: fp32 eager, a Gumbel mask with
 both branches computed for every window, low patches reduced one by one on the CPU, AdamW. The trainer's
-step attends a share drawn anew each step on gathered windows only, reduces whole batches on the device,
-and steps Muon and AdamW; on an accelerator it runs in bfloat16. Both are timed in turns; the figure
-is the ratio of the medians.
+steps attend a share drawn anew each step on gathered windows only, reduce whole batches on the device,
+and step Muon and AdamW; on an accelerator they run in bfloat16. "gain" and "detail" are its two ways of
+routing; "fused" is detail with the program of `kernels = "fused"`, and "convolution" that with no window
+attended (CPU). All are timed in turns; the figures are ratios of the medians.
 """
 
 import argparse
 import json
 import os
 import platform
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +27,8 @@ import torch.nn.functional as F
 from camixersr.image.resize import resize
 from camixersr.models import PRESETS, CAMixerSR
 from camixersr.nn.detail import window_detail
-from camixersr.nn.routing import Explore, Stochastic
+from camixersr.nn.routing import Explore, Stochastic, TopShare
+from camixersr.train.fused import FusedStep
 from camixersr.train.objective import detail_loss, paper_loss, percentile
 from camixersr.train.optimizer import MuonAdamW
 from camixersr.train.photos import MARGIN, PatchStream, Photos, reduce
@@ -67,7 +70,9 @@ def plain_loop(network: CAMixerSR, stream: PatchStream, batch: int) -> Callable[
     return step
 
 
-def trainer_step(network: CAMixerSR, stream: PatchStream, batch: int) -> Callable[[int], None]:
+def trainer_step(
+    network: CAMixerSR, stream: PatchStream, batch: int, *, routing: str, fused: FusedStep | None = None
+) -> Callable[[int], None]:
     """One step as the trainer does it, as a function of its number."""
     device = next(network.parameters()).device
     matrices = [
@@ -85,12 +90,16 @@ def trainer_step(network: CAMixerSR, stream: PatchStream, batch: int) -> Callabl
     def step(number: int) -> None:
         patches = torch.stack([stream.patch(number * batch + patch) for patch in range(batch)])
         low, high = reduce(patches.to(device, non_blocking=True), network.config.scale)
-        policy = Explore(float(shares.random()), generator, weight=1e-3)
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type != "cpu"):
-            result, routing = network.route(low, policy)
-        detail = window_detail(low, network.config.window)
-        guide = detail_loss(routing, percentile(detail, quantiles))
-        (F.l1_loss(result.float(), high) + 0.02 * guide).backward()
+        share = 0.0 if routing == "convolution" else float(shares.random())
+        target = percentile(window_detail(low, network.config.window), quantiles)
+        if fused is not None:
+            rows = high.new_ones(batch, high.shape[2])
+            fused(low, high, share=share, target=target, guide=0.02, weight=rows).total.backward()
+        else:
+            policy = Explore(share, generator, weight=1e-3) if routing == "gain" else TopShare(share)
+            with torch.autocast(device.type, torch.bfloat16, enabled=device.type != "cpu"):
+                result, decided = network.route(low, policy)
+            (F.l1_loss(result.float(), high) + 0.02 * detail_loss(decided, target)).backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
@@ -112,11 +121,18 @@ def main() -> None:
     torch.set_flush_denormal(True)
     photos = photographs()
     kinds: dict[str, Callable[[int], None]] = {}
-    for name, make in (("plain", plain_loop), ("trainer", trainer_step)):
+    names = ["plain", "gain", "detail"] + ["fused", "convolution"] * (options.device == "cpu")
+    for name in names:
         torch.manual_seed(0)
         network = CAMixerSR(PRESETS[options.model]).to(options.device).train()
         stream = PatchStream(photos, scale=network.config.scale, patch=options.patch, seed=0)
-        kinds[name] = make(network, stream, options.batch)
+        if name == "plain":
+            kinds[name] = plain_loop(network, stream, options.batch)
+            continue
+        fused = None
+        if name in ("fused", "convolution"):
+            fused = FusedStep(network, options.patch, Path(tempfile.mkdtemp()))
+        kinds[name] = trainer_step(network, stream, options.batch, routing=name, fused=fused)
     times: dict[str, list[float]] = {name: [] for name in kinds}
     for number in range(options.steps + 2):
         for name, step in kinds.items():
@@ -137,7 +153,7 @@ def main() -> None:
         "patch": options.patch,
         "steps": options.steps,
         "steps_per_second": {name: round(1.0 / value, 3) for name, value in typical.items()},
-        "ratio": round(typical["plain"] / typical["trainer"], 3),
+        "times_plain": {name: round(typical["plain"] / value, 3) for name, value in typical.items()},
     }
     print(json.dumps(facts, indent=1))
     if options.json:

@@ -115,7 +115,8 @@ def _before(tail: nn.Conv2d, network: Trainable, low: Tensor) -> Tensor:
 def transfer(source: Network, target: Network) -> None:
     """Copy weights into a network of the same shape; at another scale, all but the last layer.
 
-    A latitude condition that the source does not have stays as it is: zero, in a fresh network.
+    A latitude condition that the source does not have stays as it is: zero, in a fresh network. One
+    that the target does not have is left out: the target then does what the source does on the equator.
 
     Args:
         source: where they come from.
@@ -130,14 +131,13 @@ def transfer(source: Network, target: Network) -> None:
     else:
         given, wanted = source.config, target.config
         fits = replace(given, scale=wanted.scale, latitude=wanted.latitude) == wanted
-        fits = fits and given.latitude <= wanted.latitude
     if not fits:
         raise InputError(
             f"cannot start {target.config} from weights of {source.config}; they may differ in scale "
-            "alone, and in a latitude condition that is new"
+            "alone, and in whether they are told the latitude"
         )
-    weights, own = source.state_dict(), target.state_dict()
-    weights |= {name: own[name] for name in own.keys() - weights.keys()}  # the condition begins at zero
+    own = target.state_dict()
+    weights = own | {name: value for name, value in source.state_dict().items() if name in own}
     if source.config.scale != target.config.scale:
         weights |= {name: own[name] for name in own if name.startswith("tail.")}
     target.load_state_dict(weights)
