@@ -485,7 +485,7 @@ def fit(
         held_out = load_photos(aside, cache, smallest=smallest)
         flat = None
         if recipe.flat_photos:
-            files, _ = list_photos(recipe.flat_photos, limit=recipe.limit, holdout=recipe.holdout)
+            files, _ = list_photos(recipe.flat_photos, limit=recipe.limit, holdout=recipe.flat_holdout)
             flat = load_photos(files, cache, smallest=smallest)
     before: Model | None = None
     trained: Trainable

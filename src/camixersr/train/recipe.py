@@ -34,6 +34,7 @@ class Recipe:
         flat_photos: for "erp", folder of ordinary photographs that are learnt from, too: they lie on the
             equator.
         flat_share: share of the patches that are cut from these.
+        flat_holdout: every so-many-th of them is kept from training, for other recipes' sake.
         reduction: how low panoramas are made of high ones: "bicubic", or "fisheye", through two fisheye
             pictures, as cameras see them. (Thresholds are calibrated on bicubic ones.)
         task: "sr" enlarges; "jpeg" undoes compression and "noise" removes Gaussian noise, both with
@@ -98,6 +99,7 @@ class Recipe:
     projection: Literal["flat", "erp"] = "flat"
     flat_photos: str = ""
     flat_share: float = 0.0
+    flat_holdout: int = 25
     reduction: Literal["bicubic", "fisheye"] = "bicubic"
     blocks: tuple[int, ...] = ()
     window: int = 16
@@ -184,8 +186,9 @@ class Recipe:
                 'recipe: kernels = "fused" expects routing = "detail", precision = "fp32", neither '
                 'compile nor without; or use kernels = "torch"'
             )
-        if self.holdout < 2:
-            raise ValueRangeError(f"recipe: holdout must be at least 2, got {self.holdout}")
+        for name in ("holdout", "flat_holdout"):
+            if getattr(self, name) < 2:
+                raise ValueRangeError(f"recipe: {name} must be at least 2, got {getattr(self, name)}")
         if self.reduction == "fisheye" and self.projection != "erp":
             raise ValueRangeError('recipe: reduction = "fisheye" is for panoramas; add projection = "erp"')
         if self.task != "sr" and self.projection == "erp":
