@@ -21,7 +21,9 @@ struct AttentionWeights {
 
 // What an attended window leaves for the way back.
 struct Attended {
-  float own[C * BESIDE], seen[C * BESIDE], q[C * BESIDE], k[C * BESIDE], v[C * BESIDE], out[C * BESIDE];
+  float own[C * BESIDE], seen[C * BESIDE];
+  float right[C * BESIDE], down[C * BESIDE];  // how `seen` changes where its place moves
+  float q[C * BESIDE], k[C * BESIDE], v[C * BESIDE], out[C * BESIDE];
   float hints[HINTS * BESIDE], hidden[MOVES * BESIDE], move[2 * BESIDE];
   float part[TOKENS * BESIDE];  // of key j in query i, at j * BESIDE + i
 };
@@ -123,9 +125,14 @@ static void attend(const AttentionWeights& p, const float* x, const float* v, co
   for (int i = 0; i < TOKENS; i += LANES) {
     Spot s = spot(w, window, i);
     for (int c = 0; c < C; c++) {
-      Vector k = load(w.own + c * BESIDE + i);
-      for (int j = 0; j < 4; j++) k = fma(s.part[j], gather(x + (size_t)c * STRIDE, s.at[j]), k);
+      Vector k = load(w.own + c * BESIDE + i), at[4];
+      for (int j = 0; j < 4; j++) {
+        at[j] = gather(x + (size_t)c * STRIDE, s.at[j]);
+        k = fma(s.part[j], at[j], k);
+      }
       store(w.seen + c * BESIDE + i, k);
+      store(w.right + c * BESIDE + i, (all(1.f) - s.down) * (at[1] - at[0]) + s.down * (at[3] - at[2]));
+      store(w.down + c * BESIDE + i, (all(1.f) - s.right) * (at[2] - at[0]) + s.right * (at[3] - at[1]));
     }
   }
   project(p.q_w, p.q_b, C, C, w.own, w.q);
@@ -147,9 +154,8 @@ static void attend(const AttentionWeights& p, const float* x, const float* v, co
 }
 
 // g: gradient of the mixed map. Sets the window in gv; adds to gx and ghints.
-static void attend_back(const AttentionWeights& p, const AttentionWeights& to, const float* x, int window,
-                        const Attended& w, AttentionScratch& s, const float* g, float* gv, float* gx,
-                        float* ghints) {
+static void attend_back(const AttentionWeights& p, const AttentionWeights& to, int window, const Attended& w,
+                        AttentionScratch& s, const float* g, float* gv, float* gx, float* ghints) {
   float* gout = s.a;
   take(g, C, window, gout);
   against(gout, w.part, s.b, s.turned);
@@ -175,19 +181,15 @@ static void attend_back(const AttentionWeights& p, const AttentionWeights& to, c
   float* gmove = s.b;
   for (int i = 0; i < TOKENS; i += LANES) {
     Spot t = spot(w, window, i);
-    Vector gright = all(0.f), gdown = all(0.f), stay_x = all(1.f) - t.right, stay_y = all(1.f) - t.down;
+    Vector gright = all(0.f), gdown = all(0.f);
     alignas(64) int at[4][LANES];
     for (int j = 0; j < 4; j++) _mm512_store_si512(at[j], t.at[j]);
     for (int c = 0; c < C; c++) {
-      const float* plane = x + (size_t)c * STRIDE;
-      Vector q = load(gseen + c * BESIDE + i), seen[4];
+      Vector q = load(gseen + c * BESIDE + i);
       alignas(64) float share[4][LANES];
-      for (int j = 0; j < 4; j++) {
-        seen[j] = gather(plane, t.at[j]);
-        _mm512_store_ps(share[j], q * t.part[j]);
-      }
-      gright = fma(q, stay_y * (seen[1] - seen[0]) + t.down * (seen[3] - seen[2]), gright);
-      gdown = fma(q, stay_x * (seen[2] - seen[0]) + t.right * (seen[3] - seen[1]), gdown);
+      for (int j = 0; j < 4; j++) _mm512_store_ps(share[j], q * t.part[j]);
+      gright = fma(q, load(w.right + c * BESIDE + i), gright);
+      gdown = fma(q, load(w.down + c * BESIDE + i), gdown);
       float* out = gx + (size_t)c * STRIDE;
       for (int lane = 0; lane < LANES; lane++)
         for (int j = 0; j < 4; j++) out[at[j][lane]] += share[j][lane];

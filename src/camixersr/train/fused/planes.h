@@ -32,6 +32,15 @@ static inline Vector load(const float* p) { return _mm512_loadu_ps(p); }
 static inline void store(float* p, Vector x) { _mm512_storeu_ps(p, x); }
 static inline Vector all(float x) { return _mm512_set1_ps(x); }
 static inline float sum(Vector x) { return _mm512_reduce_add_ps(x); }
+// Four sums at once: a third of the work of one after another.
+static inline __m128 sums(Vector a, Vector b, Vector c, Vector d) {
+  Vector ab = _mm512_unpacklo_ps(a, b) + _mm512_unpackhi_ps(a, b);
+  Vector cd = _mm512_unpacklo_ps(c, d) + _mm512_unpackhi_ps(c, d);
+  Vector lanes = _mm512_shuffle_ps(ab, cd, 0x44) + _mm512_shuffle_ps(ab, cd, 0xee);
+  __m256d upper = _mm512_extractf64x4_pd(_mm512_castps_pd(lanes), 1);
+  __m256 half = _mm512_castps512_ps256(lanes) + _mm256_castpd_ps(upper);
+  return _mm256_castps256_ps128(half) + _mm256_extractf128_ps(half, 1);
+}
 static inline Vector fma(Vector a, Vector b, Vector c) { return _mm512_fmadd_ps(a, b, c); }
 static inline Vector larger(Vector a, Vector b) { return _mm512_max_ps(a, b); }
 static inline Vector smaller(Vector a, Vector b) { return _mm512_min_ps(a, b); }
@@ -145,8 +154,14 @@ static void correlate_tile(const float* g, int stride, Source in, float* to, int
         for (int k = 0; k < IN; k++) total[i][k] = fma(q, x[k], total[i][k]);
       }
     }
-  for (int i = 0; i < OUT; i++)
-    for (int k = 0; k < IN; k++) to[i * K + k] += sum(total[i][k]);
+  for (int i = 0; i < OUT; i++) {
+    if constexpr (IN == 4) {
+      __m128 four = sums(total[i][0], total[i][1], total[i][2], total[i][3]);
+      _mm_storeu_ps(to + i * K, _mm_loadu_ps(to + i * K) + four);
+    } else {
+      for (int k = 0; k < IN; k++) to[i * K + k] += sum(total[i][k]);
+    }
+  }
 }
 
 template <int OUT>

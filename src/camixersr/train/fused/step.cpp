@@ -230,7 +230,7 @@ static void backward(const BlockWeights& p, const BlockWeights& to, BlockRecord&
   choose_back(p.attention, to.attention, r.choice, glogits, ghints);
   for (int w = 0; w < WINDOWS; w++)
     if (r.choice.attended[w])
-      attend_back(p.attention, to.attention, r.x, w, *r.choice.kept[w], *k.scratch, gmixed, gv, g, ghints);
+      attend_back(p.attention, to.attention, w, *r.choice.kept[w], *k.scratch, gmixed, gv, g, ghints);
   leak_back(ghints, r.hints, HINTS * STRIDE);
   float *gplain = k.b, *gseen = k.gseen;
   normalise_back(ghints, r.hint_unit, r.hint_inverse, HINTS, p.norm_w, gplain, to.norm_w, to.norm_b);
