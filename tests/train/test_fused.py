@@ -18,17 +18,14 @@ from camixersr.train.fused import FusedStep, names
 from camixersr.train.objective import detail_loss
 from camixersr.train.photos import MixedStream, load_photos
 from tests.conftest import random_network
-from tests.train.test_train import recipe, run, scene
+from tests.train.test_train import needs_fused, recipe, run, scene
 
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where programs are compiled to; skips, aloud, where they cannot be."""
     folder = tmp_path_factory.mktemp("fused")
-    try:
-        FusedStep(random_network(12, 2, (1, 1)), 16, folder)
-    except DeviceError as error:
-        pytest.skip(f"needs AVX-512 and a C++ compiler: {error}")
+    needs_fused(folder)
     return folder
 
 

@@ -11,13 +11,14 @@ from PIL import Image
 from safetensors.torch import load_file as load_tensors
 
 from camixersr.catalogue import names
-from camixersr.errors import CheckpointError, InputError, UnknownModelError, ValueRangeError
+from camixersr.errors import CheckpointError, DeviceError, InputError, UnknownModelError, ValueRangeError
 from camixersr.image.resize import resize
 from camixersr.models import PRESETS, CAMixerSR, CAMixerSRConfig, presets
 from camixersr.nn import BlockRouting, Routing, Stochastic, Threshold, TopShare
 from camixersr.nn.detail import window_detail
 from camixersr.train.calibrate import RATIOS, calibrate
 from camixersr.train.class_recipe import load_any
+from camixersr.train.fused import FusedStep
 from camixersr.train.initialise import initialise_linear, load_checkpoint
 from camixersr.train.objective import detail_loss, paper_loss, percentile
 from camixersr.train.photos import MARGIN, Batches, PatchStream, load_photos, reduce
@@ -74,6 +75,14 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PRESETS, "tiny", CAMixerSRConfig(channels=12, scale=4, blocks=(1, 1)))
 
 
+def needs_fused(folder: Path) -> None:
+    """Skip, aloud, where no fused step can be compiled."""
+    try:
+        FusedStep(random_network(12, 2, (1, 1)), 16, folder)
+    except DeviceError as error:
+        pytest.skip(f"needs AVX-512 and a C++ compiler: {error}")
+
+
 def run(plan: Recipe, **options) -> Path:
     pytest.importorskip("lightning", reason="needs the extra `train`: lightning is not installed")
     from camixersr.train.fit import fit
@@ -118,9 +127,13 @@ def test_the_best_checkpoints_stay(folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("tiny")
-def test_a_resumed_run_ends_with_the_same_weights(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kernels", ["torch", "fused"])
+def test_a_resumed_run_ends_with_the_same_weights(folder: Path, tmp_path: Path, kernels) -> None:
+    if kernels == "fused":
+        needs_fused(tmp_path)
     torch.set_num_threads(1)
-    whole = run(recipe(folder, tmp_path / "whole", model="tiny"))
+    plan = recipe(folder, tmp_path / "whole", model="tiny", kernels=kernels)
+    whole = run(plan)
     # the same run, cut off after the checkpoint at step 2: all of it is in the checkpoint
     import lightning
 
@@ -140,9 +153,9 @@ def test_a_resumed_run_ends_with_the_same_weights(folder: Path, tmp_path: Path) 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "__init__", with_cut)
         with pytest.raises(RuntimeError, match="power"):
-            run(recipe(folder, tmp_path / "cut", model="tiny"))
+            run(replace(plan, output=str(tmp_path / "cut")))
     assert not (tmp_path / "cut" / "tiny.safetensors").exists()
-    resumed = run(recipe(folder, tmp_path / "cut", model="tiny"), resume=True)
+    resumed = run(replace(plan, output=str(tmp_path / "cut")), resume=True)
     one, two = load_tensors(whole), load_tensors(resumed)
     assert one.keys() == two.keys()
     for name in one:
