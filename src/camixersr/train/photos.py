@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -85,6 +86,10 @@ class Photos:
 
     def __len__(self) -> int:
         return len(self.sizes)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Photos":
+        """Itself: nothing in it changes, and a copy of a mapped file would be held in memory."""
+        return self
 
     def photo(self, number: int) -> NDArray[np.uint8]:
         """Photograph `number`, H x W x 3 uint8, read-only."""
