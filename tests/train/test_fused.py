@@ -12,11 +12,13 @@ from torch import Tensor
 
 from camixersr.errors import DeviceError, UsageError, ValueRangeError
 from camixersr.models import PRESETS, CAMixerSR, CAMixerSRConfig
+from camixersr.nn.camixer import CAMixer
 from camixersr.nn.routing import TopShare
 from camixersr.train import fused
 from camixersr.train.fused import FusedStep, names
 from camixersr.train.objective import detail_loss
 from camixersr.train.photos import MixedStream, load_photos
+from camixersr.train.restart import restart_attention
 from tests.conftest import random_network
 from tests.train.test_train import needs_fused, recipe, run, scene
 
@@ -174,6 +176,29 @@ def test_a_panoramic_run_with_photographs_beside(
     )
     weights = load_tensors(run(plan))
     assert weights["latitude.weight"].abs().max() > 0
+
+
+def test_attention_begins_where_convolution_is() -> None:
+    network = random_network(20, 2, (2, 1))
+    with torch.no_grad():  # as training without attention leaves it
+        for mixer in network.modules():
+            if isinstance(mixer, CAMixer):
+                mixer.predictor.spatial.bias -= 3.5
+                mixer.project_v.weight *= 12.0
+    low = torch.rand(2, 3, 48, 48, generator=torch.Generator().manual_seed(1))
+
+    def results() -> list[Tensor]:
+        return [network(low, TopShare(share)) for share in (0.0, 1.0)]
+
+    plain, attended = results()
+    restart_attention(network, low)
+    plain_after, attended_after = results()
+    apart = (attended - plain).square().mean()
+    assert (plain_after - plain).square().mean() < 0.02 * apart
+    assert (attended_after - plain_after).square().mean() < 0.2 * apart
+    for mixer in network.modules():
+        if isinstance(mixer, CAMixer):
+            assert not mixer.predictor.offsets[-1].weight.any()
 
 
 @pytest.mark.parametrize("decay", ["cosine", "linear"])

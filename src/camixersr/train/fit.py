@@ -53,6 +53,7 @@ from camixersr.train.photos import (
     load_photos,
 )
 from camixersr.train.recipe import Recipe
+from camixersr.train.restart import restart_attention
 from camixersr.weights import Model, load_file, save
 
 __all__ = ["Training", "find_photos", "fit", "score", "start_network"]
@@ -513,6 +514,14 @@ def fit(
     if fresh and ends(trained):
         low, high = training.pairs(64, seed=recipe.seed + 2)
         initialise_linear(trained, low, high, tail_only=before is not None)
+    if recipe.attention_afresh:
+        if not isinstance(trained, CAMixerSR):
+            raise UsageError(
+                f"recipe: attention_afresh is for classic networks, and {type(trained).__name__} is none; "
+                "leave it out"
+            )
+        low, _ = training.pairs(64, seed=recipe.seed + 3)
+        restart_attention(trained, low if trained.config.latitude else low[:, :3])
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its hardware report and tips
     trainer, stopper = _trainer(recipe, trained)

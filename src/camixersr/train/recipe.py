@@ -71,6 +71,8 @@ class Recipe:
         routing_weight: of the routing loss beside L1 (in [0, 1] units).
         temperature: of the noise on scores ("gain") at the start, in deviations of a block's scores; it
             falls to a tenth.
+        attention_afresh: before the first step, let attention begin where convolution is: for weights that
+            were trained without it.
         attention_first: share of the steps, from the start, in which every window is attended.
         plain: share of the steps, drawn at random, in which no window is attended ("detail").
         shares: range from which the share of attended windows is drawn anew each step ("detail", "gain").
@@ -124,6 +126,7 @@ class Recipe:
     routing: Literal["gain", "detail", "paper"] = "detail"
     routing_weight: float = 0.02
     temperature: float = 1.0
+    attention_afresh: bool = False
     attention_first: float = 0.2
     plain: float = 0.0
     shares: tuple[float, float] = (0.0, 1.0)
