@@ -154,9 +154,10 @@ def panorama_card(model: Model, size: int) -> list[str]:
         f"sha256 `{model.sha256}`",
         f"- **Data**: {facts['data']}. Plain bicubic reduction. Watched during training: four, held out",
         f"- **Licences of the data**: {facts['licences']}. **Licence of the weights**: {facts['licence']}",
-        "- **Sources**: [training-panoramas.tsv](training-panoramas.tsv), and those of s-x4, its start",
+        "- **Sources**: [training-panoramas.tsv](training-panoramas.tsv) and "
+        "[training-photographs.tsv](training-photographs.tsv)",
         f"- **Recipe**: {facts['recipe']}; {facts['steps']} steps, {facts['hours']} hours on "
-        f"{facts['device']}, torch {facts['torch']}",
+        f"{facts['device']}, torch {facts['torch']}; log: [training.md](../training.md)",
         "",
         "## Scores",
         "",
@@ -172,7 +173,8 @@ def panorama_card(model: Model, size: int) -> list[str]:
         "",
         "## Limits",
         "",
-        "- Nearly the flat model s-x4 still: see [decision 0006](../decisions/0006-panoramas.md).",
+        "- Nearly the flat model s-x4: both come from one training on panoramas and photographs "
+        "([decision 0006](../decisions/0006-panoramas.md)).",
         "- Made for clean, bicubic-reduced panoramas; noise, JPEG blocks and blur are enlarged with them.",
         "- Trained for hours, not weeks.",
     ]
@@ -262,6 +264,8 @@ def card(model: Model, size: int) -> list[str]:
     facts = model.provenance
     audit = json.loads((STORED / f"routes-{model.name}.json").read_text())
     config = model.config
+    panoramic = "panoramas" in facts["data"]
+    beside = "; panoramas: [training-panoramas.tsv](training-panoramas.tsv)" if panoramic else ""
     return [
         f"# {model.name}",
         "",
@@ -273,7 +277,7 @@ def card(model: Model, size: int) -> list[str]:
         f"- **Licences of the data**: {facts['licences']}. **Licence of the weights**: {facts['licence']}",
         "- **Sources**: every photograph with its collection, name and licence in",
         "  [training-photographs.tsv](training-photographs.tsv); the collections' own credits in",
-        "  [training-photographs-credits.txt](training-photographs-credits.txt)",
+        f"  [training-photographs-credits.txt](training-photographs-credits.txt){beside}",
         f"- **Recipe**: {facts['recipe']}; {facts['steps']} steps, {facts['hours']} hours on "
         f"{facts['device']}, torch {facts['torch']}; log: [training.md](../training.md)",
         "",

@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from camixersr.errors import ImageError, InputError
+from camixersr.errors import ImageError, InputError, ShapeError
 from camixersr.image.degradation import Degradation
 from camixersr.image.fisheye import reduce_through_fisheyes
 from camixersr.image.resize import resize
 
 __all__ = [
     "BICUBIC",
+    "CLOSED",
     "FISHEYES",
     "SUFFIXES",
     "BenchmarkSet",
@@ -56,6 +57,24 @@ def _reduce(high: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
 
 BICUBIC = Reduction("bicubic", _reduce)
 """MATLAB's bicubic reduction, the usual one."""
+
+
+def _reduce_closed(panorama: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
+    edge = 4  # low pixels around; the cubic reaches 2
+    high = edge * scale
+    if panorama.shape[1] != 2 * panorama.shape[0] or panorama.shape[0] % scale or len(panorama) < high:
+        raise ShapeError(
+            f"expected a whole panorama H x 2H x C, H a multiple of {scale} from {high}, "
+            f"got shape {panorama.shape}"
+        )
+    half = panorama.shape[1] // 2
+    above, below = panorama[:high][::-1], panorama[-high:][::-1]
+    rows = np.concatenate((np.roll(above, half, axis=1), panorama, np.roll(below, half, axis=1)))
+    return _reduce(np.pad(rows, ((0, 0), (high, high), (0, 0)), mode="wrap"), scale)[edge:-edge, edge:-edge]
+
+
+CLOSED = Reduction("bicubic, as a sphere", _reduce_closed)
+"""Of whole panoramas only: bicubic, around the sphere at the edges, so that the low one has no seam."""
 
 FISHEYES = Reduction("through two fisheye pictures", reduce_through_fisheyes)
 """Of whole panoramas only."""

@@ -24,7 +24,7 @@ def evaluate(
     attention_ratio: Annotated[list[float] | None, Parameter(negative=(), consume_multiple=True)] = None,
     routing: Literal["auto", "top-share"] = "auto",
     protocol: Literal["auto", "classic", "large", "erp", "restoration"] = "auto",
-    reduction: Literal["bicubic", "fisheye"] = "bicubic",
+    reduction: Literal["bicubic", "closed", "fisheye"] = "bicubic",
     quality: Annotated[list[int] | None, Parameter(negative=(), consume_multiple=True)] = None,
     sigma: Annotated[list[float] | None, Parameter(negative=(), consume_multiple=True)] = None,
     tile: int = 0,
@@ -55,8 +55,9 @@ def evaluate(
         sphere they are, and flat; at the seam separately. restoration: luma, RGB and PSNR-B, no border.
         auto: restoration for models that restore, else classic.
     reduction
-        How low pictures are made where there are none: bicubic, as MATLAB does; fisheye, of panoramas,
-        through two fisheye pictures, as cameras see them.
+        How low pictures are made where there are none: bicubic, as MATLAB does; of panoramas also closed,
+        bicubic around the sphere, so that the low ones have no seam; or fisheye, through two fisheye
+        pictures, as cameras see them.
     quality
         Of models that undo JPEG: low pictures are made by compressing high ones at this quality; one
         or several.
@@ -80,18 +81,18 @@ def evaluate(
     ratios = [0.5] if attention_ratio is None else attention_ratio
     if not all(0.0 <= ratio <= 1.0 for ratio in ratios):
         raise UsageError(f"--attention-ratio must lie in [0, 1], got {', '.join(map(str, ratios))}")
-    if reduction == "fisheye" and protocol != "erp":
-        raise UsageError("--reduction fisheye is for panoramas; add --protocol erp")
+    if reduction != "bicubic" and protocol != "erp":
+        raise UsageError(f"--reduction {reduction} is for panoramas; add --protocol erp")
     from camixersr import benchmark
     from camixersr.catalogue import find
     from camixersr.cli.degraded import degradations
-    from camixersr.data import BICUBIC, FISHEYES, degrading, open_set
+    from camixersr.data import BICUBIC, CLOSED, FISHEYES, degrading, open_set
     from camixersr.image.files import replacing, require_writable
     from camixersr.runtimes import upscaler as make
 
     for path in filter(None, (json_, csv_)):
         require_writable(path)
-    way = FISHEYES if reduction == "fisheye" else BICUBIC
+    way = {"bicubic": BICUBIC, "closed": CLOSED, "fisheye": FISHEYES}[reduction]
     models = [find(name) for name in model]
     if routing == "top-share":
         if by_class := [each.name for each in models if each.classes is not None]:
