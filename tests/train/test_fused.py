@@ -163,6 +163,8 @@ def test_panoramas_and_photographs_are_mixed_as_asked(tmp_path: Path) -> None:
 def test_a_panoramic_run_with_photographs_beside(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from camixersr.train.plan import plan as describe
+
     tiny = CAMixerSRConfig(channels=12, scale=2, blocks=(1, 1), latitude=True)
     monkeypatch.setitem(PRESETS, "tiny-360", tiny)
     plan = replace(
@@ -174,6 +176,10 @@ def test_a_panoramic_run_with_photographs_beside(
         decay="linear",
         hold=0.5,
     )
+    told = describe(plan)
+    assert "beside them  3 flat photographs (0 Mpx), in 50% of the patches" in told
+    assert "on cpu, fused" in told
+    assert not Path(plan.output).exists()
     weights = load_tensors(run(plan))
     assert weights["latitude.weight"].abs().max() > 0
 

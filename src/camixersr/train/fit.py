@@ -56,7 +56,7 @@ from camixersr.train.recipe import Recipe
 from camixersr.train.restart import restart_attention
 from camixersr.weights import Model, load_file, save
 
-__all__ = ["Training", "find_photos", "fit", "score", "start_network"]
+__all__ = ["Training", "find_photos", "fit", "fused_step", "score", "start_network"]
 
 Images = Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8]]]
 
@@ -382,6 +382,32 @@ def find_photos(recipe: Recipe, scale: int | None = None) -> tuple[list[Path], l
     return kept, aside, kind.side_of(scale=scale, patch=recipe.patch)
 
 
+def fused_step(network: Trainable, recipe: Recipe, folder: Path) -> FusedStep | None:
+    """What computes a run's steps, if not torch.
+
+    Args:
+        network: that is trained.
+        recipe: the run.
+        folder: for the compiled program.
+
+    Returns:
+        A program for the network, to be closed; None if the recipe's kernels are torch's.
+
+    Raises:
+        UsageError: the recipe's kernels are not for this network.
+        DeviceError: nor for this machine.
+        OutputError: the folder cannot be written.
+    """
+    if recipe.kernels == "torch":
+        return None
+    if not isinstance(network, CAMixerSR):
+        raise UsageError(
+            f'recipe: kernels = "fused" is for classic networks, and {type(network).__name__} is none; '
+            'use kernels = "torch"'
+        )
+    return FusedStep(network, recipe.patch, folder)
+
+
 def _preset(recipe: Recipe) -> Config:
     """The network's shape: the recipe's preset, with its blocks and window."""
     if recipe.model not in presets():
@@ -509,7 +535,7 @@ def fit(
         measured, images = "held out", _degraded(held_out, recipe.degradation)
     else:
         measured, images = "held out", _reduced(held_out, scale, way)
-    fused = _fused(trained, recipe, cache)
+    fused = fused_step(trained, recipe, cache)
     training = Training(trained, recipe, photos, images, flat=flat, fused=fused)
     if fresh and ends(trained):
         low, high = training.pairs(64, seed=recipe.seed + 2)
@@ -568,18 +594,6 @@ def fit(
     }
     save(file, replace(model, scores=scores))
     return file
-
-
-def _fused(network: Trainable, recipe: Recipe, cache: Path) -> FusedStep | None:
-    """What computes the steps, if not torch."""
-    if recipe.kernels == "torch":
-        return None
-    if not isinstance(network, CAMixerSR):
-        raise UsageError(
-            f'recipe: kernels = "fused" is for classic networks, and {type(network).__name__} is none; '
-            'use kernels = "torch"'
-        )
-    return FusedStep(network, recipe.patch, cache)
 
 
 def _trainer(recipe: Recipe, network: Trainable) -> tuple[lightning.Trainer, Stopper]:

@@ -1,6 +1,7 @@
 """What a run would do, without doing it: photographs, sizes, and two steps measured."""
 
 import shutil
+import tempfile
 import time
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from camixersr.data import open_set
 from camixersr.inference.cost import peak_memory
 from camixersr.models import Network
 from camixersr.nn.routing import TopShare
-from camixersr.train.fit import find_photos, start_network
+from camixersr.train.fit import find_photos, fused_step, start_network
+from camixersr.train.photos import list_photos
 from camixersr.train.recipe import Recipe
 
 __all__ = ["plan"]
@@ -21,8 +23,9 @@ __all__ = ["plan"]
 def plan(recipe: Recipe) -> str:
     """Describe a run: what it reads, what it writes, how long it takes and how much memory.
 
-    Time and memory are those of two real steps on random patches at half attention, on this machine;
-    photographs are counted by their headers and nothing is written.
+    Time and memory are those of two real steps on random patches, with as much attended as the recipe has
+    on average, on this machine and by the recipe's kernels; photographs are counted by their headers and
+    nothing is written.
 
     Args:
         recipe: the run.
@@ -34,6 +37,8 @@ def plan(recipe: Recipe) -> str:
         UnknownModelError: the recipe's preset does not exist.
         InputError: there is no such folder of photographs, or no validation pairs.
         CheckpointError: the weights to start from do not load.
+        UsageError: the recipe's kernels are not for this network.
+        DeviceError: nor for this machine.
     """
     kept, aside, smallest = find_photos(recipe)
     pixels = sum(_pixels(file, smallest) for file in kept)
@@ -43,14 +48,25 @@ def plan(recipe: Recipe) -> str:
         validation = f"{benchmark.name}, {len(benchmark.pairs)} pictures"
     network, before = start_network(recipe)
     config = network.config
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    fused = recipe.kernels == "fused"
+    device = torch.device("cuda" if torch.cuda.is_available() and not fused else "cpu")
     network.to(device)
     seconds, memory = _measure(network, recipe, device)
+    beside: list[str] = []
+    more = 0
+    if recipe.flat_photos:
+        files, _ = list_photos(recipe.flat_photos, limit=recipe.limit, holdout=recipe.flat_holdout)
+        more = sum(_pixels(file, smallest) for file in files)
+        beside.append(
+            f"beside them  {len(files)} flat photographs ({more / 1e6:.0f} Mpx), in "
+            f"{recipe.flat_share:.0%} of the patches"
+        )
     hours = recipe.steps * seconds / 3600
     output = Path(recipe.output)
     there = next(parent for parent in (output, *output.resolve().parents) if parent.exists())
     free = shutil.disk_usage(there).free
     own = recipe.batch // recipe.devices
+    decoded = pixels + more
     lines = [
         f"model        {recipe.model}: {sum(p.numel() for p in network.parameters()):,} weights, "
         f"{config.channels} channels, {network.block_count} blocks, x{config.scale}",
@@ -58,15 +74,17 @@ def plan(recipe: Recipe) -> str:
         f"starts from  {before.name if before else 'the best linear upsampler'}",
         f"photographs  {len(kept)} to train on ({pixels / 1e6:.0f} Mpx), {len(aside)} held out; "
         f"sides of {smallest} pixels or more",
+        *beside,
         f"validation   {validation}, every {recipe.validate_every} steps",
         f"steps        {recipe.steps} of {recipe.batch} patches, {recipe.patch} x {recipe.patch} low "
         f"pixels, {recipe.patch * config.scale} x {recipe.patch * config.scale} high",
         f"optimizer    {recipe.optimizer}, routing by {recipe.routing}, {recipe.precision}"
         + (", compiled" if recipe.compile else ""),
         f"time         {hours:.2f} h without validation: {seconds:.2f} s a step of {own} patches on "
-        f"{device}, uncompiled" + (f", {recipe.devices} processes" if recipe.devices > 1 else ""),
+        f"{device}, {'fused' if fused else 'uncompiled'}"
+        + (f", {recipe.devices} processes" if recipe.devices > 1 else ""),
         f"memory       {memory / 2**20:.0f} MiB a process",
-        f"writes       {output}: {pixels * 3 / 1e9:.2f} GB of decoded photographs, checkpoints of about "
+        f"writes       {output}: {decoded * 3 / 1e9:.2f} GB of decoded photographs, checkpoints of about "
         f"{recipe.keep + 1} x {_checkpoint(network) / 1e6:.0f} MB; {free / 1e9:.0f} GB "
         "are free",
     ]
@@ -89,19 +107,32 @@ def _checkpoint(network: torch.nn.Module) -> int:
 
 def _measure(network: Network, recipe: Recipe, device: torch.device) -> tuple[float, int]:
     """Seconds of a step, and the process's (or accelerator's) peak memory in bytes."""
-    scale = network.config.scale
+    scale, patch, latitude = network.config.scale, recipe.patch, network.config.latitude
     generator = torch.Generator().manual_seed(0)
-    shape = (recipe.batch // recipe.devices, 3, scale * recipe.patch, scale * recipe.patch)
+    shape = (recipe.batch // recipe.devices, 3 + latitude, scale * patch, scale * patch)
     high = torch.rand(shape, generator=generator).to(device)
-    low = high[..., : recipe.patch, : recipe.patch].contiguous()
-    took = 0.0
-    for _ in range(2):  # the first one warms up
-        began = time.perf_counter()
-        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
-            result, _ = network.route(low, TopShare(0.5))
-        F.l1_loss(result.float(), high).backward()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        took = time.perf_counter() - began
-        network.zero_grad()
+    low, high = high[..., :patch, :patch].contiguous(), high[:, :3].contiguous()
+    share = (1 - recipe.plain) * sum(recipe.shares) / 2
+    with tempfile.TemporaryDirectory(prefix="camixersr-") as folder:
+        fused = fused_step(network, recipe, Path(folder))
+        took = 0.0
+        for _ in range(2):  # the first one warms up
+            began = time.perf_counter()
+            if fused is not None:
+                target = low.new_zeros(len(low), (patch // network.config.window) ** 2)
+                weight = low.new_ones(len(low), scale * patch)
+                losses = fused(
+                    low, high, share=share, target=target, guide=recipe.routing_weight, weight=weight
+                )
+                losses.total.backward()
+            else:
+                with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
+                    result, _ = network.route(low, TopShare(share))
+                F.l1_loss(result.float(), high).backward()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            took = time.perf_counter() - began
+            network.zero_grad()
+        if fused is not None:
+            fused.close()
     return took, peak_memory(device) or 0
