@@ -1,5 +1,6 @@
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,20 @@ def test_the_same_model_is_the_same_file(tmp_path: Path) -> None:
     assert start % 8 == 0
     tensors = load_tensors(tmp_path / "a.safetensors")
     assert all(torch.equal(value, tensors[name]) for name, value in model.network.state_dict().items())
+
+
+@pytest.mark.parametrize("length", [0x3080, 0x4B50], ids=["pickle", "zip"])
+def test_a_header_as_long_as_another_format_begins(tmp_path: Path, length: int) -> None:
+    """A safetensors file begins with its header's length, which may be any number of eights."""
+    model = Model("mine", random_network(), provenance={"note": ""})
+    path = tmp_path / "a.safetensors"
+    save(path, model)
+    more = length - int.from_bytes(path.read_bytes()[:8], "little")
+    save(path, replace(model, provenance={"note": "." * more}))
+    assert path.read_bytes()[:2] == length.to_bytes(2, "little")
+    back = load_file(path)
+    assert same_weights(back.network, model.network)
+    assert back.provenance == {"note": "." * more}
 
 
 def test_the_file_describes_itself(tmp_path: Path) -> None:

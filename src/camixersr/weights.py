@@ -194,7 +194,9 @@ def load_file(path: str | Path) -> Model:
             f"{path}: expected a file of weights, but {error.strerror or error}"
         ) from error
     digest = hashlib.sha256(content).hexdigest()
-    pickled = content[:2] == b"PK" or content[:1] == b"\x80"  # torch's zip, or its older format
+    # Torch's zip, or its older format. The length that a safetensors file begins with may look like either,
+    # but is followed by the header, where those two have no brace.
+    pickled = (content[:2] == b"PK" or content[:1] == b"\x80") and content[8:9] != b"{"
     model = _load_official(path) if pickled else _load_ours(path)
     model.network.eval().requires_grad_(False)
     if model.classes is not None:
