@@ -299,7 +299,7 @@ def card(model: Model, size: int) -> list[str]:
         "  the picture.",
         "- It restores what the pixels imply and invents nothing: no faces, no letters that are not there.",
         "- Trained for hours, not weeks: published networks of this size are better (results.md).",
-        "- Attention gains little over convolution in it: the dial is chiefly one of speed.",
+        "- Attention gains next to nothing over convolution in it: the dial is one of speed.",
     ]
 
 
