@@ -173,8 +173,8 @@ def panorama_card(model: Model, size: int) -> list[str]:
         "",
         "## Limits",
         "",
-        f"- Nearly the flat model s-x{config.scale}: both come from one training on panoramas and photographs "
-        "([decision 0006](../decisions/0006-panoramas.md)).",
+        f"- Nearly the flat model s-x{config.scale}: both come from one training on panoramas and "
+        "photographs ([decision 0006](../decisions/0006-panoramas.md)).",
         "- Made for clean, bicubic-reduced panoramas; noise, JPEG blocks and blur are enlarged with them.",
         "- Trained for hours, not weeks.",
     ]
