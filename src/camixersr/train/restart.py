@@ -47,7 +47,8 @@ def restart_attention(network: CAMixerSR, low: Tensor) -> None:
         part = mean / OPEN
         mixer.project_v.weight.mul_(part)
         mixer.project_v.bias.mul_(part)
-        predictor.project_in.weight[:, : mixer.project_v.out_features] /= part  # it sees what it saw
+        predictor.project_in.weight[:, mixer.project_v.out_features :] *= part  # a norm follows: it sees
+        predictor.project_in.bias.mul_(part)  # what it saw
         steep = min(STEEPEST, (1.0 - mean) / (1.0 - OPEN))
         convolution = predictor.spatial
         convolution.weight *= steep
