@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import random
 import signal
 import subprocess
@@ -278,18 +279,89 @@ def test_ctrl_c_leaves_no_file(picture: Path, model: Path, tmp_path: Path, monke
     assert files(tmp_path) == before
 
 
-def test_sigterm_leaves_no_file(picture: Path, model: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_an_end_from_outside_leaves_no_file(
+    picture: Path, model: Path, tmp_path: Path, monkeypatch, capsys, name: str
+) -> None:
     from camixersr.cli.bars import Bars
 
+    number = getattr(signal, name)
+
     def terminate(self: object, done: int, total: int) -> None:
-        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(number)
 
     monkeypatch.setattr(Bars, "__call__", terminate)
-    before, handler = files(tmp_path), signal.getsignal(signal.SIGTERM)
-    assert run("upscale", picture, "--model", model) == 143
+    before, handler = files(tmp_path), signal.getsignal(number)
+    assert run("upscale", picture, "--model", model) == 128 + number
     assert capsys.readouterr().err == "camixersr: terminated; nothing was left half-written\n"
     assert files(tmp_path) == before
-    assert signal.getsignal(signal.SIGTERM) is handler
+    assert signal.getsignal(number) is handler
+
+
+def test_a_closing_terminal_is_ignored_where_nohup_says_so(picture: Path, model: Path, monkeypatch) -> None:
+    from camixersr.cli.bars import Bars
+
+    monkeypatch.setattr(Bars, "begin", lambda self, name: signal.raise_signal(signal.SIGHUP))
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert run("upscale", picture, "--model", model) == 0
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a terminal to speak to")
+def test_results_go_to_standard_output_though_a_bar_is_on_the_terminal(
+    picture: Path, model: Path, tmp_path: Path
+) -> None:
+    """As in `camixersr upscale a b > out.txt`: standard error is a terminal, standard output is not."""
+    other, out = tmp_path / "b.png", tmp_path / "out"
+    Image.fromarray(noise_picture(16, 16)).save(other)
+    ours, terminal = os.openpty()
+    command = [sys.executable, "-m", "camixersr", "upscale", picture, other, "-o", out, "--model", model]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=terminal, text=True) as running:
+        os.close(terminal)
+        shown = b""
+        while part := _read_terminal(ours):
+            shown += part
+        assert running.stdout is not None
+        lines = running.stdout.read().splitlines()
+    os.close(ours)
+    assert running.returncode == 0
+    assert [line.split(": ")[0] for line in lines] == [str(out / "a_x2.png"), str(out / "b_x2.png")]
+    assert "all pictures" in shown.decode()
+    assert "_x2.png" not in shown.decode()
+
+
+def _read_terminal(descriptor: int) -> bytes:
+    try:
+        return os.read(descriptor, 4096)
+    except OSError:  # nobody writes there any more
+        return b""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="OpenMP's words differ")
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, "OMP_WAIT_POLICY = 'PASSIVE'"),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, "OMP_WAIT_POLICY = 'ACTIVE'"),
+        ({"GOMP_SPINCOUNT": "7"}, "GOMP_SPINCOUNT = '7'"),
+    ],
+)
+def test_waiting_threads_sleep_unless_the_user_says_otherwise(
+    picture: Path, model: Path, given: dict[str, str], said: str
+) -> None:
+    """OpenMP itself tells what it was told, when torch loads it."""
+    kept = {name: value for name, value in os.environ.items() if name[:4] not in ("OMP_", "GOMP")}
+    ended = subprocess.run(
+        [sys.executable, "-m", "camixersr", "upscale", picture, "--model", model],
+        env=kept | {"OMP_DISPLAY_ENV": "VERBOSE"} | given,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said in ended.stderr
 
 
 def test_further_frames_are_not_dropped_in_silence(tmp_path: Path, model: Path, capsys) -> None:
@@ -474,7 +546,9 @@ def test_a_job_of_forty_tiles_survives_twenty_kills(large: Path, model: Path) ->
         large.with_name("killed.png").unlink()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_a_stopped_large_job_leaves_nothing(large: Path, model: Path, number: int, code: int) -> None:
     command = [
         sys.executable,

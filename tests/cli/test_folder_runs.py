@@ -430,7 +430,7 @@ def test_pictures_come_out_in_order_whatever_fails() -> None:
     assert [(each.job.source.name, str(each.cause)) for each in failures] == [(n, n) for n in "2378"]
 
 
-@pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM", "a device dies"])
+@pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM", "the terminal closes", "a device dies"])
 @pytest.mark.usefixtures("one_thread")
 def test_a_run_on_several_devices_ends_clean_and_goes_on(tmp_path: Path, model: Path, how: str) -> None:
     source, out = tmp_path / "in", tmp_path / "out"
@@ -453,6 +453,8 @@ def test_a_run_on_several_devices_ends_clean_and_goes_on(tmp_path: Path, model: 
         os.killpg(running.pid, signal.SIGINT)
     elif how == "SIGTERM":
         running.terminate()
+    elif how == "the terminal closes":
+        os.killpg(running.pid, signal.SIGHUP)
     else:
         children = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
         os.kill(int(children[-1]), signal.SIGKILL)
@@ -460,6 +462,7 @@ def test_a_run_on_several_devices_ends_clean_and_goes_on(tmp_path: Path, model: 
     code, words = {
         "Ctrl-C": (130, "interrupted; nothing was left half-written"),
         "SIGTERM": (143, "terminated; nothing was left half-written"),
+        "the terminal closes": (129, "terminated; nothing was left half-written"),
         "a device dies": (2, "the process that computes on cpu has ended, by signal 9"),
     }[how]
     assert running.returncode == code

@@ -3,7 +3,7 @@
 Nothing here imports torch until a command runs, so that `--help` answers at once. Every error that
 camixersr raises on purpose becomes one line on stderr and an exit code: 2 for a wrong option, 3 for
 a file that cannot be read or written, 1 for the rest, 130 for
-Ctrl-C, 143 for SIGTERM.
+Ctrl-C, 143 for SIGTERM, 129 for SIGHUP (the terminal has gone).
 """
 
 import contextlib
@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import NoReturn
 
 from cyclopts import App
@@ -62,13 +62,40 @@ _NO_ROOM = ("failed to map segment", "annot allocate memory", "without setting a
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    print(f"camixersr: {' '.join(message.split())}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # after SIGHUP there is no terminal to tell
+        print(f"camixersr: {' '.join(message.split())}", file=sys.stderr)
     raise SystemExit(code)
 
 
-def _terminate(*_: object) -> NoReturn:
+def _terminate(number: int, _: object) -> NoReturn:
     """End as after any error, so that temporary files are removed."""
-    _fail("terminated; nothing was left half-written", 143)
+    _fail("terminated; nothing was left half-written", 128 + number)
+
+
+@contextlib.contextmanager
+def _ending_well() -> Generator[None]:
+    """Clean up when the system or a closing terminal ends the process, and not only after Ctrl-C."""
+    endings = {signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}  # Windows has no SIGHUP
+    before = {each: signal.getsignal(each) for each in endings}
+    for each, handler in before.items():
+        if handler != signal.SIG_IGN:  # as `nohup` has it
+            signal.signal(each, _terminate)
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def _yield_the_processor() -> None:
+    """Let waiting threads sleep instead of spin, unless the user has decided.
+
+    Spinning helps nobody on an idle machine, and halves the speed beside one other busy process.
+    OpenMP reads this when torch is loaded; processes that are started inherit it.
+    """
+    names = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
+    if not names.keys() & os.environ.keys():
+        os.environ.update(names)
 
 
 def show_in_one_line(message: str | Warning, *_: object, **__: object) -> None:
@@ -88,9 +115,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     tokens = ["./-" if token == "-" else token for token in tokens if token != "--debug"]
     if not debug:
         warnings.showwarning = show_in_one_line
-    before = signal.signal(signal.SIGTERM, _terminate)
+    _yield_the_processor()
     try:
-        result = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+        with _ending_well():
+            result = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
         if debug:
             raise
@@ -113,6 +141,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if debug or not any(words in str(error) for words in _NO_ROOM):
             raise
         _fail("too little memory to load PyTorch and libvips; raise the limit (ulimit -v) to 2 GB", 1)
-    finally:
-        signal.signal(signal.SIGTERM, before)
     raise SystemExit(result if isinstance(result, int) else 0)

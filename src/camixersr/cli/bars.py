@@ -1,5 +1,7 @@
 """How far `camixersr upscale` is, on stderr, with the remaining time."""
 
+import sys
+
 __all__ = ["Bars"]
 
 
@@ -25,6 +27,8 @@ class Bars:
             console=console,
             transient=True,
             disable=not console.is_terminal,
+            # rich would send what is printed to the console, which is stderr; only a terminal wants that
+            redirect_stdout=sys.stdout.isatty(),
         )
         self._total = self._progress.add_task("all pictures", total=pictures) if pictures > 1 else None
         self._task = self._progress.add_task("", total=None)

@@ -27,6 +27,9 @@ __all__ = ["Ask", "Hands", "Work", "told"]
 PATIENCE = 60.0
 """Seconds that a hand has to stop, before it is made to: many times what a block of a tile takes."""
 
+_OF_A_TERMINAL = {signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGINT)}
+"""Signals that a terminal sends to all its processes: Ctrl-C, and that it closes."""
+
 
 class Ask:
     """How a hand asks; called in any of its threads."""
@@ -60,7 +63,8 @@ which asks "failed" first, with the error."""
 
 def _begin(connection: "Connection[Any, Any]", work: Work, given: bytes, threads: int) -> None:
     """The life of a hand."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started it gets it too, and tells
+    for number in _OF_A_TERMINAL:
+        signal.signal(number, signal.SIG_IGN)  # who started it gets it too, and tells
     torch.set_num_threads(threads)
     with suppress(KeyboardInterrupt):
         ask = Ask(connection)
@@ -80,12 +84,12 @@ def told(error: Exception) -> Exception:
 
 @contextmanager
 def _spared() -> Generator[None]:
-    """A terminal sends Ctrl-C to all its processes; one that is started in here never gets it."""
+    """A terminal sends Ctrl-C, or that it closes, to all its processes; not to those started in here."""
     if not hasattr(signal, "pthread_sigmask"):  # then it gets it while it starts
         yield
         return
     resource_tracker.ensure_running()  # or it starts below, and lifts the block
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which processes inherit
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _OF_A_TERMINAL)  # which processes inherit
     try:
         yield
     finally:
