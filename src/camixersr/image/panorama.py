@@ -139,7 +139,7 @@ def panorama_of(
     """Find out whether a picture is a panorama, and what it shows of the sphere.
 
     Args:
-        metadata: as in `camixersr.image.codec.Picture`; `xmp-data` is what counts.
+        metadata: as in `camixersr.image.picture.Picture`; `xmp-data` is what counts.
         height: rows of the picture.
         width: columns of it.
         projection: "auto" believes the metadata; "erp" takes a picture without any for a whole

@@ -20,19 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camixersr.errors import OutputError
-from camixersr.image.codec import (
-    MAX_PIXELS,
-    complete,
-    damaged,
-    finish,
-    open_image,
-    prepare,
-    save,
-    unwritable,
-    vips,
-)
 from camixersr.image.color import Color
+from camixersr.image.decode import open_image, prepare
+from camixersr.image.encode import complete, finish, save
 from camixersr.image.formats import Depth, WriteOptions
+from camixersr.image.libvips import damaged, unwritable, vips
+from camixersr.image.picture import MAX_PIXELS
 
 __all__ = ["HELD_WHOLE", "Layout", "Look", "Raw", "decode", "encode", "encoding_seconds", "look", "reduced"]
 
@@ -93,7 +86,7 @@ class Look:
         layout: of the upright picture.
         turned: its rows are not stored from top to bottom, so decoding needs a second raw file.
         pages: pages or frames, of which the first is read.
-        metadata: as in `camixersr.image.codec.Picture`.
+        metadata: as in `camixersr.image.picture.Picture`.
         kind: likewise.
         lossless: likewise.
         notes: likewise.
@@ -229,7 +222,7 @@ def look(path: Path, *, color: Color = "keep", max_pixels: int = MAX_PIXELS) -> 
 
     Args:
         path: the picture.
-        color: as for `camixersr.image.codec.prepare`.
+        color: as for `camixersr.image.decode.prepare`.
         max_pixels: larger pictures are refused.
 
     Raises:
@@ -419,10 +412,10 @@ def encode(
     Args:
         raw: the pixels.
         target: the file to make or replace; its suffix decides the format.
-        metadata: as in `camixersr.image.codec.Picture`.
+        metadata: as in `camixersr.image.picture.Picture`.
         tick: told how far it is.
-        options: as for `camixersr.image.codec.write`.
-        lossless: as for `camixersr.image.codec.finish`.
+        options: as for `camixersr.image.encode.write`.
+        lossless: as for `camixersr.image.encode.finish`.
 
     Returns:
         What the format could not hold, in words.

@@ -1,0 +1,329 @@
+"""Files to pixels, so that nothing a file says is lost or misread.
+
+What a file carries beside its pixels (colour profile, EXIF, XMP, IPTC, resolution) is kept; the EXIF
+orientation is applied once and its tag reset. libvips decodes strictly, Pillow tries what libvips
+refuses. A truncated file is an error, never a half-grey picture.
+"""
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from camixersr.errors import ImageError
+from camixersr.image import exif, fallback
+from camixersr.image.color import Color, to_rgb
+from camixersr.image.formats import CAMERA_RAW, is_lossless, kind_of
+from camixersr.image.libvips import DAMAGED, damaged, reason, vips
+from camixersr.image.metadata import PNG_COLOUR, cicp_of_avif, gather, png_colour_chunks, upright_xmp
+from camixersr.image.picture import MAX_PIXELS, Picture, Pixels
+from camixersr.image.tiff import full_pages
+
+__all__ = ["Opened", "open_image", "prepare", "read"]
+
+_HEAD = 1 << 16  # bytes that tell the format and its colour
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A file whose header has been read, and whose pixels are decoded when they are asked for.
+
+    Attributes:
+        image: pyvips image as the decoder gives it; to be read once, from top to bottom.
+        kind: as of `Picture`.
+        metadata: as of `Picture`.
+        pages: as of `Picture`.
+        lossless: as of `Picture`.
+        upright: the decoder has applied the orientation.
+        notes: as of `Picture`; `prepare` adds to it.
+    """
+
+    image: Any
+    kind: str
+    metadata: dict[str, tuple[int, Any]]
+    pages: int
+    lossless: bool
+    upright: bool
+    notes: list[str]
+
+
+def _beginning(source: Path | bytes) -> bytes:
+    """The first bytes; a source that cannot be a picture is refused."""
+    if isinstance(source, bytes):
+        if not source:
+            raise ImageError("expected a picture, but the input is empty")
+        return source[:_HEAD]
+    try:
+        if source.is_dir():
+            raise ImageError("expected a picture, but this is a folder; name the files in it")
+        if source.exists() and not source.is_file():
+            raise ImageError("expected a file, but this is a device or a pipe; use - for standard input")
+        with source.open("rb") as file:
+            head = file.read(_HEAD)
+    except ImageError:
+        raise
+    except (OSError, ValueError) as error:
+        raise ImageError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if not head:
+        raise ImageError("expected a picture, but the file is empty")
+    return head
+
+
+def _stream(source: Path | bytes) -> BinaryIO:
+    return io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+
+
+def open_image(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS, page: int = 0) -> Opened:
+    """Open a picture without decoding it, where its format allows that.
+
+    Call it inside `damaged`, which names the file in the errors.
+
+    Args:
+        source: the file, or its content; the content decides the format, not the name.
+        max_pixels: more are refused before anything is decoded.
+        page: which page of several, from 0.
+
+    Returns:
+        What `prepare` takes.
+
+    Raises:
+        ImageError: the file is missing, a folder, empty, no picture, or too large.
+        MissingExtraError: HEIC or camera RAW without its extra.
+    """
+    source = source if isinstance(source, bytes) else Path(source)
+    head = _beginning(source)
+    kind = kind_of(head)
+    notes: list[str] = []
+    upright = False
+    pages: list[int] = []
+    raw = isinstance(source, Path) and source.suffix.lower() in CAMERA_RAW and kind in ("", "tiff")
+    if kind == "tiff":
+        with _stream(source) as stream:
+            pages = full_pages(stream)
+            raw = raw or exif.is_dng(stream)
+    if raw:
+        image, kind, upright = fallback.read_with_rawpy(source, max_pixels=max_pixels), "raw", True
+        pages = []
+    elif kind == "heic":
+        image, upright = fallback.read_heic(source, max_pixels=max_pixels), True
+    else:
+        place = pages[page] if page < len(pages) else page
+        image, kind = _load(source, kind, place, max_pixels, notes)
+        upright = kind == "avif"  # libheif has turned it
+    metadata = gather(image)
+    if kind in ("tiff", "raw"):
+        with _stream(source) as stream:
+            blocks = {"exif-data": exif.from_tiff(stream), "iptc-data": exif.iptc_from_tiff(stream)}
+        for name, block in blocks.items():
+            metadata.pop(name, None)
+            if block:
+                metadata[name] = vips().GValue.blob_type, block
+    chunks = {"png": png_colour_chunks, "avif": cicp_of_avif}.get(kind, lambda _: b"")(head)
+    if chunks:
+        metadata[PNG_COLOUR] = vips().GValue.blob_type, chunks
+    count = len(pages) or (image.get("n-pages") if image.get_typeof("n-pages") else 1)
+    return Opened(image, kind, metadata, count, is_lossless(kind, head), upright, notes)
+
+
+def prepare(
+    opened: Opened, turn: Callable[[Any], Any], *, color: Color = "keep"
+) -> tuple[Any, dict[str, tuple[int, Any]], int]:
+    """What is done to every opened picture before its pixels are taken.
+
+    Palettes are expanded, CMYK and Lab go to sRGB through their profiles, 1-bit becomes 8-bit.
+
+    Args:
+        opened: from `open_image`.
+        turn: applies the orientation that the image's field of that name tells; called if there is
+            one to apply.
+        color: "keep" leaves values and profile as they are; "srgb" converts to sRGB.
+
+    Returns:
+        The image, grey or RGB of uchar, ushort or float, with or without alpha as its last band; its
+        metadata; the pages in the file.
+
+    Raises:
+        ImageError: pixels that are no picture.
+    """
+    image, metadata = opened.image, dict(opened.metadata)
+    if not opened.upright:
+        image = _upright(image, metadata, turn)
+    image, said = to_rgb(image, color)
+    opened.notes.extend(said)
+    if PNG_COLOUR in metadata and color == "srgb":
+        opened.notes.append("values described by cICP or gAMA are kept; --color srgb is for profiles")
+    profile = "icc-profile-data"
+    if image.get_typeof(profile):
+        metadata[profile] = image.get_typeof(profile), image.get(profile)
+    else:
+        metadata.pop(profile, None)
+    return image, metadata, opened.pages
+
+
+_LOADERS = {
+    "png": "pngload_source",
+    "jpeg": "jpegload_source",
+    "webp": "webpload_source",
+    "tiff": "tiffload_source",
+    "avif": "heifload_source",
+    "gif": "gifload_source",
+}
+
+
+def _load(source: Path | bytes, kind: str, page: int, max_pixels: int, notes: list[str]) -> tuple[Any, str]:
+    """Open with libvips, as strictly as the format allows, or else with Pillow."""
+    why = "not one of the formats that libvips reads here"
+    if kind in _LOADERS:
+        try:
+            return _load_strictly(source, kind, page, max_pixels, notes), kind
+        except vips().Error as error:
+            why = reason(error)
+    return _with_pillow(source, kind, max_pixels, why, notes)
+
+
+def _load_strictly(source: Path | bytes, kind: str, page: int, max_pixels: int, notes: list[str]) -> Any:
+    libvips = vips()
+    options: dict[str, object] = {"access": "sequential"}
+    if page:
+        options["page"] = page
+
+    def load(fail_on: str) -> Any:
+        # a path goes as bytes, because a name may be no text, or end in [options]
+        content = isinstance(source, bytes)
+        new = libvips.Source.new_from_memory if content else libvips.Source.new_from_file
+        opened = new(source if content else bytes(source))
+        return libvips.Operation.call(_LOADERS[kind], opened, fail_on=fail_on, **options)
+
+    level = "error"
+    image = load(level)
+    fallback.check_pixels(image.height, image.width, max_pixels)
+    if kind == "tiff":
+        # libtiff only warns of a compression it lacks, and goes on with black
+        level = "warning"
+        try:
+            _touch(load(level))
+        except libvips.Error as error:
+            if "not configured" in str(error) or "not support" in str(error):
+                raise
+            level = "error"
+            _touch(load(level))
+            notes.append("the TIFF has a fault that its decoder warns of; check the result")
+        image = load(level)
+    if kind == "avif" and image.get_typeof("bits-per-sample") and image.get("bits-per-sample") > 8:
+        # libvips shifts 10 and 12 bits up, so that white falls short of 65535
+        white = 65536 - 2 ** (16 - image.get("bits-per-sample"))
+        kept = image.interpretation
+        image = (image * (65535.0 / white) + 0.5).floor().cast("ushort").copy(interpretation=kept)
+    return image
+
+
+def _touch(image: Any) -> None:
+    """Decode the first rows, where a decoder that lacks a compression says so."""
+    image.crop(0, 0, image.width, 1).avg()
+
+
+def _with_pillow(
+    source: Path | bytes, kind: str, max_pixels: int, why: str, notes: list[str]
+) -> tuple[Any, str]:
+    """The second decoder; `why` is what the first said."""
+    try:
+        image, format_name = fallback.read_with_pillow(source, max_pixels=max_pixels)
+    except fallback.TooLargeError:
+        raise
+    except ImageError as error:
+        if kind in _LOADERS:
+            raise ImageError(f"{DAMAGED} ({why})") from error
+        detail = str(error) if kind else "no format that is known"
+        raise ImageError(
+            "expected a picture (PNG, JPEG, WebP, TIFF, AVIF ...), but its content is none that can be "
+            f"decoded ({detail})"
+        ) from error
+    if kind in _LOADERS:
+        notes.append(f"libvips refuses the {kind} ({why}), Pillow decoded it; check the result")
+    return image, kind or format_name
+
+
+def _upright(image: Any, metadata: dict[str, tuple[int, Any]], turn: Callable[[Any], Any]) -> Any:
+    """Apply the orientation, from the decoder's field or else from the EXIF block."""
+    if not image.get_typeof("orientation") and "exif-data" in metadata:
+        block = bytes(metadata["exif-data"][1]).removeprefix(b"Exif\0\0")
+        turned = exif.orientation(block)
+        if turned != 1:
+            image = image.copy()
+            image.set_type(vips().GValue.gint_type, "orientation", turned)
+    if not image.get_typeof("orientation"):
+        return image
+    if "xmp-data" in metadata:  # which may say it once more
+        kind, block = metadata["xmp-data"]
+        metadata["xmp-data"] = kind, upright_xmp(bytes(block))
+    return turn(image) if image.get("orientation") != 1 else image
+
+
+def _turn(image: Any) -> Any:
+    return image.copy_memory().autorot()  # a turned picture cannot be read in order
+
+
+def read(
+    source: str | Path | bytes,
+    *,
+    color: Color = "keep",
+    max_pixels: int = MAX_PIXELS,
+    page: int = 0,
+    name: str = "",
+) -> Picture:
+    """Decode a picture: PNG, JPEG, WebP, TIFF, AVIF, GIF, BMP, PPM; HEIC and camera RAW by extras.
+
+    Args:
+        source: as for `open_image`.
+        color: as for `prepare`.
+        max_pixels: as for `open_image`.
+        page: as for `open_image`.
+        name: what to call it in messages, instead of its path.
+
+    Returns:
+        The picture, upright.
+
+    Raises:
+        ImageError: the file is missing, a folder, empty, truncated, no picture, too large, or holds
+            NaN or infinity.
+        MissingExtraError: HEIC or camera RAW without its extra.
+    """
+    name = name or ("<standard input>" if isinstance(source, bytes) else str(source))
+    with damaged(name):
+        opened = open_image(source, max_pixels=max_pixels, page=page)
+        try:
+            return _decode(opened, color)
+        except vips().Error as error:
+            # libvips found the fault among the pixels: the second decoder may know better
+            origin = source if isinstance(source, bytes) else Path(source)
+            notes: list[str] = []
+            try:
+                image, _ = _with_pillow(origin, opened.kind, max_pixels, reason(error), notes)
+            except ImageError:
+                raise error from None
+            if page:
+                raise
+            return _decode(replace(opened, image=image, notes=notes), color)
+
+
+def _decode(opened: Opened, color: Color) -> Picture:
+    image, metadata, pages = prepare(opened, _turn, color=color)
+    array: Pixels = image.numpy().reshape(image.height, image.width, image.bands)
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise ImageError("expected finite pixels, got NaN or infinity")
+    alpha = None
+    if image.bands in (2, 4):
+        array, alpha = array[:, :, :-1], np.ascontiguousarray(array[:, :, -1])
+        alpha = alpha.clip(0.0, 1.0) if alpha.dtype.kind == "f" else alpha
+    return Picture(
+        np.ascontiguousarray(array),
+        alpha,
+        metadata,
+        pages,
+        opened.kind,
+        opened.lossless,
+        tuple(opened.notes),
+    )

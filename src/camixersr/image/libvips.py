@@ -1,0 +1,66 @@
+"""libvips, which decodes and encodes: loaded when first needed, its errors turned into ours."""
+
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+from camixersr.errors import ImageError, MissingExtraError, OutputError
+from camixersr.image.files import shown
+
+__all__ = ["DAMAGED", "damaged", "reason", "unwritable", "vips"]
+
+DAMAGED = "the picture is damaged or truncated, or of a kind that is not supported"
+
+
+@cache
+def vips() -> ModuleType:
+    """libvips, loaded when first needed; its cache would serve a file's old content by its path."""
+    os.environ.setdefault("VIPS_WARNING", "1")  # which means: do not print warnings
+    try:
+        import pyvips
+    except OSError as error:
+        raise ImageError(f"libvips cannot be loaded ({error}); install pyvips-binary") from error
+    pyvips.cache_set_max(0)
+    return pyvips
+
+
+def reason(error: Exception) -> str:
+    """The last, most specific line of a libvips message."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+@contextmanager
+def damaged(source: str | Path) -> Generator[None, None, None]:
+    """Name the file in what goes wrong while it is opened, or while its pixels are decoded.
+
+    Args:
+        source: the file, or what to call it.
+
+    Raises:
+        ImageError: from libvips' errors, and from ours that name no file yet.
+        MissingExtraError: the same.
+    """
+    name = shown(source)
+    try:
+        yield
+    except vips().Error as error:
+        raise ImageError(f"{name}: {DAMAGED} ({reason(error)})") from error
+    except (ImageError, MissingExtraError) as error:
+        raise error if str(error).startswith(name) else type(error)(f"{name}: {error}") from error
+
+
+@contextmanager
+def unwritable(path: str | Path) -> Generator[None, None, None]:
+    """Name the file in what goes wrong while it is encoded.
+
+    Raises:
+        OutputError: from libvips' errors.
+    """
+    try:
+        yield
+    except vips().Error as error:
+        raise OutputError(f"{shown(path)}: cannot be written ({reason(error)})") from error
