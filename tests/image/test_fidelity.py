@@ -11,7 +11,7 @@ import pytest
 import tifffile
 from PIL import Image, ImageOps
 
-from camixersr.enlarge import enlarge
+from camixersr.enlarge.enlarge import enlarge
 from camixersr.image.codec import read, write
 from camixersr.image.formats import WriteOptions, suffix_for
 from camixersr.inference.upscaler import Upscaler

@@ -11,10 +11,10 @@ from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 from camixersr.cli import main
+from camixersr.enlarge.disk import Options, enlarge_file
 from camixersr.errors import CheckpointError, UsageError
 from camixersr.image.panorama import Panorama
 from camixersr.inference.arrays import from_array
-from camixersr.inference.streaming import Options, enlarge_file
 from camixersr.inference.upscaler import Upscaler
 from camixersr.models import Classes, PatchClassifier
 from camixersr.models.classsr import windows_of

@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 import torch
 
+from camixersr.enlarge.disk import Options, enlarge_file
 from camixersr.errors import DeviceError, ImageError, MemoryLimitError, UsageError, ValueRangeError
 from camixersr.image.stream import Layout
 from camixersr.inference.cost import Bill
 from camixersr.inference.crew import compute_tiles
 from camixersr.inference.memory import batch_size, predict
 from camixersr.inference.shared import Shared
-from camixersr.inference.streaming import Options, enlarge_file
 from camixersr.inference.survey import Plan
 from camixersr.inference.tiles import cut, group
 from camixersr.inference.upscaler import Enlarged, Upscaler, _HighInMemory, _InMemory, devices_of

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from camixersr.errors import UsageError
 
 if TYPE_CHECKING:
+    from camixersr.enlarge.disk import Say, Streamed
     from camixersr.inference.cost import Progress
-    from camixersr.inference.streaming import Say, Streamed
     from camixersr.inference.upscaler import Upscaler
 
 __all__ = [
@@ -91,10 +91,10 @@ def enlarge_huge(
     progress: "Progress",
     **how: Any,
 ) -> "Streamed":
-    """See `camixersr.inference.streaming.enlarge_file`; `how` are more of its options."""
+    """See `camixersr.enlarge.disk.enlarge_file`; `how` are more of its options."""
     from dataclasses import asdict
 
-    from camixersr.inference.streaming import Options, enlarge_file
+    from camixersr.enlarge.disk import Options, enlarge_file
 
     options = Options(**asdict(budget), **how)
     return enlarge_file(upscaler, source, target, options, say=say, progress=progress)

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from camixersr import __version__
 from camixersr.cli.huge import HELD, Budget, enlarge_huge, facts_of, write_huge_route_map
-from camixersr.enlarge import AlphaBy, enlarge
+from camixersr.enlarge.disk import Streamed
+from camixersr.enlarge.enlarge import AlphaBy, enlarge
 from camixersr.errors import ImageError, OutputError, UsageError
 from camixersr.folders import STREAM, Job, Manifest, digest, require_inside, with_suffix
 from camixersr.image.codec import Picture, check_writable, read, write, write_pages
@@ -27,7 +28,6 @@ from camixersr.image.panorama import Panorama, Projection, panorama_of
 from camixersr.image.size import Size, best_scale
 from camixersr.image.stream import Look, look
 from camixersr.inference.cost import Cost
-from camixersr.inference.streaming import Streamed
 from camixersr.inference.upscaler import AUTO_WHOLE, Enlarged, Upscaler, devices_of
 from camixersr.weights import Model
 

@@ -13,7 +13,7 @@ from camixersr.cli.huge import Budget, parse_size
 from camixersr.errors import UsageError
 
 if TYPE_CHECKING:
-    from camixersr.enlarge import AlphaBy
+    from camixersr.enlarge.enlarge import AlphaBy
     from camixersr.image.panorama import Projection
     from camixersr.image.size import Size
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import camixersr
-from camixersr.enlarge import enlarge
+from camixersr.enlarge.enlarge import enlarge
 from camixersr.errors import ImageError, UsageError
 from camixersr.image.codec import Picture, read, write
 from camixersr.image.formats import WriteOptions

@@ -9,14 +9,14 @@ import pytest
 import torch
 from PIL import Image
 
-from camixersr.enlarge import enlarge
+from camixersr.enlarge import disk as streaming
+from camixersr.enlarge.disk import Options, Streamed, enlarge_file
+from camixersr.enlarge.enlarge import enlarge
 from camixersr.errors import CamixerError, ImageError, MemoryLimitError, OutputError, UsageError
 from camixersr.image.codec import read
 from camixersr.image.stream import Layout, reduced
-from camixersr.inference import streaming
 from camixersr.inference.arrays import from_array
 from camixersr.inference.memory import largest_tile, predict
-from camixersr.inference.streaming import Options, Streamed, enlarge_file
 from camixersr.inference.upscaler import AUTO_TILE, Upscaler
 from camixersr.nn import Calibration, TopShare
 from camixersr.weights import Model
