@@ -59,6 +59,8 @@ def random_network(
     for name, parameter in network.named_parameters():
         if "predictor.mask" in name or "offsets" in name:
             parameter.mul_(6.0)
+        elif network.config.pool and "predictor.channel" in name:
+            parameter.mul_(30.0)  # what is pooled shows
     return network
 
 

@@ -77,6 +77,30 @@ def test_pruned_networks_come_back(tmp_path: Path, widths: dict[str, int]) -> No
     assert back.config == network.config == infer_config(network.state_dict())
 
 
+def test_the_file_says_what_channel_attention_pools_over(tmp_path: Path) -> None:
+    """Cells leave no trace in the tensors; a file from before there were any means the whole image."""
+    network = random_network(pool=32)
+    save(tmp_path / "a.safetensors", Model("mine", network))
+    back = load_file(tmp_path / "a.safetensors")
+    assert back.config == network.config
+    assert back.config.pool == 32
+    low = torch.rand(1, 3, 48, 80)
+    assert torch.equal(back.network(low), network(low))
+
+    def change(**config: object) -> Path:
+        with safe_open(tmp_path / "a.safetensors", framework="pt") as file:
+            facts = file.metadata()
+        known = json.loads(facts["config"]) | config
+        facts["config"] = json.dumps({name: value for name, value in known.items() if value is not None})
+        save_file(load_tensors(tmp_path / "a.safetensors"), tmp_path / "b.safetensors", metadata=facts)
+        return tmp_path / "b.safetensors"
+
+    assert load_file(change(pool=None)).config.pool == 0
+    for pool in (40, -16, "64"):
+        with pytest.raises(CheckpointError, match="metadata is damaged"):
+            load_file(change(pool=pool))
+
+
 def test_the_same_model_is_the_same_file(tmp_path: Path) -> None:
     """In any process: the order of its metadata is fixed. Other readers still read it."""
     model = Model("tiny", random_network(), provenance={"data": "żółte zdjęcia"}, scores={"a": 1.0})

@@ -19,7 +19,7 @@ from camixersr.catalogue import find
 from camixersr.image.codec import read
 from camixersr.inference.arrays import from_array
 from camixersr.inference.tiles import GRID
-from camixersr.nn.predictor import pool_image
+from camixersr.nn.predictor import Pooled, pool_image
 
 REACH = 96  # low pixels looked at beside a cut
 STEPS = range(0, REACH, GRID)
@@ -30,9 +30,9 @@ class Recorded:
     """A pool that notes each block's own mean, and then hands it in."""
 
     def __init__(self) -> None:
-        self.means: dict[int, torch.Tensor] = {}
+        self.means: dict[int, Pooled] = {}
 
-    def __call__(self, features: torch.Tensor, block: int) -> torch.Tensor:
+    def __call__(self, features: torch.Tensor, block: int) -> Pooled:
         """See `camixersr.nn.predictor.Pool`."""
         return self.means.setdefault(block, pool_image(features, block))
 

@@ -80,8 +80,10 @@ def count(config: Config, *, windows: int, attended: int) -> Operations:
         mixing, feeding = 2 * C * V + 18 * V, 3 * C * pairs + 18 * pairs
         outside = 27 * C + 8 * C + 144 + len(config.blocks) * C * C + 9 * C * C + 27 * C * s * s
         outside += C if config.latitude else 0
+    # of cells: as many as these windows would fill
+    cells = -(-windows // (config.pool // M) ** 2) if config.pool else 1
     return Operations(
-        predictor=blocks * (pixels * per_pixel + windows * per_window + hidden * V),
+        predictor=blocks * (pixels * per_pixel + windows * per_window + cells * hidden * V),
         attention=attended * 2 * tokens * C * D,
         attention_products=attended * tokens * tokens * (D + V),
         convolution=blocks * pixels * mixing,

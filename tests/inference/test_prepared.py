@@ -11,6 +11,7 @@ from camixersr.inference import prepared
 from camixersr.inference.prepared import Prepared
 from camixersr.models import CAMixerSR
 from camixersr.nn import ExpectedCount, FixedWindows, Policy, Threshold, TopShare
+from camixersr.nn.predictor import Pooled
 from tests.conftest import NARROW, random_network
 
 
@@ -75,6 +76,14 @@ def test_pruned_networks(widths: dict[str, int]) -> None:
         _agree(_shaken(random_network(**widths)), torch.rand(1, 3, 40, 60), policy)
 
 
+@pytest.mark.parametrize("size", [(70, 53), (16, 40), (100, 100), (96, 64)], ids=str)
+@pytest.mark.parametrize("band", [1, 3000, 28_000])
+def test_cells(size: tuple[int, int], band: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their borders lie anywhere in a band."""
+    monkeypatch.setattr(prepared, "BAND", band)
+    _agree(_shaken(random_network(pool=32)), torch.rand(1, 3, *size), TopShare(0.5))
+
+
 def test_bands_leave_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     network = _shaken(random_network())
     low = torch.rand(1, 3, 150, 33)
@@ -112,9 +121,9 @@ def test_the_pool_is_asked_for_every_block() -> None:
     low = torch.rand(1, 3, 32, 32)
     seen: list[tuple[Tensor, int]] = []
 
-    def pool(features: Tensor, block: int) -> Tensor:
+    def pool(features: Tensor, block: int) -> Pooled:
         seen.append((features.clone(), block))
-        return torch.zeros(1, 1, 1, features.shape[-1])
+        return Pooled(torch.zeros(1, 1, 1, features.shape[-1]), (features.shape[1],))
 
     high, _ = Prepared(network).route(low, TopShare(0.5), pool=pool)
     ours, seen = seen, []

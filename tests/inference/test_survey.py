@@ -13,7 +13,7 @@ from camixersr.inference.survey import PATCH, allow_best, patches, rounds, surve
 from camixersr.inference.upscaler import Upscaler
 from camixersr.models import CAMixerSR
 from camixersr.nn import Calibration, Threshold, TopShare
-from camixersr.nn.predictor import Pool, pool_image
+from camixersr.nn.predictor import Pool, Pooled, pool_image
 from camixersr.nn.routing import Policy, Routing
 from camixersr.weights import Model
 from tests.conftest import noise_picture, random_network
@@ -36,9 +36,10 @@ class Recorder:
     def __init__(self) -> None:
         self.means: list[torch.Tensor] = []
 
-    def __call__(self, features: torch.Tensor, block: int) -> torch.Tensor:
-        self.means.append(pool_image(features, block))
-        return self.means[-1]
+    def __call__(self, features: torch.Tensor, block: int) -> Pooled:
+        pooled = pool_image(features, block)
+        self.means.append(pooled.means)
+        return pooled
 
 
 def low(height: int, width: int) -> torch.Tensor:
@@ -78,7 +79,7 @@ def test_a_survey_of_the_whole_picture_is_the_networks_own_pool() -> None:
     high, routing = network.route(source.low[None], policy, pool=recorder)
     seen = survey(looker(network), source, policy)
     for block in (0, 1):
-        assert torch.allclose(seen.pool(torch.zeros(1), block), recorder.means[block], atol=1e-6)
+        assert torch.allclose(seen.pool(torch.zeros(1, 1), block).means, recorder.means[block], atol=1e-6)
         assert torch.allclose(seen.logits[block], routing.blocks[block].logits[0])
     assert torch.allclose(network.route(source.low[None], policy, pool=seen.pool)[0], high, atol=1e-5)
 
@@ -89,7 +90,7 @@ def test_a_survey_comes_close_to_the_pool_of_a_larger_picture() -> None:
     network.route(source.low[None], Threshold((0.5, 0.5)), pool=recorder)
     seen = survey(looker(network), source, Threshold((0.5, 0.5)))
     for block in (0, 1):
-        assert (seen.pool(torch.zeros(1), block) - recorder.means[block]).abs().max() < 0.03
+        assert (seen.pool(torch.zeros(1, 1), block).means - recorder.means[block]).abs().max() < 0.03
 
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.8])

@@ -58,6 +58,31 @@ def test_a_pruned_network_equals_its_equations(widths: dict[str, int]) -> None:
     assert (high - expected).abs().max() <= 1e-4 * expected.abs().max()
 
 
+@pytest.mark.parametrize("size", [(37, 20), (96, 64), (70, 130)], ids=str)
+def test_a_network_that_pools_over_cells_equals_its_equations(size: tuple[int, int]) -> None:
+    network = random_network(blocks=(1, 1), pool=32)
+    low = torch.rand(1, 3, *size) * torch.linspace(0.0, 4.0, size[0])[:, None]  # cells differ
+    high, routing = network.route(low, TopShare(0.5))
+    attended = [block.attended for block in routing.blocks]
+    expected, _ = reference.network(low, network.state_dict(), attended, (1, 1), 2, pool=32)
+    assert (high - expected).abs().max() <= 1e-4 * expected.abs().max()
+    over_all, _ = reference.network(low, network.state_dict(), attended, (1, 1), 2)
+    assert (high - over_all).abs().max() > 5e-4 * expected.abs().max()
+
+
+def test_a_patch_of_one_cell_is_the_papers_pool() -> None:
+    cells, paper = random_network(pool=64), random_network()
+    paper.load_state_dict(cells.state_dict())
+    low = torch.rand(2, 3, 64, 50)
+    assert torch.equal(cells(low), paper(low))
+
+
+@pytest.mark.parametrize("pool", [-16, 8, 40])
+def test_cells_are_whole_windows(pool: int) -> None:
+    with pytest.raises(ValueRangeError, match="pool 0 or a multiple of the window"):
+        CAMixerSRConfig(pool=pool)
+
+
 def test_one_network_has_one_configuration() -> None:
     assert CAMixerSRConfig(keys=60, values=60, hidden=60) == CAMixerSRConfig()
     with pytest.raises(ValueRangeError, match="keys must be 0"):

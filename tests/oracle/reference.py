@@ -35,7 +35,21 @@ def warp(x: Tensor, offsets: Tensor) -> Tensor:
     return F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=True)
 
 
-def mixer(x: Tensor, condition: Tensor, state: State, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+def cell_means(f: Tensor, side: int) -> Tensor:
+    """Every pixel's cell's mean; 0 is one cell for all."""
+    _, _, H, W = f.shape
+    side = side or max(H, W)
+    means = torch.zeros_like(f)
+    for top in range(0, H, side):
+        for left in range(0, W, side):
+            there = (..., slice(top, top + side), slice(left, left + side))
+            means[there] = f[there].mean((2, 3), keepdim=True)
+    return means
+
+
+def mixer(
+    x: Tensor, condition: Tensor, state: State, mask: Tensor | None, pool: int = 0
+) -> tuple[Tensor, Tensor]:
     """`mask` B x N bool; None attends everything. Returns the mixed map and the softmax scores."""
     B, _, H, W = x.shape
     M = 16
@@ -48,7 +62,7 @@ def mixer(x: Tensor, condition: Tensor, state: State, mask: Tensor | None) -> tu
     spatial = torch.sigmoid(
         F.conv2d(f, state["predictor.spatial.weight"], state["predictor.spatial.bias"], padding=1)
     )
-    channel = torch.sigmoid(conv1(f.mean((2, 3), keepdim=True), state, "predictor.channel"))
+    channel = torch.sigmoid(conv1(cell_means(f, pool), state, "predictor.channel"))
     warped = x + warp(x, offsets)
 
     y = torch.zeros_like(v)
@@ -87,7 +101,12 @@ def feed_forward(x: Tensor, state: State) -> Tensor:
 
 
 def network(
-    low: Tensor, state: State, masks: list[Tensor] | None, blocks: tuple[int, ...], scale: int
+    low: Tensor,
+    state: State,
+    masks: list[Tensor] | None,
+    blocks: tuple[int, ...],
+    scale: int,
+    pool: int = 0,
 ) -> tuple[Tensor, list[Tensor]]:
     """The whole network on B x 3 x H x W, H and W from 9 up. Returns high and every block's scores."""
     _, _, height, width = low.shape
@@ -105,7 +124,7 @@ def network(
         for number in range(count):
             block = sub(state, f"body.{group}.blocks.{number}.")
             mask = None if masks is None else masks[len(scores)]
-            mixed, score = mixer(y, condition, sub(block, "mixer."), mask)
+            mixed, score = mixer(y, condition, sub(block, "mixer."), mask, pool)
             y = channel_norm(y + mixed, block["norm1.weight"], block["norm1.bias"])
             y = channel_norm(
                 y + feed_forward(y, sub(block, "feed_forward.")),

@@ -106,6 +106,25 @@ def test_pools_are_handed_in_and_recorded(name: str) -> None:
         assert torch.allclose(recording.means[block], mean, atol=1e-6)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("name", RUNTIMES)
+@pytest.mark.parametrize("size", [(41, 60), (64, 96), (5, 33), (100, 70)], ids=str)
+def test_cells(name: str, precision: str, size: tuple[int, int]) -> None:
+    """What they pool over is in the graph; a pool of another kind is the network's job."""
+    if precision == "bf16":
+        if name == "onnxruntime":
+            pytest.skip("computes in fp32 alone")
+        needs_bf16()
+    celled = Model("celled", random_network(channels=12, blocks=(2, 1), pool=32), THRESHOLDS)
+    made = runtimes.engine(celled, name, device=CPU, precision=precision)
+    assert made is not None
+    expected, routing = celled.network.route(low(*size), TopShare(0.5))
+    answer = made.route(low(*size), FixedWindows.replay(routing), celled.network.pool)
+    assert answer is not None
+    assert torch.allclose(answer[0], expected, atol=2e-6 if precision == "fp32" else 2e-2)
+    assert made.route(low(*size), TopShare(0.5), pool_image) is None
+
+
 @pytest.mark.parametrize("name", RUNTIMES)
 def test_unknown_policies_are_the_networks_job(name: str) -> None:
     assert engine(name).route(low(32, 32), ExpectedCount(0.5), pool_image) is None

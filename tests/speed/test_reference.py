@@ -25,6 +25,12 @@ def test_pruned_networks(widths: dict[str, int]) -> None:
     assert (Reference(network)(low, TopShare(0.5)) - expected).abs().max() <= 1e-5 * expected.abs().max()
 
 
+def test_cells() -> None:
+    network = random_network(pool=32)
+    low = torch.rand(1, 3, 37, 70)
+    assert torch.allclose(Reference(network)(low, TopShare(0.5)), network(low, TopShare(0.5)), atol=1e-5)
+
+
 def test_it_is_routed_by_the_same_scores() -> None:
     network = random_network()
     low = torch.rand(1, 3, 48, 48)

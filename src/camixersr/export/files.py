@@ -17,7 +17,7 @@ from torch import Tensor
 
 from camixersr import __version__
 from camixersr.errors import MissingExtraError, ParityError, UsageError, ValueRangeError
-from camixersr.export.graph import OUTPUTS, build
+from camixersr.export.graph import build, outputs_of
 from camixersr.export.parity import Parity, compare
 from camixersr.image.files import replacing, require_writable
 from camixersr.inference.engine import Answer, GraphEngine, orders
@@ -56,19 +56,22 @@ def metadata_of(model: Model, *, precision: str, tile: int) -> dict[str, str]:
         tile: side that the file is for, or 0 for any.
 
     Returns:
-        `model`, `sha256` (of the weights), `camixersr` (version), `scale`, `window`, `blocks`, `pooled`
-        (shape of that input), `precision`, `tile`, and `thresholds` and `slopes` by attention ratio, if
-        the model is calibrated.
+        `model`, `sha256` (of the weights), `camixersr` (version), `scale`, `window`, `blocks`,
+        `precision`, `tile`; `pool` (side of the cells), or `pooled` (shape of that input) where it is
+        the whole image; and `thresholds` and `slopes` by attention ratio, if the model is calibrated.
     """
-    shape = model.network.state_dict()["body.0.blocks.0.mixer.predictor.project_in.weight"].shape
     blocks = model.network.block_count
     facts: dict[str, Any] = {
         "scale": model.config.scale,
         "window": model.config.window,
         "blocks": blocks,
-        "pooled": [blocks, shape[0]],
         "tile": tile,
     }
+    if model.config.pool:
+        facts["pool"] = model.config.pool
+    else:
+        shape = model.network.state_dict()["body.0.blocks.0.mixer.predictor.project_in.weight"].shape
+        facts["pooled"] = [blocks, shape[0]]
     if model.calibration is not None:
         given = {str(ratio): orders(model.policy(ratio), blocks, 1) for ratio in RATIOS}
         facts["thresholds"] = {ratio: each.thresholds.tolist() for ratio, each in given.items() if each}
@@ -193,7 +196,7 @@ def _write_onnx(
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         session = onnxruntime.InferenceSession(partial, options, providers=["CPUExecutionProvider"])
-        engine = _Loaded(model, "onnxruntime", about["precision"], lambda i: session.run(list(OUTPUTS), i))
+        engine = _Loaded(model, "onnxruntime", about["precision"], lambda i: session.run(None, i))
         return _check(engine, model, photos, target)
 
 
@@ -224,7 +227,7 @@ def _write_openvino(
 
             def run(inputs: dict[str, NDArray[np.generic]]) -> list[Any]:
                 results = compiled(inputs)
-                return [results[name] for name in OUTPUTS]
+                return [results[name] for name in outputs_of(model.config)]
 
             parity = _check(_Loaded(model, "openvino", about["precision"], run), model, photos, target)
             with replacing(weights) as partial_weights:

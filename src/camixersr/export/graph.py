@@ -24,11 +24,12 @@ Inputs (float32; N = H/M * W/M windows, row by row; `blocks` and `hidden` of the
     allowed     blocks x N: 1 where a window may be attended, 0 where not, or a mask in between
     pooled      blocks x hidden: what channel attention knows of the whole image, if `whole` is 0
     whole       1: 1 if `low` is the whole image, so that its own means are taken; else 0
+    The last two are not there if the network pools over cells: a tile cut along cells needs no more.
 Outputs:
     high        1 x 3 x sH x sW, RGB, nominally in [0, 1], not clamped
     logits      blocks x N: log-odds of attention
     mask        blocks x N: what was attended, 0 to 1
-    means       blocks x hidden: the pooled features of `low`
+    means       blocks x hidden: the pooled features of `low`; not of a network that pools over cells
 Without its ends, which are then computed elsewhere in a higher precision (`CAMixerSR.enter`, `leave`),
 the graph takes `x`, 1 x H x W x C, and `condition`, 1 x H x W x 4, instead of `low`, and gives `y`,
 1 x H x W x C, instead of `high`.
@@ -44,12 +45,12 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from camixersr.errors import UsageError
-from camixersr.models import CAMixerSR, Network
+from camixersr.models import CAMixerSR, Config, Network
 from camixersr.models.camixersr import Block, Group
 from camixersr.nn.layers import FeedForward
 from camixersr.nn.predictor import CONDITIONS, MAX_OFFSET, SLOPE, Predictor
 
-__all__ = ["FAR", "INPUTS", "OPSET", "OUTPUTS", "build"]
+__all__ = ["FAR", "OPSET", "build", "inputs_of", "outputs_of"]
 
 OPSET = 20
 """Of the ONNX operators: the first with Gelu."""
@@ -57,10 +58,19 @@ OPSET = 20
 FAR = 1e30
 """Stands for infinity in `thresholds`; real infinities would make NaN of 0 * infinity."""
 
-INPUTS = ("low", "thresholds", "slopes", "count", "allowed", "pooled", "whole")
-OUTPUTS = ("high", "logits", "mask", "means")
-
 Array = NDArray[Any]
+
+
+def inputs_of(config: Config, *, ends: bool = True) -> tuple[str, ...]:
+    """Names of the inputs of a network's graph, in order."""
+    entering = ("low",) if ends else ("x", "condition")
+    pool = () if config.pool else ("pooled", "whole")
+    return (*entering, "thresholds", "slopes", "count", "allowed", *pool)
+
+
+def outputs_of(config: Config, *, ends: bool = True) -> tuple[str, ...]:
+    """Names of the outputs of a network's graph, in order."""
+    return ("high" if ends else "y", "logits", "mask", *(() if config.pool else ("means",)))
 
 
 class _Graph:
@@ -237,7 +247,7 @@ def build(network: Network, *, ends: bool = True) -> onnx.ModelProto:
         g("Split", name, outputs=network.block_count, axis=0, num_outputs=network.block_count)
         if network.block_count > 1
         else [name]
-        for name in ("thresholds", "slopes", "allowed", "pooled")
+        for name in ("thresholds", "slopes", "allowed", *(() if config.pool else ("pooled",)))
     ]
 
     if ends:
@@ -248,18 +258,20 @@ def build(network: Network, *, ends: bool = True) -> onnx.ModelProto:
         x, condition = (g("Transpose", name, perm=[0, 3, 1, 2]) for name in ("x", "condition"))
     zero, one = g.constant(np.float32(0)), g.constant(np.float32(1))
     y, number = x, 0
-    seen: list[tuple[str, str, str]] = []
+    seen: list[tuple[str, ...]] = []
+    of_cells = _of_cells(g, places, config.pool) if config.pool else None
     for group in groups:
         start = y
         for block in group.blocks:
             assert isinstance(block, Block)
-            threshold, slope, allowed, pooled = (names[number] for names in each_block)
+            threshold, slope, allowed, *pooled = (names[number] for names in each_block)
 
             def choose(logits: str, at: str = threshold, slope: str = slope, allowed: str = allowed) -> str:
                 faded = g("Clip", g.mul(g.sub(logits, at), slope), zero, one)
                 return g.mul(g("Max", faded, ranked.best(logits)), allowed)
 
-            y, told = _block(g, places, block, y, condition, choose, pooled)
+            attend = of_cells or _of_image(g, *pooled)
+            y, told = _block(g, places, block, y, condition, choose, attend)
             seen.append(told)
             number += 1
         y = g.add(g.layer(y, group.tail), start)
@@ -270,9 +282,7 @@ def build(network: Network, *, ends: bool = True) -> onnx.ModelProto:
     else:
         y = g("Transpose", y, perm=[0, 2, 3, 1])
     results = [y, *(g("Concat", *column, axis=0) for column in zip(*seen, strict=True))]
-    entering, leaving = (
-        (INPUTS, OUTPUTS) if ends else (("x", "condition", *INPUTS[1:]), ("y", *OUTPUTS[1:]))
-    )
+    entering, leaving = inputs_of(config, ends=ends), outputs_of(config, ends=ends)
     for name, result in zip(leaving, results, strict=True):
         g.nodes.append(helper.make_node("Identity", [result], [name]))
 
@@ -325,6 +335,56 @@ class _Ranked:
         return g("ScatterElements", zeros, index, ones, axis=1)
 
 
+Attend = Callable[[str, nn.Linear], tuple[str, tuple[str, ...]]]
+"""Channel attention from the predictor's features: 1 x V x H x W (or 1 x 1); and the means, if told."""
+
+
+def _of_image(g: _Graph, pooled: str) -> Attend:
+    """Channel attention that pools over the image, or takes what is known of it."""
+
+    def attend(f: str, channel: nn.Linear) -> tuple[str, tuple[str, ...]]:
+        mean = g("ReduceMean", f, g.integers(2, 3), keepdims=1)
+        means = g("Reshape", mean, g.integers(1, -1))
+        known = g.add(g.mul(means, "whole"), g.mul(pooled, g.sub(g.constant(np.ones(1)), "whole")))
+        return g("Sigmoid", g.layer(g("Reshape", known, g.integers(1, -1, 1, 1)), channel)), (means,)
+
+    return attend
+
+
+def _of_cells(g: _Graph, places: _Places, side: int) -> Attend:
+    """Channel attention that pools over cells.
+
+    The map is padded with zeros to whole cells, and means are divided by the part of a cell that is
+    there: runtimes disagree on pools that reach beyond a map.
+    """
+    size = g("Concat", places.height_1, places.width_1, axis=0)
+    sides = g.integers(side, side)
+    over = g("Mod", g.sub(sides, g("Mod", size, sides)), sides)
+    pads = g("Concat", g.integers(0, 0, 0, 0, 0, 0), over, axis=0)
+    scales = g.constant(np.array([1, 1, side, side]))
+
+    def mean(x: str) -> str:
+        return g("AveragePool", g("Pad", x, pads), kernel_shape=[side] * 2, strides=[side] * 2)
+
+    ones = g("Expand", g.constant(np.ones((1, 1, 1, 1))), g("Concat", g.integers(1, 1), size, axis=0))
+    part = mean(ones)
+
+    def attend(f: str, channel: nn.Linear) -> tuple[str, tuple[str, ...]]:
+        cells = g("Sigmoid", g.layer(g("Div", mean(f), part), channel))
+        wide = g(
+            "Resize",
+            cells,
+            "",
+            scales,
+            mode="nearest",
+            coordinate_transformation_mode="asymmetric",
+            nearest_mode="floor",
+        )
+        return g("Slice", wide, g.integers(0, 0), size, g.integers(2, 3)), ()
+
+    return attend
+
+
 def _block(
     g: _Graph,
     places: _Places,
@@ -332,9 +392,9 @@ def _block(
     x: str,
     condition: str,
     choose: Callable[[str], str],
-    pooled: str,
-) -> tuple[str, tuple[str, str, str]]:
-    """One block; returns its map, and its logits, mask and means, each 1 x ...."""
+    attend: Attend,
+) -> tuple[str, tuple[str, ...]]:
+    """One block; returns its map, and its logits, mask and means (if any), each 1 x ...."""
     mixer = block.mixer
     V, C = mixer.project_v.weight.shape
     M = mixer.window
@@ -349,10 +409,7 @@ def _block(
     logits = _logits(g, f, p)
     mask = choose(logits)
     spatial = g("Sigmoid", g.layer(f, p.spatial))
-    mean = g("ReduceMean", f, g.integers(2, 3), keepdims=1)
-    means = g("Reshape", mean, g.integers(1, -1))
-    known = g.add(g.mul(means, "whole"), g.mul(pooled, g.sub(g.constant(np.ones(1)), "whole")))
-    channel = g("Sigmoid", g.layer(g("Reshape", known, g.integers(1, -1, 1, 1)), p.channel))
+    channel, means = attend(f, p.channel)
 
     # attention, where it is wanted; convolution everywhere else
     attended = g("Greater", g("Reshape", mask, g.integers(-1)), g.constant(np.float32(0)))
@@ -404,7 +461,7 @@ def _block(
     feed = block.feed_forward
     a, b = (_half(g, feed, x, half) for half in (0, 1))
     y = g.norm(g.add(x, g.layer(g.mul(g("Gelu", a), b), feed.project_out)), block.norm2)
-    return y, (logits, mask, means)
+    return y, (logits, mask, *means)
 
 
 def _half(g: _Graph, feed: FeedForward, x: str, half: int) -> str:

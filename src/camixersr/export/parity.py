@@ -11,7 +11,6 @@ from torch import Tensor
 from camixersr.image.codec import read
 from camixersr.inference.arrays import from_array
 from camixersr.inference.engine import Engine
-from camixersr.nn.predictor import pool_image
 from camixersr.nn.routing import FixedWindows, Policy, TopShare
 from camixersr.weights import Model
 
@@ -79,7 +78,7 @@ def compare(engine: Engine, model: Model, photos: Sequence[Tensor]) -> Parity:
             expected, routing = network.route(photo[None].to(device), policy)
             if isinstance(policy, TopShare):  # equal scores may be ranked in another order
                 policy = FixedWindows.replay(routing)
-            answer = engine.route(photo[None], policy, pool_image)
+            answer = engine.route(photo[None], policy, model.network.pool)
             assert answer is not None
             difference = (answer[0].cpu().double() - expected.cpu().double()).abs()
             error = float(difference.square().mean())

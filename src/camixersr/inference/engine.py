@@ -181,13 +181,13 @@ class Answer(NamedTuple):
         result: 1 x 3 x sH x sW, `high`; or 1 x H x W x C, `y`, of a graph without ends.
         logits: blocks x N, log-odds of attention.
         mask: blocks x N, what was attended, 0 to 1.
-        means: blocks x c, the pooled features.
+        means: blocks x c, the pooled features; None of a network that pools over cells.
     """
 
     result: Array
     logits: Array
     mask: Array
-    means: Array
+    means: Array | None = None
 
 
 class GraphEngine(ABC):
@@ -229,12 +229,9 @@ class GraphEngine(ABC):
         image = low.cpu().float()
         rows, columns = (-(-length // config.window) for length in (height, width))
         given = orders(policy, blocks, rows * columns)
-        known = pool.inner if isinstance(pool, Recording) else pool
-        if given is None or len(low) != 1 or not (known is pool_image or isinstance(known, Replayed)):
+        pooled = self._pool(pool)
+        if given is None or len(low) != 1 or pooled is None:
             return None
-        pooled = np.zeros(self._pooled, np.float32)
-        if isinstance(known, Replayed):
-            pooled[:] = torch.stack([mean.flatten().float().cpu() for mean in known.means]).numpy()
         x = image
         if self.ends:
             entering = {"low": pad_to_windows(image, config.window)}
@@ -248,11 +245,10 @@ class GraphEngine(ABC):
                 "slopes": given.slopes,
                 "count": np.array([given.count], np.int64),
                 "allowed": given.allowed,
-                "pooled": pooled,
-                "whole": np.array([known is pool_image], np.float32),
+                **pooled,
             }
         )
-        if isinstance(pool, Recording):
+        if isinstance(pool, Recording) and answer.means is not None:
             for block, mean in enumerate(answer.means):
                 pool(torch.from_numpy(mean.copy()).reshape(1, 1, 1, -1), block)
         if isinstance(policy, Reporting):
@@ -272,6 +268,18 @@ class GraphEngine(ABC):
         if self.ends:
             return result[..., : s * height, : s * width], routing
         return leave_in_strips(self._network, result, x, height, width), routing
+
+    def _pool(self, pool: Pool) -> dict[str, NDArray[np.generic]] | None:
+        """What the graph is told of a pool; None for one that it cannot be given."""
+        if self._network.config.pool:
+            return {} if pool == self._network.pool else None
+        known = pool.inner if isinstance(pool, Recording) else pool
+        if not (known is pool_image or isinstance(known, Replayed)):
+            return None
+        pooled = np.zeros(self._pooled, np.float32)
+        if isinstance(known, Replayed):
+            pooled[:] = torch.stack([mean.flatten().float().cpu() for mean in known.means]).numpy()
+        return {"pooled": pooled, "whole": np.array([known is pool_image], np.float32)}
 
 
 def enter_in_strips(network: CAMixerSR, image: Tensor) -> tuple[Tensor, Tensor]:

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from camixersr.models import CAMixerSR
 from camixersr.models.camixersr import Block, Group, one_by_one
 from camixersr.nn.layers import conv2d
-from camixersr.nn.predictor import CONDITIONS, MAX_OFFSET, SLOPE, Pool, pool_image
+from camixersr.nn.predictor import CONDITIONS, MAX_OFFSET, SLOPE, Pool, Pooled
 from camixersr.nn.routing import BlockRouting, Policy, Routing
 from camixersr.nn.windows import partition
 
@@ -288,7 +288,7 @@ class _PreparedBlock:
             mode="sum",
         )
 
-    def finish(self, maps: _Map, channel: Tensor, first: int, last: int) -> None:
+    def finish(self, maps: _Map, pooled: Pooled, first: int, last: int) -> None:
         """The convolution over both branches, the skip and the norm of some rows."""
         top, bottom = max(0, first - 3), min(len(maps.mixed), last + 3)
         local = maps.mixed[top:bottom].unsqueeze(0)
@@ -296,7 +296,15 @@ class _PreparedBlock:
             assert isinstance(convolution, nn.Conv2d)
             local = conv2d(convolution, local)  # beyond the image are zeros, beyond the band nonsense
         local = F.gelu(local[0, first - top : last - top])
-        y = self.out(torch.addcmul(maps.mixed[first:last], local, channel))
+        stop = 0
+        for strip, height in zip(pooled.means[0], pooled.heights, strict=True):
+            start, stop = stop, stop + height
+            above, below = max(start, first), min(stop, last)
+            if above < below:
+                channel = self.channel(strip).sigmoid_()  # W (or 1) x V
+                rows = local[above - first : below - first]
+                torch.addcmul(maps.mixed[above:below], rows, channel, out=rows)
+        y = self.out(local)
         y.addcmul_(maps.stream[first:last, :, :-CONDITIONS], self.scale)
         _normalize(y, self.average, maps.middle[first:last])
 
@@ -347,13 +355,13 @@ class Prepared:
                 self._groups.append((blocks, _Pointwise.of(_beside_condition(weight), bias)))
 
     @torch.inference_mode()
-    def route(self, low: Tensor, policy: Policy, *, pool: Pool = pool_image) -> tuple[Tensor, Routing]:
+    def route(self, low: Tensor, policy: Policy, *, pool: Pool | None = None) -> tuple[Tensor, Routing]:
         """As `CAMixerSR.route`, images one by one.
 
         Args:
             low: B x 3 x H x W, RGB float32 in [0, 1], any H and W from 1.
             policy: who chooses the attended windows.
-            pool: what channel attention knows of the whole image.
+            pool: what channel attention knows of the image; the network's own by default.
 
         Returns:
             B x 3 x sH x sW, and what was decided.
@@ -362,7 +370,7 @@ class Prepared:
             ShapeError: `low` is no batch of RGB images.
         """
         self._network.check(low)
-        return one_by_one(self._route, low, policy, pool)
+        return one_by_one(self._route, low, policy, pool or self._network.pool)
 
     def _route(self, low: Tensor, policy: Policy, pool: Pool) -> tuple[Tensor, Routing]:
         network = self._network
@@ -394,9 +402,8 @@ class Prepared:
                 logits = block.logits(maps)
                 mask = policy.choose(logits, len(decided))
                 pooled = pool(maps.features.permute(1, 2, 0)[None], len(decided))
-                channel = block.channel(pooled).sigmoid().flatten()
                 everywhere(block.mix, mask.view(H // M, W // M))
-                everywhere(block.finish, channel)
+                everywhere(block.finish, pooled)
                 everywhere(block.feed_forward)
                 decided.append(BlockRouting(logits=logits, mask=mask))
             for first, last in bands:

@@ -20,7 +20,7 @@ from camixersr.image.panorama import Panorama
 from camixersr.inference.tiles import GRID, Beyond, Tile, cut, of_owned, owned
 from camixersr.models.classsr import PATCH as CLASSIFIED
 from camixersr.models.classsr import PatchClassifier, windows_of
-from camixersr.nn.predictor import Pool, pool_image
+from camixersr.nn.predictor import Pool, Pooled, pool_image
 from camixersr.nn.routing import ByClass, Policy, Routing, TopShare, fade
 
 __all__ = [
@@ -89,9 +89,9 @@ class Replayed:
 
     means: tuple[Tensor, ...]
 
-    def __call__(self, features: Tensor, block: int) -> Tensor:
+    def __call__(self, features: Tensor, block: int) -> Pooled:
         """See `Pool.__call__`."""
-        return self.means[block].to(features)
+        return Pooled(self.means[block].to(features), (features.shape[1],))
 
 
 @dataclass(frozen=True)
@@ -101,9 +101,9 @@ class Recording:
     inner: Pool
     means: dict[int, Tensor]
 
-    def __call__(self, features: Tensor, block: int) -> Tensor:
+    def __call__(self, features: Tensor, block: int) -> Pooled:
         """See `Pool.__call__`."""
-        self.means[block] = pool_image(features, block).cpu().double()
+        self.means[block] = pool_image(features, block).means.cpu().double()
         return self.inner(features, block)
 
 
@@ -166,10 +166,11 @@ class _OwnedMean:
 
     tile: Tile
 
-    def __call__(self, features: Tensor, block: int) -> Tensor:
+    def __call__(self, features: Tensor, block: int) -> Pooled:
         rows, columns = self.tile.rows, self.tile.columns
         top, left = rows.own_start - rows.start, columns.own_start - columns.start
-        return pool_image(features[:, top : top + rows.owned, left : left + columns.owned], block)
+        mean = features[:, top : top + rows.owned, left : left + columns.owned].mean((1, 2), keepdim=True)
+        return Pooled(mean, (features.shape[1],))
 
 
 @dataclass(frozen=True)

@@ -647,7 +647,7 @@ class Upscaler:
         )
 
     @torch.inference_mode()
-    def route(self, low: Tensor, policy: Policy, pool: Pool = pool_image) -> tuple[Tensor, Routing, str]:
+    def route(self, low: Tensor, policy: Policy, pool: Pool | None = None) -> tuple[Tensor, Routing, str]:
         """`CAMixerSR.route` on the device and in the precision of this upscaler.
 
         What comes out infinite, NaN or far outside [0, 1] in reduced precision is computed again in
@@ -656,12 +656,12 @@ class Upscaler:
         Args:
             low: 1 x 3 x h x w float32 in [0, 1]; a fourth channel as for `CAMixerSR.forward`.
             policy: who routes.
-            pool: what channel attention knows of the whole image.
+            pool: what channel attention knows of the image; the network's own by default.
 
         Returns:
             1 x 3 x sh x sw on the device, the routing, and the precision it was computed in.
         """
-        image = low.to(self.device)
+        image, pool = low.to(self.device), pool or self.network.pool
         flat = low.shape[1] == 3  # an engine's graph knows no latitude
         answer = self.engine.route(low, policy, pool) if self.engine is not None and flat else None
         high, routing = answer or self._route(image, policy, pool, self.precision)

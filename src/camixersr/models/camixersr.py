@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from camixersr.errors import ShapeError, ValueRangeError
 from camixersr.nn.camixer import CAMixer
 from camixersr.nn.layers import FeedForward, conv2d
-from camixersr.nn.predictor import Pool, pool_image
+from camixersr.nn.predictor import Pool, pool_of
 from camixersr.nn.routing import BlockRouting, ByClass, FixedWindows, Policy, Routing, TopShare
 from camixersr.nn.windows import window_position
 
@@ -48,9 +48,12 @@ class CAMixerSRConfig:
         keys: width of attention's queries and keys; 0 is C, as in the paper, and what pruning narrows.
         values: width inside the mixer, of attention's values and the convolution; likewise.
         hidden: pairs of gated channels inside the feed-forward; likewise.
+        pool: side of the cells, in low pixels, aligned with the window grid, over which channel
+            attention pools; 0: the whole image, as in the paper.
 
     Raises:
-        ValueRangeError: a number is not positive, or too small for the predictor.
+        ValueRangeError: a number is not positive, too small for the predictor, or cells do not
+            consist of whole windows.
     """
 
     channels: int = 60
@@ -61,6 +64,7 @@ class CAMixerSRConfig:
     keys: int = 0
     values: int = 0
     hidden: int = 0
+    pool: int = 0
 
     def __post_init__(self) -> None:
         for name in ("keys", "values", "hidden"):
@@ -73,6 +77,8 @@ class CAMixerSRConfig:
                 "expected channels >= 4, scale >= 1, window >= 1 and at least one block in every "
                 f"group, got {self}"
             )
+        if self.pool < 0 or self.pool % self.window:
+            raise ValueRangeError(f"expected pool 0 or a multiple of the window, got {self}")
 
 
 PRESETS = {
@@ -205,6 +211,7 @@ class CAMixerSR(nn.Module):
     def __init__(self, config: CAMixerSRConfig) -> None:
         super().__init__()
         self.config = config
+        self.pool = pool_of(config.pool)
         C = config.channels
         self.head = nn.Conv2d(3, C, 3, padding=1)
         if config.latitude:
@@ -234,12 +241,13 @@ class CAMixerSR(nn.Module):
         return self.route(low, policy)[0]
 
     def route(
-        self, low: Tensor, policy: Policy, *, pool: Pool = pool_image, together: bool = False
+        self, low: Tensor, policy: Policy, *, pool: Pool | None = None, together: bool = False
     ) -> tuple[Tensor, Routing]:
         """Enlarge as `forward` does, and tell what was routed where.
 
-        `pool` says what channel attention knows of the whole image: by default the mean over `low`,
-        as in the paper; for a tile, what `camixersr.inference` measured of the image it is cut from.
+        `pool` says what channel attention knows of the image: by default the means over cells of `low`,
+        or over all of it (`CAMixerSRConfig.pool`); for a tile of a picture that is pooled as a whole,
+        what `camixersr.inference` measured of that.
 
         The routing is that of the padded image: rows = ceil(H / M), columns = ceil(W / M). In
         evaluation mode the images of a batch are computed one after another, so that each has the
@@ -247,6 +255,7 @@ class CAMixerSR(nn.Module):
         which fills an accelerator better and may change last bits.
         """
         self.check(low)
+        pool = pool or self.pool
         if self.training or together:
             return self._route(low, policy, pool)
         return one_by_one(self._route, low, policy, pool)

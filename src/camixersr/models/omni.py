@@ -36,12 +36,14 @@ class OmniSRConfig:
         blocks: number of blocks in each group.
         window: side M of a window, in low pixels.
         latitude: the network is told the latitude of each row; always.
+        pool: channel attention pools over the whole image; always.
 
     Raises:
         ValueRangeError: a number is not positive, or too small for the predictor.
     """
 
     latitude: ClassVar[bool] = True
+    pool: ClassVar[int] = 0
 
     channels: int = 60
     scale: int = 4
@@ -129,6 +131,7 @@ class OmniSR(nn.Module):
     def __init__(self, config: OmniSRConfig) -> None:
         super().__init__()
         self.config = config
+        self.pool = pool_image
         C = config.channels
         self.head = nn.Conv2d(3, C, 3, padding=1)
         self.norm = nn.LayerNorm(C, eps=1e-6)
@@ -155,7 +158,7 @@ class OmniSR(nn.Module):
         return self.route(low, policy)[0]
 
     def route(
-        self, low: Tensor, policy: Policy, *, pool: Pool = pool_image, together: bool = False
+        self, low: Tensor, policy: Policy, *, pool: Pool | None = None, together: bool = False
     ) -> tuple[Tensor, Routing]:
         """Enlarge as `forward` does, and tell what was routed where; see `CAMixerSR.route`."""
         if low.ndim != 4 or low.shape[1] not in (3, 4) or 0 in low.shape:
@@ -165,6 +168,7 @@ class OmniSR(nn.Module):
             )
         if low.shape[1] == 3:
             low = torch.cat((low, torch.ones_like(low[:, :1])), dim=1)
+        pool = pool or self.pool
         if self.training or together:
             return self._route(low, policy, pool)
         return one_by_one(self._route, low, policy, pool)

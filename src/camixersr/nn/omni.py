@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from camixersr.nn.attention import sample
 from camixersr.nn.layers import conv2d
-from camixersr.nn.predictor import Guidance, Pool, pool_image
+from camixersr.nn.predictor import Guidance, Pool, pool_image, spread
 from camixersr.nn.routing import BlockRouting, Policy
 from camixersr.nn.windows import gather, merge, partition, scatter
 
@@ -59,11 +59,12 @@ class OmniPredictor(nn.Module):
         f = F.leaky_relu(self.project_in(torch.cat((v, condition), dim=-1)), SLOPE)
         plain = partition(f.mean(dim=-1, keepdim=True), self.window).squeeze(-1)  # B N M*M
         attend, convolve = self.mask(plain).unbind(dim=-1)
+        pooled = pool(f, block)
         return Guidance(
             logits=attend - convolve,
             offsets=self.offsets(f),
             spatial=conv2d(self.spatial, f).sigmoid(),
-            channel=self.channel(pool(f, block)).sigmoid(),
+            channel=spread(self.channel(pooled.means).sigmoid(), pooled.heights),
         )
 
 

@@ -3,9 +3,11 @@
 Paper section 3.1. From local features, a global condition and the position inside the window it
 gives: *offsets* that warp the keys of deformable attention, a *log-odds* of attention for every
 window (the mixer mask), and *spatial* and *channel attention* that make the convolution dynamic.
-All four share one C -> C/4 projection, which is what makes the predictor cheap.
+All four share one C -> C/4 projection, which is what makes the predictor cheap. Channel attention
+looks at means over the image, or over cells of it: a `Pool` says which.
 """
 
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import torch
@@ -15,7 +17,18 @@ from torch import Tensor, nn
 from camixersr.nn.layers import conv2d
 from camixersr.nn.windows import partition
 
-__all__ = ["CONDITIONS", "MAX_OFFSET", "Guidance", "Pool", "Predictor", "pool_image"]
+__all__ = [
+    "CONDITIONS",
+    "MAX_OFFSET",
+    "Guidance",
+    "Pool",
+    "PoolCells",
+    "Pooled",
+    "Predictor",
+    "pool_image",
+    "pool_of",
+    "spread",
+]
 
 CONDITIONS = 4
 """Channels of guidance input beside the features: two of global condition, two of position."""
@@ -26,14 +39,28 @@ MAX_OFFSET = 8.0
 SLOPE = 0.1  # of every LeakyReLU in the predictor
 
 
-class Pool(Protocol):
-    """Who says what channel attention knows of the whole image.
+class Pooled(NamedTuple):
+    """What channel attention knows around each pixel of a map B x H x W x c.
 
-    It is the one thing in the network that is not local. Computed in tiles, each tile would see a
-    statistic of its own, and tiles would show: there, a pool hands in the image's (decision 0004).
+    The map lies in strips, one below the other. In a strip all pixels of a column know the same.
+
+    Attributes:
+        means: B (or 1) x strips x W x c, or with a 1 for W: one for all columns.
+        heights: of the strips; they add up to H.
     """
 
-    def __call__(self, features: Tensor, block: int) -> Tensor:
+    means: Tensor
+    heights: tuple[int, ...]
+
+
+class Pool(Protocol):
+    """Who says what channel attention knows of the image: the one thing here that is not local.
+
+    The paper pools over the whole image, of which a tile sees only itself. A network that pools over
+    cells has the same values in tiles, as long as these are cut along cells (decision 0004).
+    """
+
+    def __call__(self, features: Tensor, block: int) -> Pooled:
         """Summarise.
 
         Args:
@@ -41,14 +68,53 @@ class Pool(Protocol):
             block: its number, 0 at the input side.
 
         Returns:
-            B x 1 x 1 x c, or 1 x 1 x 1 x c.
+            The means that belong to each pixel.
         """
         ...
 
 
-def pool_image(features: Tensor, block: int) -> Tensor:
+def pool_image(features: Tensor, block: int) -> Pooled:
     """The paper's pool: the mean over each image that is being computed."""
-    return features.mean(dim=(1, 2), keepdim=True)
+    return Pooled(features.mean(dim=(1, 2), keepdim=True), (features.shape[1],))
+
+
+@dataclass(frozen=True)
+class PoolCells:
+    """The mean over square cells, as large as the patches that the network was trained on.
+
+    In training a network sees patches alone, and so their means only. Test-time Local Converter
+    (Chu et al., ECCV 2022) pools over windows of that size for the same reason.
+
+    Attributes:
+        side: of a cell, in pixels; the last ones down and across are as large as the map has them.
+    """
+
+    side: int
+
+    def __call__(self, features: Tensor, block: int) -> Pooled:
+        """See `Pool.__call__`."""
+        _, H, W, _ = features.shape
+        if max(H, W) <= self.side:
+            return pool_image(features, block)
+        means = F.avg_pool2d(features.permute(0, 3, 1, 2), self.side, ceil_mode=True).permute(0, 2, 3, 1)
+        heights = tuple(min(self.side, H - top) for top in range(0, H, self.side))
+        return Pooled(means.repeat_interleave(self.side, dim=2)[:, :, :W], heights)
+
+
+def pool_of(side: int) -> Pool:
+    """The pool over cells of that side, in pixels; 0 is the whole image."""
+    return PoolCells(side) if side else pool_image
+
+
+def spread(strips: Tensor, heights: tuple[int, ...]) -> Tensor:
+    """Repeat what belongs to strips over their rows: B x strips x W x C -> B x H x W x C.
+
+    A single strip stays as it is: with a 1 for H.
+    """
+    if len(heights) == 1:
+        return strips
+    rows = zip(strips.split(1, dim=1), heights, strict=True)
+    return torch.cat([strip.expand(-1, height, -1, -1) for strip, height in rows], dim=1)
 
 
 class Guidance(NamedTuple):
@@ -58,7 +124,7 @@ class Guidance(NamedTuple):
         logits: B x N, log-odds of attention of every window.
         offsets: B x H x W x 2, in low pixels within +-8: x first, then y.
         spatial: B x H x W x 1 in (0, 1).
-        channel: B x 1 x 1 x V in (0, 1), one value for the whole image.
+        channel: B x H x W x V in (0, 1), or with a 1 for H and W where all pixels share a value.
     """
 
     logits: Tensor
@@ -108,9 +174,10 @@ class Predictor(nn.Module):
         f = F.leaky_relu(self.norm(self.project_in(torch.cat((v, condition), dim=-1))), SLOPE)
         plain = partition(f.mean(dim=-1, keepdim=True), self.window).squeeze(-1)  # B N M*M
         attend, convolve = self.mask(plain).unbind(dim=-1)
+        pooled = pool(f, block)
         return Guidance(
             logits=attend - convolve,  # the softmax over two classes is the sigmoid of this
             offsets=MAX_OFFSET * self.offsets(f).tanh(),
             spatial=conv2d(self.spatial, f).sigmoid(),
-            channel=self.channel(pool(f, block)).sigmoid(),
+            channel=spread(self.channel(pooled.means).sigmoid(), pooled.heights),
         )

@@ -5,7 +5,7 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
-from camixersr.export.graph import OUTPUTS, build
+from camixersr.export.graph import build
 from camixersr.inference.engine import Answer, Footprint, GraphEngine
 from camixersr.weights import Model
 
@@ -35,4 +35,4 @@ class OnnxRuntime(GraphEngine):
 
     def infer(self, inputs: dict[str, NDArray[np.generic]]) -> Answer:
         """See `GraphEngine.infer`."""
-        return Answer(*self._session.run(list(OUTPUTS), inputs))  # type: ignore[arg-type]
+        return Answer(*self._session.run(None, inputs))  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from camixersr import __version__
-from camixersr.export.graph import OUTPUTS, build
+from camixersr.export.graph import build
 from camixersr.inference.engine import Answer, Footprint, GraphEngine
 from camixersr.nn.predictor import CONDITIONS
 from camixersr.runtimes.cache import keep, kept, key
@@ -76,7 +76,7 @@ class OpenVino(GraphEngine):
         size = (height, width) if height * width >= OWN_SIZE else (0, 0)
         with self._lock:
             results = self._sized(size)(inputs)
-            return Answer(*(results[number] for number in range(len(OUTPUTS))))
+            return Answer(*(results[number] for number in range(len(results))))
 
     def _sized(self, size: tuple[int, int]) -> openvino.CompiledModel:
         """The graph for a size; 0 x 0 is any."""

@@ -81,7 +81,7 @@ class _ChannelNorm(nn.Module):
 
 
 class _Mixer(nn.Module):
-    def __init__(self, mixer: CAMixer) -> None:
+    def __init__(self, mixer: CAMixer, pool: int) -> None:
         super().__init__()
         predictor, attention = mixer.predictor, mixer.attention
         self.window = mixer.window
@@ -95,8 +95,10 @@ class _Mixer(nn.Module):
         assert isinstance(second, nn.Linear)
         self.route_offsets = nn.Sequential(_as_conv(first), nn.LeakyReLU(SLOPE), _as_conv(second))
         self.route_mask = predictor.mask
+        whole, cells = nn.AdaptiveAvgPool2d(1), nn.AvgPool2d(pool or 1, ceil_mode=True)
+        self.pool = pool
         self.route_channel = nn.Sequential(
-            nn.AdaptiveAvgPool2d(1), _as_conv(predictor.channel), nn.Sigmoid()
+            cells if pool else whole, _as_conv(predictor.channel), nn.Sigmoid()
         )
         self.route_spatial = nn.Sequential(predictor.spatial, nn.Sigmoid())
         self.local = mixer.local
@@ -112,6 +114,8 @@ class _Mixer(nn.Module):
         f = self.route_in(torch.cat((v, condition, place), dim=1))
         offsets = MAX_OFFSET * torch.tanh(self.route_offsets(f))
         channel, spatial = self.route_channel(f), self.route_spatial(f)
+        if self.pool:
+            channel = F.interpolate(channel, scale_factor=float(self.pool))[:, :, :H, :W]
         scores = self.route_mask(_to_windows(f.mean(1, keepdim=True), M))
         mask = policy.choose(scores[..., 0] - scores[..., 1], block)
         order = mask.int().argsort(dim=1, descending=True, stable=True)
@@ -147,9 +151,9 @@ class _FeedForward(nn.Module):
 
 
 class _Block(nn.Module):
-    def __init__(self, block: Block) -> None:
+    def __init__(self, block: Block, pool: int) -> None:
         super().__init__()
-        self.mixer, self.norm1 = _Mixer(block.mixer), _ChannelNorm(block.norm1)
+        self.mixer, self.norm1 = _Mixer(block.mixer, pool), _ChannelNorm(block.norm1)
         self.feed_forward, self.norm2 = _FeedForward(block.feed_forward), _ChannelNorm(block.norm2)
 
     def forward(self, x: Tensor, condition: Tensor, policy: Policy, number: int) -> Tensor:
@@ -158,12 +162,12 @@ class _Block(nn.Module):
 
 
 class _Group(nn.Module):
-    def __init__(self, group: Group) -> None:
+    def __init__(self, group: Group, pool: int) -> None:
         super().__init__()
         self.blocks = nn.ModuleList()
         for block in group.blocks:
             assert isinstance(block, Block)
-            self.blocks.append(_Block(block))
+            self.blocks.append(_Block(block, pool))
         self.tail = _as_conv(group.tail)
 
     def forward(self, x: Tensor, condition: Tensor, policy: Policy, first: int) -> Tensor:
@@ -198,7 +202,7 @@ class Reference(nn.Module):
         self.groups = nn.ModuleList()
         for group in network.body:
             assert isinstance(group, Group)
-            self.groups.append(_Group(group))
+            self.groups.append(_Group(group, network.config.pool))
         self.body_tail, self.tail = network.body_tail, network.tail
         self.eval().requires_grad_(False)
 
