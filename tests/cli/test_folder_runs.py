@@ -15,8 +15,9 @@ import pytest
 import torch
 from PIL import Image
 
-from camixersr.folders import Found, Job
-from camixersr.folders import run as run_jobs
+from camixersr.runs.find import Found
+from camixersr.runs.pipeline import run as run_jobs
+from camixersr.runs.targets import Job
 from camixersr.weights import Model, save
 from tests.conftest import ROOT, noise_picture, random_network, run
 
@@ -65,7 +66,7 @@ def test_a_folder_is_mirrored(tree: Path, tmp_path: Path, model: Path, capsys) -
         assert {"input", "output", "result", "sha256", "options"} <= set(line)
         if line["result"] == "done":
             assert (out / line["output"]).stat().st_size == line["bytes"]
-            assert line["seconds"] >= 0
+            assert line["facts"]["seconds"] >= 0
 
 
 def test_a_pattern_is_expanded_and_mirrored_from_its_fixed_part(
@@ -250,7 +251,7 @@ def test_names_of_any_bytes_work(tmp_path: Path, model: Path, capsys) -> None:
 
 
 def test_a_second_run_at_once_is_refused(tree: Path, tmp_path: Path, model: Path, capsys) -> None:
-    from camixersr.folders import MANIFEST, Manifest
+    from camixersr.runs.manifest import MANIFEST, Manifest
 
     out = tmp_path / "out"
     out.mkdir()
@@ -261,8 +262,7 @@ def test_a_second_run_at_once_is_refused(tree: Path, tmp_path: Path, model: Path
     assert run("upscale", tree, "-o", out, "--model", model) == 0
 
 
-def test_folders_need_a_folder(tree: Path, tmp_path: Path, model: Path) -> None:
-    assert run("upscale", tree, "--model", model) == 2
+def test_folders_are_for_folders(tree: Path, tmp_path: Path, model: Path) -> None:
     assert run("upscale", tree, "-o", tmp_path / "one.png", "--model", model) == 2
     assert run("upscale", tree, "-o", "-", "--model", model) == 2
 

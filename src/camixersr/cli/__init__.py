@@ -12,6 +12,8 @@ import signal
 import sys
 import warnings
 from collections.abc import Generator, Sequence
+from glob import has_magic
+from pathlib import Path
 from typing import NoReturn
 
 from cyclopts import App
@@ -38,7 +40,8 @@ __all__ = ["app", "main", "show_in_one_line"]
 
 app = App(
     name="camixersr",
-    help="Content-aware image super-resolution: only details get attention.",
+    help="Content-aware image super-resolution: only details get attention. `camixersr PHOTO` is short for "
+    "`camixersr upscale PHOTO`.",
     version=__version__,
     suppress_keyboard_interrupt=False,  # `main` says what became of the files
     help_epilogue="Add --debug to any command to see the full traceback of an error.",
@@ -98,6 +101,14 @@ def _yield_the_processor() -> None:
         os.environ.update(names)
 
 
+def _is_input(token: str) -> bool:
+    """Whether `camixersr TOKEN` is short for `camixersr upscale TOKEN`."""
+    from camixersr.image.formats import READABLE
+
+    is_one = token == "./-" or os.path.lexists(token) or has_magic(token)
+    return not token.startswith("-") and (is_one or Path(token).suffix.lower() in READABLE)
+
+
 def show_in_one_line(message: str | Warning, *_: object, **__: object) -> None:
     """Show a warning as one line, without the code that raised it."""
     print(f"camixersr: warning: {message}", file=sys.stderr)
@@ -113,6 +124,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     debug = "--debug" in tokens
     # a lone dash is standard input or output, a path to the command and an option to the parser
     tokens = ["./-" if token == "-" else token for token in tokens if token != "--debug"]
+    if tokens and tokens[0] not in app and _is_input(tokens[0]):
+        tokens.insert(0, "upscale")
     if not debug:
         warnings.showwarning = show_in_one_line
     _yield_the_processor()

@@ -17,7 +17,6 @@ from camixersr.cli.huge import HELD, Budget, enlarge_huge, facts_of, write_huge_
 from camixersr.enlarge.disk import Streamed
 from camixersr.enlarge.enlarge import AlphaBy, enlarge
 from camixersr.errors import ImageError, OutputError, UsageError
-from camixersr.folders import STREAM, Job, Manifest, digest, require_inside, with_suffix
 from camixersr.image.codec import Picture, check_writable, read, write, write_pages
 from camixersr.image.color import Color
 from camixersr.image.degradation import quality_of
@@ -29,12 +28,15 @@ from camixersr.image.size import Size, best_scale
 from camixersr.image.stream import Look, look
 from camixersr.inference.cost import Cost
 from camixersr.inference.upscaler import AUTO_WHOLE, Enlarged, Upscaler, devices_of
+from camixersr.runs.find import STREAM, require_regular
+from camixersr.runs.manifest import Manifest, digest
+from camixersr.runs.targets import Job, require_inside, with_suffix
 from camixersr.weights import Model
 
 if TYPE_CHECKING:
     from camixersr.cli.bars import Bars
 
-__all__ = ["Models", "Pictures", "Settings", "refuse_existing"]
+__all__ = ["Models", "Pictures", "Settings", "refuse_existing", "say"]
 
 
 Existing = Literal["refuse", "overwrite", "skip", "resume"]
@@ -50,7 +52,8 @@ def refuse_existing(path: Path) -> None:
         raise OutputError(f"{shown(path)}: exists already; add --overwrite to replace it")
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
+    """Print a remark on stderr."""
     print(f"camixersr: {line}", file=sys.stderr)
 
 
@@ -156,7 +159,7 @@ class Models:
             if model.classes is not None:
                 raise UsageError(f"model {model.name} routes by classes; leave --routing top-share out")
             model = replace(model, calibration=None)
-        return upscaler(model, device=self._device, say=_say, **self._how)
+        return upscaler(model, device=self._device, say=say, **self._how)
 
     def reaching(
         self,
@@ -242,7 +245,7 @@ class Pictures:
         self.models, self.settings, self.manifest, self.bar = models, settings, manifest, bar
         self.facts: list[dict[str, Any]] = []
         self.skipped = 0
-        self._targets = {job.target for job in jobs}
+        self._taken = {path for job in jobs for path in (job.target, job.source)}
         self._recording = threading.Lock()
         streamed = any(job.source == STREAM for job in jobs)
         self._content = sys.stdin.buffer.read() if streamed else b""
@@ -353,11 +356,41 @@ class Pictures:
         both = job.source != STREAM and job.source.exists() and job.target.exists()
         if both and job.source.samefile(job.target):
             raise OutputError(f"{shown(job.target)}: is the input itself; name another file with -o")
+        if job.source != STREAM:
+            require_regular(job.source)
         if self.manifest is not None:
             work.sha256 = digest(job.source) if job.source != STREAM else ""
-            if existing == "resume" and self.manifest.is_done(job, work.sha256, self._options):
-                return True
-        return existing == "skip" and job.target.is_file()
+            if existing == "resume":
+                done = self.manifest.done(
+                    job.found.relative, work.sha256, self._options, route_map=job.route_map is not None
+                )
+                if done is not None:
+                    self._remember(job, done)
+                    return True
+        there = existing == "skip" and job.target.is_file()
+        if there:
+            self._require_same_input(work, job.target)
+        return there
+
+    def _remember(self, job: Job, done: dict[str, Any]) -> None:
+        """Tell of a result that is there already what was told when it was made."""
+        assert self.settings.folder is not None
+        target = self.settings.folder / done["output"]
+        self.facts.append({**done["facts"], "input": str(job.source), "output": str(target)})
+
+    def _require_same_input(self, work: _Work, path: Path) -> None:
+        """Refuse to replace, or to count as done, what was made from another picture.
+
+        Raises:
+            OutputError: it was.
+        """
+        if self.manifest is None or not path.is_file():
+            return
+        other = self.manifest.other_source(path, work.job.source, work.sha256)
+        if other is not None:
+            raise OutputError(
+                f"{shown(path)}: was made from another picture, {shown(other)}; name another folder with -o"
+            )
 
     # compute ----------------------------------------------------------------------------------------
 
@@ -463,7 +496,7 @@ class Pictures:
             )
         if job.target == STREAM:
             return replace(job, target=STREAM)
-        return job if suffix == job.target.suffix else with_suffix(job, suffix, self._targets)
+        return job if suffix == job.target.suffix else with_suffix(job, suffix, self._taken)
 
     def _stream_suffix(self, work: _Work) -> str:
         assert work.low is not None
@@ -487,6 +520,7 @@ class Pictures:
                 and self.settings.existing == "resume"
                 and self.manifest.is_ours(path)
             )
+            self._require_same_input(work, path)
             if self.settings.existing != "overwrite" and not ours:
                 refuse_existing(path)
             if self.manifest is not None and path == job.target:
@@ -544,7 +578,7 @@ class Pictures:
         self.facts.append(facts)
         print(_summary(facts), file=sys.stderr if job.target == STREAM else sys.stdout)
         if self.manifest is not None:
-            self._note(work, "done", bytes=job.target.stat().st_size, seconds=facts["seconds"])
+            self._note(work, "done", bytes=job.target.stat().st_size, facts=facts)
 
     def _write_to_stream(self, work: _Work) -> None:
         assert work.high is not None
@@ -610,8 +644,16 @@ class Pictures:
     def _note(self, work: _Work, result: str, **facts: Any) -> None:
         assert self.manifest is not None
         with self._recording:
+            job = work.job
             self.manifest.note(
-                work.job, work.job.target, result=result, sha256=work.sha256, options=self._options, **facts
+                job.source,
+                job.found.relative,
+                job.target,
+                result=result,
+                route_map=job.route_map,
+                sha256=work.sha256,
+                options=self._options,
+                **facts,
             )
 
 

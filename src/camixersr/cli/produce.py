@@ -83,7 +83,7 @@ class Asked:
     skip_existing: Annotated[bool, Flag] = False
     resume: Annotated[bool, Flag] = False
     spill: Path | None = None
-    route_map: Path | None = None
+    route_map: str | None = None
     json_: Annotated[Path | None, Parameter(name="--json")] = None
 
 
@@ -91,7 +91,7 @@ def produce(
     inputs: list[Path],
     asked: Asked,
     *,
-    output: Path | None,
+    output: str | None,
     model: str | None,
     size: "Size",
     restoring: bool,
@@ -104,7 +104,7 @@ def produce(
     Args:
         inputs: files, folders and patterns, or - for standard input.
         asked: the options.
-        output: file or folder; None for beside each input.
+        output: file, folder or `folder/`; None for beside each input.
         model: name or file; None for the embedded ones that enlarge.
         size: of the results.
         restoring: the model is to be one that restores, at scale 1.
@@ -129,18 +129,29 @@ def produce(
         raise UsageError("--overwrite, --skip-existing and --resume exclude each other; give one of them")
     if asked.max_pixels is not None and asked.max_pixels < 1:
         raise UsageError(f"--max-pixels must be at least 1, got {asked.max_pixels}")
-    from camixersr.folders import MANIFEST, STREAM, Manifest, check_template, find, plan, run
     from camixersr.image.codec import MAX_PIXELS
     from camixersr.image.files import make_folder, replacing, require_writable
     from camixersr.image.formats import WRITABLE, WriteOptions, format_of
+    from camixersr.runs.find import STREAM, find
+    from camixersr.runs.manifest import MANIFEST, Manifest
+    from camixersr.runs.pipeline import run
+    from camixersr.runs.targets import (
+        check_template,
+        default_folder,
+        is_folder,
+        plan,
+        require_apart,
+        without_results,
+    )
 
     check_template(name)
     options = WriteOptions(asked.quality, asked.subsampling, asked.compression, asked.lossless, asked.strip)
     if asked.format_ is not None:
         options.require_use(format_of(f".{asked.format_}").kind)
-    if output is not None and output.suffix.lower() in WRITABLE and not output.is_dir():
-        options.require_use(format_of(output.suffix).kind)
-    from camixersr.cli.pictures import Models, Pictures, Settings, refuse_existing
+    target = None if output is None else Path(output)
+    if target is not None and target.suffix.lower() in WRITABLE and not target.is_dir():
+        options.require_use(format_of(target.suffix).kind)
+    from camixersr.cli.pictures import Models, Pictures, Settings, refuse_existing, say
     from camixersr.cli.side_by_side import Did, share
 
     side: int | Literal["auto"] = "auto" if asked.tile == "auto" else int(asked.tile)
@@ -154,24 +165,41 @@ def produce(
         restoring=restoring,
     )
     models.require(size)
-    found = find(inputs, output=output)
-    if output is None and found[0].source == STREAM:
-        output = STREAM
-    if output == STREAM and sys.stdout.isatty():
+    label = size.label(models.default_scale)
+    target = target or default_folder(inputs, size=label, template=name)
+    found = find(inputs, output=target, say=say)
+    many = len(found) > 1 or found[0].searched
+    if target is None and found[0].source == STREAM:
+        target = STREAM
+    folder = target is not None and is_folder("-o", output or target, many=many)
+    route_folder = asked.route_map is not None and is_folder("--route-map", asked.route_map, many=many)
+    if target == STREAM and sys.stdout.isatty():
         raise UsageError("a picture is not for a terminal; name a file with -o")
     suffix = f".{asked.format_}" if asked.format_ else ""
     jobs = plan(
         found,
-        output=output,
-        size=size.label(models.default_scale),
+        output=target,
+        folder=folder,
+        size=label,
         template=name,
         suffix=suffix,
-        route_map=asked.route_map,
+        route_map=None if asked.route_map is None else Path(asked.route_map),
+        route_folder=route_folder,
     )
-    many = len(jobs) > 1 or found[0].searched
-    for folder in (output, asked.route_map):
-        if many and folder is not None:
-            make_folder(folder)
+    jobs = without_results(jobs, named=asked.skip_existing, say=say)
+    require_apart(
+        jobs,
+        {
+            "the record of the run": target / MANIFEST if target is not None and folder else None,
+            "the model": Path(model) if model and Path(model).is_file() else None,
+            "the facts (--json)": asked.json_,
+        },
+    )
+    if asked.resume and many and (target is None or not target.is_dir()):
+        raise UsageError("--resume needs the folder of the interrupted run; name it with -o")
+    for place, needed in ((target, folder), (asked.route_map, route_folder)):
+        if needed and place is not None:
+            make_folder(Path(place))
     existing = (
         "overwrite"
         if asked.overwrite
@@ -192,17 +220,15 @@ def produce(
         existing=existing,
         name=name,
         projection=projection,
-        folder=output if many else None,
+        folder=target if many else None,
     )
     if asked.json_ is not None:
         if not (asked.overwrite or asked.resume):
             refuse_existing(asked.json_)
         require_writable(asked.json_)
     manifest: Manifest | None = None
-    if asked.resume and many and (output is None or not output.is_dir()):
-        raise UsageError("--resume needs the folder of the interrupted run; name it with -o")
-    if output is not None and many and (asked.resume or any(each.searched for each in found)):
-        manifest = Manifest(output / MANIFEST)
+    if target is not None and many and (asked.resume or any(each.searched for each in found)):
+        manifest = Manifest(target / MANIFEST)
     # of several pictures each is computed by one device, a single one by all
     shared = len(models.devices) > 1 and len(jobs) > 1 and all(job.source != STREAM for job in jobs)
     with Bars(len(jobs)) as bar:
@@ -222,7 +248,8 @@ def produce(
         finally:
             if manifest is not None:
                 manifest.close()
-    failures, facts = did.failures, did.facts
+    order = {str(job.source): number for number, job in enumerate(jobs)}
+    failures, facts = did.failures, sorted(did.facts, key=lambda each: order[each["input"]])
     if failures and not many:
         raise failures[0].cause
     if asked.json_ is not None:

@@ -14,7 +14,7 @@ def restore(
     inputs: Annotated[list[Path], Parameter(name="INPUT", negative=())],
     /,
     *,
-    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    output: Annotated[str | None, Parameter(name=["--output", "-o"])] = None,
     model: str = "s-jpeg",
     name: str = "{stem}_restored",
     asked: Asked | None = None,
@@ -29,8 +29,8 @@ def restore(
         Pictures of any format that `camixersr upscale` reads, folders with all below them, patterns
         such as 'photos/**/*.jpg', or - for standard input.
     output
-        File to write, a folder for several inputs, or - for standard output. By default
-        NAME_restored beside each input, in its format; a JPEG is written at quality 95, and
+        File to write, folder/ or - for standard output. By default NAME_restored beside each input
+        or folder, in its format; a JPEG is written at quality 95, and
         --format png keeps every bit.
     model
         A model that restores: a name from `camixersr models list`, or a file of weights.

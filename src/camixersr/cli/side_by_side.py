@@ -12,8 +12,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from camixersr.cli.pictures import Models, Pictures, Settings
-from camixersr.folders import Failure, Job, Manifest, run
 from camixersr.inference.hands import Ask, Hands, told
+from camixersr.runs.manifest import Manifest
+from camixersr.runs.pipeline import Failure, run
+from camixersr.runs.targets import Job
 
 if TYPE_CHECKING:
     from camixersr.cli.bars import Bars

@@ -14,8 +14,8 @@ def upscale(
     inputs: Annotated[list[Path], Parameter(name="INPUT", negative=())],
     /,
     *,
-    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
-    scale: float | None = None,
+    output: Annotated[str | None, Parameter(name=["--output", "-o"])] = None,
+    scale: Annotated[float | None, Parameter(name=["--scale", "-s"])] = None,
     width: int | None = None,
     height: int | None = None,
     fit: str | None = None,
@@ -34,8 +34,8 @@ def upscale(
         Pictures (PNG, JPEG, WebP, TIFF, AVIF, GIF, BMP, PPM; HEIC and camera RAW with the extras),
         folders with all below them, patterns such as 'photos/**/*.jpg', or - for standard input.
     output
-        File to write, a folder for several inputs, or - for standard output. By default NAME_x4
-        beside each input. Below a folder the tree of an input folder is mirrored.
+        File to write, folder/ or - for standard output. By default NAME_x4 beside each input, and a
+        folder FOLDER_x4 beside a folder, whose tree is mirrored.
     scale
         How many times as high and wide, for example 4 or 1.5, as far as the models go. Default: 4, or
         what the given model does.
