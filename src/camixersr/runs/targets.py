@@ -250,8 +250,8 @@ def require_apart(jobs: Sequence[Job], named: Mapping[str, Path | None]) -> None
         place, words = place_of(job.target), f"the result of {shown(job.source)}"
         if place in taken and place != place_of(job.source):  # of itself: its reader complains
             raise UsageError(
-                f"{shown(job.target)}: would be both {taken[place]} and {words}; rename one, or name a folder "
-                "for the results with -o"
+                f"{shown(job.target)}: would be both {taken[place]} and {words}; rename one, or name a "
+                "folder for the results with -o"
             )
         taken[place] = words
     for job in jobs:  # the suffix may still change, but not to what is somebody else's
