@@ -5,8 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image, ImageCms
 
+from camixersr.errors import ImageError
 from camixersr.image.codec import read, write
 from tests.conftest import noise_picture
 from tests.image.files import grey_profile, wide_profile
@@ -79,3 +81,68 @@ def test_lab_becomes_srgb(tmp_path: Path) -> None:
     picture = read(tmp_path / "a.tif")
     assert np.abs(picture.pixels.reshape(-1, 3).mean(axis=0) - (200, 80, 40)).max() < 6
     assert picture.notes
+
+
+def lab_and_rgb() -> tuple[np.ndarray, np.ndarray]:
+    """A picture in 8-bit CIELAB as TIFF stores it (a and b signed), by LittleCMS, and in sRGB."""
+    rows, columns = np.mgrid[0:32, 0:48]
+    rgb = np.stack((columns * 5, rows * 7, np.full_like(rows, 100)), -1).astype(np.uint8)
+    profiles = (ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"))
+    lab = ImageCms.profileToProfile(Image.fromarray(rgb), *profiles, outputMode="LAB")
+    assert lab is not None
+    return np.asarray(lab), rgb
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+@pytest.mark.parametrize("transparent", [False, True])
+def test_a_lab_tiff_keeps_colours_and_transparency(tmp_path: Path, kind: type, transparent: bool) -> None:
+    lab, rgb = lab_and_rgb()
+    alpha = np.where(np.arange(48) < 24, 255, 128) + np.zeros((32, 1), int)
+    stored = np.dstack((lab, alpha)) if transparent else lab
+    stored = stored.astype(np.uint8).astype(kind)
+    if kind is np.uint16:
+        stored[:, :, 1:3] *= 256  # a and b are signed, in steps of 1/256
+        stored[:, :, ::3] *= 257
+    extra = {"extrasamples": ["unassalpha"]} if transparent else {}
+    tifffile.imwrite(tmp_path / "a.tif", stored, photometric="cielab", **extra)
+    picture = read(tmp_path / "a.tif")
+    top = 255 if picture.pixels.dtype == np.uint8 else 65535
+    assert np.abs(picture.pixels / top * 255 - rgb).mean() < 1.5
+    assert (picture.alpha is not None) == transparent
+    if picture.alpha is not None:
+        assert np.abs(picture.alpha / top * 255 - alpha).max() < 0.5
+
+
+@pytest.mark.parametrize("planes", ["contig", "separate"])
+@pytest.mark.parametrize("compression", [None, "deflate"])
+def test_a_tiff_in_ycbcr_is_right_or_refused(tmp_path: Path, planes: str, compression: str | None) -> None:
+    _, rgb = lab_and_rgb()
+    stored = np.asarray(Image.fromarray(rgb).convert("YCbCr"))
+    stored = np.ascontiguousarray(stored if planes == "contig" else stored.transpose(2, 0, 1))
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, stored, photometric="ycbcr", planarconfig=planes, compression=compression)
+    try:
+        pixels = read(path).pixels
+    except ImageError as error:
+        assert planes == "separate"
+        assert "YCbCr in separate planes" in str(error)  # noqa: PT017
+    else:
+        assert np.abs(pixels.astype(int) - rgb).max() <= 3
+
+
+def test_icc_lab_is_refused_and_not_taken_for_rgb(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", lab_and_rgb()[0], photometric="icclab")
+    with pytest.raises(ImageError, match="ICC LAB"):
+        read(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_cmyk_keeps_its_transparency(tmp_path: Path, kind: type) -> None:
+    alpha = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
+    stored = np.dstack((np.full((8, 8, 4), 40, np.uint8), alpha)).astype(kind)
+    stored *= 257 if kind is np.uint16 else 1
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, stored, photometric="separated", extrasamples=["unassalpha"])
+    read_back = read(path).alpha
+    assert read_back is not None
+    assert np.array_equal(read_back, stored[:, :, 4])

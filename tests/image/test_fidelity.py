@@ -379,9 +379,9 @@ def test_write_options_have_their_effect(tmp_path: Path, quality: int) -> None:
 
 def test_webp_comes_back_as_lossless_as_it_was(tmp_path: Path) -> None:
     image = np.random.default_rng(0).integers(0, 256, (20, 20, 3), dtype=np.uint8)
-    for lossless in (True, False):
+    for lossless, more in itertools.product((True, False), (0, 5_000, 70_001)):  # of a profile
         source, out = tmp_path / "a.webp", tmp_path / "b.webp"
-        Image.fromarray(image).save(source, lossless=lossless)
+        Image.fromarray(image).save(source, lossless=lossless, icc_profile=SRGB + bytes(more))
         picture = read(source)
         assert picture.lossless == lossless
         write(out, picture)

@@ -192,9 +192,10 @@ def test_devices_and_pipes_are_refused_not_waited_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_pixels_that_are_no_numbers_are_refused(tmp_path: Path, value: float) -> None:
+@pytest.mark.parametrize("row", [0, 3])
+def test_pixels_that_are_no_numbers_are_refused(tmp_path: Path, value: float, row: int) -> None:
     pixels = np.ones((8, 8, 3), np.float32)
-    pixels[3, 3, 1] = value
+    pixels[row, 3, 1] = value
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb")
     with pytest.raises(ImageError, match="NaN or infinity"):
         read(tmp_path / "a.tif")

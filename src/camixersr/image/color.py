@@ -34,9 +34,7 @@ def to_rgb(image: Any, color: Color) -> tuple[Any, list[str]]:
         how = "its profile" if profiled else "a general profile, as it has none"
         notes.append(f"CMYK was converted to sRGB through {how}")
     elif image.interpretation in ("lab", "labs", "labq"):
-        image = image.colourspace("rgb16" if image.interpretation != "labq" else "srgb")
-        if profiled:
-            image.remove(PROFILE)
+        image = _from_lab(image)
         notes.append("LAB was converted to sRGB")
     elif image.interpretation not in RGB_OR_GREY:
         notes.append(f"{image.interpretation} was converted to sRGB")
@@ -61,7 +59,37 @@ def to_rgb(image: Any, color: Color) -> tuple[Any, list[str]]:
 
 
 def _through_profile(image: Any, deep: bool, **options: Any) -> Any:
-    return image.icc_transform("srgb", embedded=True, intent="relative", depth=16 if deep else 8, **options)
+    """Colours to sRGB; transparency stays what it is, which libvips would scale in 16 bits."""
+    colours = 4 if image.interpretation == "cmyk" else (1 if image.bands < 3 else 3)
+    rest: list[Any] = []
+    if image.bands > colours:
+        rest = [image.extract_band(colours, n=image.bands - colours)]
+        image = image.extract_band(0, n=colours)
+    depth = 16 if deep else 8
+    image = image.icc_transform("srgb", embedded=True, intent="relative", depth=depth, **options)
+    return image.bandjoin(rest) if rest else image
+
+
+def _from_lab(image: Any) -> Any:
+    """CIELAB, which files relate to D50 as profiles do, to sRGB; libvips would take it for D65."""
+    depth = 8 if image.interpretation == "labq" else 16
+    rest: list[Any] = []
+    if image.bands > 3:
+        rest = [image.extract_band(3, n=image.bands - 3)]
+        if image.format == "short":  # how libvips holds 16 bits beside signed a and b
+            rest = [rest[0].copy(format="ushort")]
+        elif image.format == "float":
+            rest = [(rest[0] * 65535.0 + 0.5).floor().cast("ushort")]
+        image = image.extract_band(0, n=3)
+    image = image.colourspace("lab").copy()
+    if image.get_typeof(PROFILE):
+        image.remove(PROFILE)
+    image = image.icc_export(output_profile="srgb", intent="relative", depth=depth, pcs="lab")
+    image = image.bandjoin(rest) if rest else image.copy()
+    image = image.copy(interpretation="srgb" if depth == 8 else "rgb16")
+    if image.get_typeof(PROFILE):
+        image.remove(PROFILE)
+    return image
 
 
 def _to_srgb(image: Any, deep: bool) -> tuple[Any, list[str]]:

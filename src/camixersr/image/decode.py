@@ -14,15 +14,15 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from camixersr.errors import ImageError
-from camixersr.image import exif, fallback
+from camixersr.image import exif, fallback, jpeg, png
 from camixersr.image.color import Color, to_rgb
 from camixersr.image.formats import CAMERA_RAW, is_lossless, kind_of
-from camixersr.image.libvips import DAMAGED, damaged, reason, vips
+from camixersr.image.libvips import DAMAGED, damaged, forget_errors, reason, vips
 from camixersr.image.metadata import PNG_COLOUR, cicp_of_avif, gather, png_colour_chunks, upright_xmp
 from camixersr.image.picture import MAX_PIXELS, Picture, Pixels
-from camixersr.image.tiff import full_pages
+from camixersr.image.tiff import full_pages, misread
 
-__all__ = ["Opened", "open_image", "prepare", "read"]
+__all__ = ["Opened", "open_image", "prepare", "read", "reopened", "salvaged", "why_refused"]
 
 _HEAD = 1 << 16  # bytes that tell the format and its colour
 
@@ -76,7 +76,14 @@ def _stream(source: Path | bytes) -> BinaryIO:
     return io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
 
 
-def open_image(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS, page: int = 0) -> Opened:
+def open_image(
+    source: str | Path | bytes,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    page: int = 0,
+    salvage: bool = False,
+    tolerant: bool = False,
+) -> Opened:
     """Open a picture without decoding it, where its format allows that.
 
     Call it inside `damaged`, which names the file in the errors.
@@ -85,6 +92,8 @@ def open_image(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS, page
         source: the file, or its content; the content decides the format, not the name.
         max_pixels: more are refused before anything is decoded.
         page: which page of several, from 0.
+        salvage: take a picture for what there is of it; what is missing comes out grey or black.
+        tolerant: decode a JPEG whatever its decoder warns of.
 
     Returns:
         What `prepare` takes.
@@ -96,6 +105,7 @@ def open_image(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS, page
     source = source if isinstance(source, bytes) else Path(source)
     head = _beginning(source)
     kind = kind_of(head)
+    forget_errors()
     notes: list[str] = []
     upright = False
     pages: list[int] = []
@@ -111,7 +121,8 @@ def open_image(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS, page
         image, upright = fallback.read_heic(source, max_pixels=max_pixels), True
     else:
         place = pages[page] if page < len(pages) else page
-        image, kind = _load(source, kind, place, max_pixels, notes)
+        how = _How(place, max_pixels, salvage, tolerant)
+        image, kind = _load(source, kind, how, notes)
         upright = kind == "avif"  # libheif has turned it
     metadata = gather(image)
     if kind in ("tiff", "raw"):
@@ -125,7 +136,12 @@ def open_image(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS, page
     if chunks:
         metadata[PNG_COLOUR] = vips().GValue.blob_type, chunks
     count = len(pages) or (image.get("n-pages") if image.get_typeof("n-pages") else 1)
-    return Opened(image, kind, metadata, count, is_lossless(kind, head), upright, notes)
+    return Opened(image, kind, metadata, count, _is_lossless(source, kind), upright, notes)
+
+
+def _is_lossless(source: Path | bytes, kind: str) -> bool:
+    with _stream(source) as stream:
+        return is_lossless(kind, stream)
 
 
 def prepare(
@@ -173,22 +189,69 @@ _LOADERS = {
 }
 
 
-def _load(source: Path | bytes, kind: str, page: int, max_pixels: int, notes: list[str]) -> tuple[Any, str]:
+@dataclass(frozen=True)
+class _How:
+    """How to decode: as of `open_image`; `page` counts every directory of a TIFF."""
+
+    page: int
+    max_pixels: int
+    salvage: bool = False
+    tolerant: bool = False
+
+
+def _load(source: Path | bytes, kind: str, how: _How, notes: list[str]) -> tuple[Any, str]:
     """Open with libvips, as strictly as the format allows, or else with Pillow."""
     why = "not one of the formats that libvips reads here"
+    if kind == "jpeg" and not how.salvage:
+        _require_whole(source)
+    if kind == "tiff":
+        with _stream(source) as stream:
+            colours = misread(stream, how.page)
+        if colours:
+            try:
+                return _with_pillow(source, kind, how, "", [])
+            except ImageError as error:
+                if isinstance(error, fallback.TooLargeError):
+                    raise
+                raise ImageError(
+                    f"its colours are {colours}, which cannot be read; convert it to RGB"
+                ) from error
     if kind in _LOADERS:
         try:
-            return _load_strictly(source, kind, page, max_pixels, notes), kind
+            return _load_strictly(source, kind, how, notes), kind
         except vips().Error as error:
-            why = reason(error)
-    return _with_pillow(source, kind, max_pixels, why, notes)
+            why = why_refused(source, kind, error)
+            if kind == "jpeg":  # Pillow has the same decoder, and is silent about damage
+                raise ImageError(f"{DAMAGED} ({why})") from error
+    return _with_pillow(source, kind, how, why, notes)
 
 
-def _load_strictly(source: Path | bytes, kind: str, page: int, max_pixels: int, notes: list[str]) -> Any:
+def why_refused(source: Path | bytes, kind: str, error: Exception) -> str:
+    """What is wrong with a file that libvips refuses, in a few words.
+
+    Args:
+        source: the file, or its content.
+        kind: of its format.
+        error: libvips' error.
+    """
+    if kind == "png":
+        with _stream(source) as stream:
+            return png.fault(stream) or reason(error)
+    return reason(error)
+
+
+def _require_whole(source: Path | bytes) -> None:
+    with _stream(source) as stream:
+        missing = jpeg.missing(stream)
+    if missing:
+        raise ImageError(f"the JPEG is not whole: {missing}; {_AGAIN}")
+
+
+def _load_strictly(source: Path | bytes, kind: str, how: _How, notes: list[str]) -> Any:
     libvips = vips()
     options: dict[str, object] = {"access": "sequential"}
-    if page:
-        options["page"] = page
+    if how.page:
+        options["page"] = how.page
 
     def load(fail_on: str) -> Any:
         # a path goes as bytes, because a name may be no text, or end in [options]
@@ -197,10 +260,16 @@ def _load_strictly(source: Path | bytes, kind: str, page: int, max_pixels: int, 
         opened = new(source if content else bytes(source))
         return libvips.Operation.call(_LOADERS[kind], opened, fail_on=fail_on, **options)
 
-    level = "error"
+    level = "none" if how.salvage else "error"
     image = load(level)
-    fallback.check_pixels(image.height, image.width, max_pixels)
-    if kind == "tiff":
+    fallback.check_pixels(image.height, image.width, how.max_pixels)
+    if kind == "jpeg" and not (how.salvage or how.tolerant):
+        # libjpeg only warns of data that is damaged, and goes on with grey
+        try:
+            image = load("warning")
+        except libvips.Error as error:
+            notes.append(_FAULT.format(kind="JPEG", what=reason(error)))
+    if kind == "tiff" and not how.salvage:
         # libtiff only warns of a compression it lacks, and goes on with black
         level = "warning"
         try:
@@ -220,17 +289,19 @@ def _load_strictly(source: Path | bytes, kind: str, page: int, max_pixels: int, 
     return image
 
 
+_AGAIN = "get the file again, or add --salvage for what there is"
+_FAULT = "the {kind} has a fault that its decoder warns of ({what}); check the result"
+
+
 def _touch(image: Any) -> None:
-    """Decode the first rows, where a decoder that lacks a compression says so."""
-    image.crop(0, 0, image.width, 1).avg()
+    """Decode the first row, where a decoder that lacks a compression says so."""
+    vips().Region.new(image).fetch(0, 0, image.width, 1)
 
 
-def _with_pillow(
-    source: Path | bytes, kind: str, max_pixels: int, why: str, notes: list[str]
-) -> tuple[Any, str]:
+def _with_pillow(source: Path | bytes, kind: str, how: _How, why: str, notes: list[str]) -> tuple[Any, str]:
     """The second decoder; `why` is what the first said."""
     try:
-        image, format_name = fallback.read_with_pillow(source, max_pixels=max_pixels)
+        image, format_name = fallback.read_with_pillow(source, max_pixels=how.max_pixels, page=how.page)
     except fallback.TooLargeError:
         raise
     except ImageError as error:
@@ -273,6 +344,7 @@ def read(
     max_pixels: int = MAX_PIXELS,
     page: int = 0,
     name: str = "",
+    salvage: bool = False,
 ) -> Picture:
     """Decode a picture: PNG, JPEG, WebP, TIFF, AVIF, GIF, BMP, PPM; HEIC and camera RAW by extras.
 
@@ -282,6 +354,7 @@ def read(
         max_pixels: as for `open_image`.
         page: as for `open_image`.
         name: what to call it in messages, instead of its path.
+        salvage: of a picture that is damaged or truncated give what there is, with a note.
 
     Returns:
         The picture, upright.
@@ -293,20 +366,61 @@ def read(
     """
     name = name or ("<standard input>" if isinstance(source, bytes) else str(source))
     with damaged(name):
-        opened = open_image(source, max_pixels=max_pixels, page=page)
         try:
-            return _decode(opened, color)
-        except vips().Error as error:
-            # libvips found the fault among the pixels: the second decoder may know better
-            origin = source if isinstance(source, bytes) else Path(source)
-            notes: list[str] = []
-            try:
-                image, _ = _with_pillow(origin, opened.kind, max_pixels, reason(error), notes)
-            except ImageError:
-                raise error from None
-            if page:
+            return _read(source, color, max_pixels, page)
+        except (vips().Error, ImageError) as error:
+            if not salvage or isinstance(error, fallback.TooLargeError):
                 raise
-            return _decode(replace(opened, image=image, notes=notes), color)
+            try:
+                opened = open_image(source, max_pixels=max_pixels, page=page, salvage=True)
+                opened.notes.append(salvaged(error))
+                return _decode(opened, color)
+            except (vips().Error, ImageError):
+                raise error from None
+
+
+def salvaged(error: Exception) -> str:
+    """What is noted of a picture that was decoded in spite of an error."""
+    why = reason(error) if isinstance(error, vips().Error) else str(error).removesuffix(f"; {_AGAIN}")
+    return f"is not whole, and what is missing of it is grey or black ({why})"
+
+
+def _read(source: str | Path | bytes, color: Color, max_pixels: int, page: int) -> Picture:
+    opened = open_image(source, max_pixels=max_pixels, page=page)
+    try:
+        return _decode(opened, color)
+    except vips().Error as error:
+        return _decode(reopened(opened, source, error, max_pixels=max_pixels, page=page), color)
+
+
+def reopened(
+    opened: Opened, source: str | Path | bytes, error: Exception, *, max_pixels: int, page: int = 0
+) -> Opened:
+    """Open a picture anew, in another way, after libvips found a fault among its pixels.
+
+    Args:
+        opened: what was being decoded.
+        source: as for `open_image`.
+        error: libvips' error, raised again where there is no other way.
+        max_pixels: as for `open_image`.
+        page: as for `open_image`.
+
+    Returns:
+        What `prepare` takes, with a note.
+    """
+    origin = source if isinstance(source, bytes) else Path(source)
+    if opened.kind == "jpeg":
+        if not jpeg.is_harmless(str(error)):
+            raise ImageError(f"the JPEG is damaged ({reason(error)}); {_AGAIN}") from error
+        again = open_image(origin, max_pixels=max_pixels, tolerant=True)
+        again.notes.append(_FAULT.format(kind="JPEG", what=reason(error)))
+        return again
+    if page:  # Pillow counts pages in another way
+        raise error
+    notes: list[str] = []
+    why = why_refused(origin, opened.kind, error)
+    image, _ = _with_pillow(origin, opened.kind, _How(0, max_pixels), why, notes)
+    return replace(opened, image=image, notes=notes)
 
 
 def _decode(opened: Opened, color: Color) -> Picture:

@@ -105,12 +105,13 @@ def _without_libtiffs_remarks() -> Generator[None, None, None]:
                     os.write(2, line)
 
 
-def read_with_pillow(source: Path | bytes, *, max_pixels: int) -> tuple[Any, str]:
+def read_with_pillow(source: Path | bytes, *, max_pixels: int, page: int = 0) -> tuple[Any, str]:
     """Decode with Pillow, which is strict about truncation too.
 
     Args:
         source: file, or its content.
         max_pixels: limit, checked before decoding.
+        page: which page or frame, from 0; of a TIFF every directory counts.
 
     Returns:
         A pyvips image in memory, and the format's name in small letters.
@@ -125,6 +126,8 @@ def read_with_pillow(source: Path | bytes, *, max_pixels: int) -> tuple[Any, str
         warnings.simplefilter("ignore")  # its limit of pixels and its remarks on metadata
         try:
             with Image.open(stream, formats=PILLOW_FORMATS) as picture:
+                if page:
+                    picture.seek(page)
                 check_pixels(picture.height, picture.width, max_pixels)
                 kind = (picture.format or "").lower()
                 if kind == "ppm":

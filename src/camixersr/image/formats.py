@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import BinaryIO, Literal
 
 from camixersr.errors import OutputError, UsageError
 
@@ -100,16 +100,28 @@ def kind_of(head: bytes) -> str:
     return ""
 
 
-def is_lossless(kind: str, head: bytes) -> bool:
+def is_lossless(kind: str, file: BinaryIO) -> bool:
     """Whether a file holds exactly what was once put into it; AVIF is taken for lossy.
 
     Args:
         kind: from `kind_of`.
-        head: the first few kilobytes.
+        file: seekable.
     """
-    if kind == "webp":
-        return b"VP8L" in head[:4096] and b"VP8 " not in head[:4096]
-    return kind not in ("jpeg", "avif", "heic")
+    if kind != "webp":
+        return kind not in ("jpeg", "avif", "heic")
+    place = 12
+    for _ in range(1000):  # RIFF chunks: four letters, a length, and that many bytes, padded to even
+        file.seek(place)
+        head = file.read(8)
+        name = head[:4]
+        if name == b"ANMF":  # the first frame, whose chunks begin after 16 bytes
+            place += 24
+        elif name in (b"VP8 ", b"VP8L") or len(head) < 8:
+            return name == b"VP8L"
+        else:
+            length = int.from_bytes(head[4:], "little")
+            place += 8 + length + length % 2
+    return False
 
 
 def format_of(suffix: str) -> Format:

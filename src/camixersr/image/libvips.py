@@ -1,5 +1,6 @@
 """libvips, which decodes and encodes: loaded when first needed, its errors turned into ours."""
 
+import logging
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from types import ModuleType
 from camixersr.errors import ImageError, MissingExtraError, OutputError
 from camixersr.image.files import shown
 
-__all__ = ["DAMAGED", "damaged", "reason", "unwritable", "vips"]
+__all__ = ["DAMAGED", "damaged", "forget_errors", "reason", "unwritable", "vips"]
 
 DAMAGED = "the picture is damaged or truncated, or of a kind that is not supported"
 
@@ -24,7 +25,14 @@ def vips() -> ModuleType:
     except OSError as error:
         raise ImageError(f"libvips cannot be loaded ({error}); install pyvips-binary") from error
     pyvips.cache_set_max(0)
+    # its remarks name no file; what matters is asked for by `fail_on`, and raised
+    logging.getLogger("pyvips").addHandler(logging.NullHandler())
     return pyvips
+
+
+def forget_errors() -> None:
+    """Drop what libvips said about earlier pictures, which the next error would repeat."""
+    vips().vips_lib.vips_error_clear()
 
 
 def reason(error: Exception) -> str:

@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from camixersr.errors import OutputError
+from camixersr.errors import ImageError, OutputError
 from camixersr.image.color import Color
-from camixersr.image.decode import open_image, prepare
+from camixersr.image.decode import Opened, open_image, prepare, reopened, salvaged, why_refused
 from camixersr.image.encode import complete, finish, save
 from camixersr.image.formats import Depth, WriteOptions
-from camixersr.image.libvips import damaged, unwritable, vips
+from camixersr.image.libvips import DAMAGED, damaged, unwritable, vips
 from camixersr.image.picture import MAX_PIXELS
 
 __all__ = ["HELD_WHOLE", "Layout", "Look", "Raw", "decode", "encode", "encoding_seconds", "look", "reduced"]
@@ -217,13 +217,14 @@ class Raw:
             ) from error
 
 
-def look(path: Path, *, color: Color = "keep", max_pixels: int = MAX_PIXELS) -> Look:
+def look(path: Path, *, color: Color = "keep", max_pixels: int = MAX_PIXELS, salvage: bool = False) -> Look:
     """Read a picture's head.
 
     Args:
         path: the picture.
         color: as for `camixersr.image.decode.prepare`.
         max_pixels: larger pictures are refused.
+        salvage: as for `camixersr.image.decode.read`.
 
     Raises:
         ImageError: no picture, or none that can be read.
@@ -235,7 +236,13 @@ def look(path: Path, *, color: Color = "keep", max_pixels: int = MAX_PIXELS) -> 
         return image.autorot()
 
     with damaged(path):
-        opened = open_image(path, max_pixels=max_pixels)
+        try:
+            opened = open_image(path, max_pixels=max_pixels)
+        except (vips().Error, ImageError) as error:
+            if not salvage:
+                raise
+            opened = open_image(path, max_pixels=max_pixels, salvage=True)
+            opened.notes.append(salvaged(error))
         image, metadata, pages = prepare(opened, note, color=color)
         dtype = {"uchar": "uint8", "ushort": "uint16", "float": "float32"}[image.format]
         layout = Layout(image.height, image.width, image.bands, dtype)
@@ -249,7 +256,8 @@ def decode(
     *,
     color: Color = "keep",
     max_pixels: int = MAX_PIXELS,
-) -> None:
+    salvage: bool = False,
+) -> list[str]:
     """Decode a picture into a raw file, in strips.
 
     Memory does not depend on the picture's height, except where its format cannot be read in order
@@ -258,42 +266,67 @@ def decode(
     Args:
         path: the picture.
         raw: made for its `look(path).layout`.
-        tick: told how far it is; twice from the start for a turned picture.
+        tick: told how far it is; twice from the start for a turned picture, and once more for a
+            damaged one.
         color: as for `look`.
         max_pixels: as for `look`.
+        salvage: as for `look`.
+
+    Returns:
+        What was found wrong among the pixels, in words.
 
     Raises:
         ImageError: the picture is damaged or truncated.
         OutputError: the disk is full.
     """
+    with damaged(path):
+        opened: Opened | None = None
+        try:
+            opened = open_image(path, max_pixels=max_pixels)
+            try:
+                _decode(opened, raw, tick, color)
+                return []
+            except vips().Error as error:
+                if opened.kind != "jpeg":
+                    why = why_refused(path, opened.kind, error)
+                    raise ImageError(f"{DAMAGED} ({why})") from error
+                opened = reopened(opened, path, error, max_pixels=max_pixels)
+        except (vips().Error, ImageError) as error:
+            if not salvage:
+                raise
+            opened = open_image(path, max_pixels=max_pixels, salvage=True)
+            opened.notes.append(salvaged(error))
+        _decode(opened, raw, tick, color)
+        return opened.notes
+
+
+def _decode(opened: Opened, raw: Raw, tick: Tick, color: Color) -> None:
     turned: list[Any] = []
 
     def later(image: Any) -> Any:
         turned.append(image.get("orientation"))
         return image
 
-    with damaged(path):
-        image, _, _ = prepare(open_image(path, max_pixels=max_pixels), later, color=color)
+    image, _, _ = prepare(opened, later, color=color)
     if not turned:
-        _copy(path, image, raw, tick)
+        _copy(image, raw, tick)
         return
     # what comes first may be stored last: decode as stored, then turn from disk
     stored = Layout(image.height, image.width, raw.layout.bands, raw.layout.dtype)
     beside = raw.path.with_suffix(".stored")
     try:
         with Raw(beside, stored, create=True) as unturned:
-            _copy(path, image, unturned, tick)
+            _copy(image, unturned, tick)
             _turn(unturned, raw, turned[0], tick)
     finally:
         beside.unlink(missing_ok=True)
 
 
-def _copy(path: Path, image: Any, raw: Raw, tick: Tick) -> None:
+def _copy(image: Any, raw: Raw, tick: Tick) -> None:
     region = vips().Region.new(image)
     for top in range(0, image.height, STRIP):
         rows = min(STRIP, image.height - top)
-        with damaged(path):
-            strip = region.fetch(0, top, image.width, rows)
+        strip = region.fetch(0, top, image.width, rows)
         pixels = np.frombuffer(strip, raw.layout.dtype).reshape(rows, image.width, raw.layout.bands)
         raw.write(top, 0, pixels)
         tick(top + rows, image.height)

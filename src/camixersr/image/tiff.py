@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from camixersr.image.ifd import BadDirectoryError, Entry, pack, read_directory, read_header
 
-__all__ = ["append", "full_pages"]
+__all__ = ["append", "full_pages", "misread"]
 
 STRIPS, TILES = 273, 324  # tags whose values are places in the file
 
@@ -36,6 +36,33 @@ def full_pages(file: BinaryIO) -> list[int]:
     except BadDirectoryError:
         pass
     return found
+
+
+def misread(file: BinaryIO, page: int) -> str:
+    """What libvips would take for RGB although it is not, in words; empty as a rule.
+
+    Args:
+        file: a TIFF file, seekable.
+        page: number of the directory, from 0.
+    """
+    try:
+        layout, place = read_header(file)
+        entries, following = read_directory(file, place, layout)
+        for _ in range(page):
+            entries, following = read_directory(file, following, layout)
+    except BadDirectoryError:
+        return ""
+
+    def value(tag: int, default: tuple[int, ...]) -> tuple[int, ...]:
+        return (entries[tag].numbers(layout.order) if tag in entries else ()) or default
+
+    colours, compression = value(262, (1,))[0], value(259, (1,))[0]
+    if colours == 6 and compression not in (6, 7):  # 6 and 7 are JPEG, whose decoder converts
+        if value(284, (1,))[0] == 2:
+            return "YCbCr in separate planes"
+        if value(530, (2, 2)) == (1, 1):
+            return "YCbCr that is not subsampled"
+    return {9: "ICC LAB", 10: "ITU LAB"}.get(colours, "")
 
 
 def append(page: Path, *, to: Path) -> None:
