@@ -94,7 +94,7 @@ def measure(row: Row, low: Tensor, high: np.ndarray | None, model: Model) -> Non
     row.macs.append(count(model.config, windows=windows, attended=attended).total + extra)
     row.seen.append(attended / (windows * len(routing.blocks)))
     if high is not None:
-        made = to_array(result[0], np.dtype(np.uint8))
+        made = to_array(result[0])
         row.psnr.append(psnr(luma(made), luma(high), border=model.config.scale))
 
 

@@ -18,7 +18,7 @@ from camixersr.catalogue import find
 from camixersr.export.parity import compare, sample_photo
 from camixersr.image.codec import read
 from camixersr.image.resize import resize
-from camixersr.inference.arrays import planes_of
+from camixersr.inference.arrays import from_array
 from camixersr.speed.machine import describe
 from camixersr.speed.race import PIECE, REFERENCE, Entry, Row, apart, race
 
@@ -38,9 +38,9 @@ def main() -> None:
     shares = replace(model, calibration=None)
     photo = read(given.photo).pixels
     width = max(960, -(-540 * photo.shape[1] // photo.shape[0]))
-    low = planes_of(
+    low = from_array(
         resize(photo, height=width * photo.shape[0] // photo.shape[1], width=width)[: given.height, :960]
-    ).colour
+    )
     device = torch.device("cpu")
     entered = []
     parity: dict[str, float] = {}

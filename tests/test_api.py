@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import camixersr
-from camixersr.errors import CamixerError, UsageError
+from camixersr.errors import CamixerError, ImageError, UsageError
 from tests.conftest import noise_picture
 
 
@@ -34,8 +34,8 @@ def test_upscale_and_load_agree() -> None:
 def test_a_scale_that_the_model_lacks_is_refused() -> None:
     with pytest.raises(UsageError, match="x7"):
         camixersr.upscale(noise_picture(4, 4), scale=7)
-    with pytest.raises(UsageError, match="not x2"):
-        camixersr.upscale(noise_picture(4, 4), scale=2, model="s-x4")
+    with pytest.raises(ImageError, match="more than the x2 model makes"):
+        camixersr.upscale(noise_picture(4, 4), scale=2.5, model="s-x2")
 
 
 def test_every_error_is_a_camixer_error_and_a_builtin_and_has_an_exit_code() -> None:

@@ -4,18 +4,33 @@
 >>> upscaler = camixersr.load("s-x4")                    # doctest: +SKIP
 >>> high = upscaler.upscale(low, attention_ratio=0.5)    # doctest: +SKIP
 
-`low` may be a numpy array, a PIL image or a torch tensor; the result is of the same kind. Importing
-this package is cheap: torch is loaded by the first call that needs it.
+`low` may be a numpy array, a PIL image or a torch tensor, and the result is of the same kind; or a path.
+Importing this package is cheap: torch is loaded by the first call that needs it.
 """
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from camixersr.errors import CamixerError
 
 if TYPE_CHECKING:
-    from camixersr.inference.upscaler import Upscaler
+    from camixersr.enlarge.kinds import File, Held
+    from camixersr.enlarge.upscaler import Upscaler
+    from camixersr.image.formats import WriteOptions
+    from camixersr.image.panorama import Projection
+    from camixersr.image.picture import Picture
+    from camixersr.image.size import Size
 
-__all__ = ["CamixerError", "Upscaler", "__version__", "load", "restore", "upscale"]
+__all__ = [
+    "CamixerError",
+    "Picture",
+    "Size",
+    "Upscaler",
+    "WriteOptions",
+    "__version__",
+    "load",
+    "restore",
+    "upscale",
+]
 
 __version__ = "0.1.0"
 
@@ -45,52 +60,108 @@ def load(
             `camixersr.errors` for the kinds.
     """
     from camixersr.catalogue import find
-    from camixersr.runtimes import upscaler
+    from camixersr.enlarge.upscaler import Upscaler
 
-    return upscaler(find(model), backend=backend, device=device, precision=precision, tile=tile)
+    return Upscaler(find(model), backend=backend, device=device, precision=precision, tile=tile)
+
+
+@overload
+def upscale(
+    image: "Held",
+    *,
+    scale: float | None = None,
+    attention_ratio: float = 0.5,
+    model: str = "",
+    device: str = "auto",
+    projection: "Projection" = "auto",
+    white: float | None = None,
+) -> "Held": ...
+
+
+@overload
+def upscale(
+    image: "File",
+    *,
+    scale: float | None = None,
+    attention_ratio: float = 0.5,
+    model: str = "",
+    device: str = "auto",
+    projection: "Projection" = "auto",
+) -> "Picture": ...
 
 
 def upscale(
     image: Any,
     *,
-    scale: int = 4,
+    scale: float | None = None,
     attention_ratio: float = 0.5,
     model: str = "",
     device: str = "auto",
-    projection: Literal["flat", "erp"] = "flat",
+    projection: "Projection" = "auto",
+    white: float | None = None,
 ) -> Any:
     """Enlarge one picture; to enlarge many, `load` once.
 
     Args:
-        image: numpy (H x W or H x W x 1..4; uint8, uint16 or floating point in [0, 1]), PIL or
-            torch ((B x) 3 x H x W).
-        scale: 2, 3 or 4, as far as there are models.
+        image: an array, a PIL image, a tensor, a path or bytes, as for `Upscaler.upscale`.
+        scale: times as high and wide, 4 or the model's by default: whatever a model reaches, such as 2.5.
         attention_ratio: gamma in [0, 1]: 0 is fastest, 1 attends everything.
-        model: name or file; the embedded model of that scale by default.
+        model: name or file; by default the smallest embedded one that suffices.
         device: "auto", "cpu", "cuda" or "mps".
-        projection: "erp" for a 360-degree panorama, see `Upscaler.upscale`.
+        projection: whether it is a 360-degree panorama, as for `Upscaler.upscale`.
+        white: the value of white in floating point, as for `Upscaler.upscale`.
 
     Returns:
-        The same kind of picture, `scale` times as high and wide.
+        The same kind of picture; a `Picture` of a path or bytes.
 
     Raises:
         CamixerError: see `camixersr.errors` for the kinds.
     """
-    from camixersr.catalogue import default_model
+    from camixersr.enlarge.kinds import loaded
+    from camixersr.enlarge.upscaler import model_for
     from camixersr.errors import UsageError
+    from camixersr.image.size import Size
 
-    upscaler = load(model or default_model(scale, projection=projection), device=device)
+    size = Size(scale=scale)
+    image = loaded(image)
+    upscaler = load(model or model_for(image, size, projection, white=white), device=device)
     if upscaler.model.restores:
         raise UsageError(
             f"model {upscaler.model.name} restores and does not enlarge; use camixersr.restore"
         )
-    if upscaler.scale != scale:
-        raise UsageError(f"model {upscaler.model.name} enlarges x{upscaler.scale}, not x{scale}")
-    return upscaler.upscale(image, attention_ratio=attention_ratio, projection=projection)
+    return upscaler.upscale(
+        image,
+        size=size if scale is not None or model else Size(scale=4),
+        attention_ratio=attention_ratio,
+        projection=projection,
+        white=white,
+    )
+
+
+@overload
+def restore(
+    image: "Held",
+    *,
+    model: str = "s-jpeg",
+    attention_ratio: float = 0.5,
+    device: str = "auto",
+    white: float | None = None,
+) -> "Held": ...
+
+
+@overload
+def restore(
+    image: "File", *, model: str = "s-jpeg", attention_ratio: float = 0.5, device: str = "auto"
+) -> "Picture": ...
 
 
 def restore(
-    image: Any, *, model: str = "s-jpeg", attention_ratio: float = 0.5, device: str = "auto"
+    image: Any,
+    *,
+    model: str = "s-jpeg",
+    attention_ratio: float = 0.5,
+    device: str = "auto",
+    white: float | None = None,
 ) -> Any:
     """Undo what JPEG compression did to one picture (or noise, with a model for that).
 
@@ -101,6 +172,7 @@ def restore(
         model: name or file of a model that restores.
         attention_ratio: gamma in [0, 1]: 0 is fastest, 1 attends everything.
         device: "auto", "cpu", "cuda" or "mps".
+        white: the value of white in floating point, as for `upscale`.
 
     Returns:
         The same kind of picture, of the same size.
@@ -113,12 +185,21 @@ def restore(
     restorer = load(model, device=device)
     if not restorer.model.restores:
         raise UsageError(f"model {restorer.model.name} enlarges x{restorer.scale}; use camixersr.upscale")
-    return restorer.upscale(image, attention_ratio=attention_ratio)
+    return restorer.upscale(image, attention_ratio=attention_ratio, white=white)
+
+
+_FROM = {
+    "Picture": "camixersr.image.picture",
+    "Size": "camixersr.image.size",
+    "Upscaler": "camixersr.enlarge.upscaler",
+    "WriteOptions": "camixersr.image.formats",
+}
+"""Where names come from that are loaded when first asked for."""
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Upscaler":
-        from camixersr.inference.upscaler import Upscaler
+    if name in _FROM:
+        from importlib import import_module
 
-        return Upscaler
+        return getattr(import_module(_FROM[name]), name)
     raise AttributeError(f"module 'camixersr' has no attribute {name!r}")

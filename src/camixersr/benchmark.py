@@ -316,7 +316,7 @@ def _score_image(
     for panorama in ways:
         for upscaler, ratio in runs:
             run = upscaler.run(image, attention_ratio=ratio, panorama=panorama)
-            result = to_array(run.high, np.dtype(np.uint8))
+            result = to_array(run.high)
             scores = _score(result, high, protocol, scale)
             cost = (run.seconds, run.macs, run.attention_share, run.peak_memory_bytes)
             results.append(ImageScore(name, *scores, *cost, **_beside(result, high, protocol)))
@@ -324,7 +324,7 @@ def _score_image(
         began = time.perf_counter()
         tiled, macs, share = paper_tiles(upscaler, image, ratio)
         seconds = time.perf_counter() - began
-        scores = _score(to_array(tiled, np.dtype(np.uint8)), high, protocol, scale)
+        scores = _score(to_array(tiled), high, protocol, scale)
         results.append(ImageScore(name, *scores, seconds, macs, share, None))
     return results
 

@@ -12,6 +12,7 @@
     |- DownloadError         a transfer failed or its content is wrong, also OSError   exit 1
     |- MemoryLimitError      the memory does not suffice   also MemoryError     exit 1
     |- DeviceError           the device is not there       also RuntimeError    exit 2
+    |- CancelledError        the caller asked to stop      also RuntimeError    exit 1
     |- ParityError           an export that computes something else, also RuntimeError   exit 1
     `- MissingExtraError     an optional dependency is not installed, also ImportError  exit 2
 
@@ -21,6 +22,7 @@ line ends with.
 
 __all__ = [
     "CamixerError",
+    "CancelledError",
     "CheckpointError",
     "DeviceError",
     "DownloadError",
@@ -97,6 +99,12 @@ class DeviceError(CamixerError, RuntimeError):
     """The device asked for is not available."""
 
     exit_code = 2
+
+
+class CancelledError(CamixerError, RuntimeError):
+    """The caller asked to stop; nothing is left half-written."""
+
+    exit_code = 1
 
 
 class ParityError(CamixerError, RuntimeError):

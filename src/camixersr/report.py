@@ -20,6 +20,7 @@ from camixersr.errors import MissingExtraError
 from camixersr.image.codec import Picture, write
 from camixersr.image.files import make_folder, replacing
 from camixersr.image.resize import resize
+from camixersr.inference.arrays import from_array, to_array
 from camixersr.inference.upscaler import Upscaler
 
 __all__ = ["write_report"]
@@ -224,7 +225,7 @@ def _pictures(
         name = choose(gains, key=lambda name: gains[name])
         pair = next(pair for pair in benchmark.pairs if pair.name == name)
         low, high = pair.read(upscaler.scale)
-        ours = upscaler.upscale(low, attention_ratio=row.attention_ratio or 0.0)
+        ours = to_array(upscaler.run(from_array(low), attention_ratio=row.attention_ratio or 0.0).high)
         bicubic = resize(low, height=high.shape[0], width=high.shape[1])
         file = folder / f"{number}-{_slug(upscaler.model.name)}-{kind}.png"
         write(file, Picture(_beside(bicubic, ours, high)))

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 import camixersr
 from camixersr.enlarge.enlarge import enlarge
+from camixersr.enlarge.upscaler import Upscaler
 from camixersr.errors import ImageError, UsageError
 from camixersr.image.codec import Picture, read, write
 from camixersr.image.formats import WriteOptions
-from camixersr.inference.upscaler import Upscaler
 from camixersr.weights import Model
 from tests.conftest import noise_picture, random_network
 

@@ -4,7 +4,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from camixersr.errors import ImageError, UsageError
 from camixersr.image.panorama import Panorama
 from camixersr.inference.sphere import Spherical
 from camixersr.inference.upscaler import Upscaler, _InMemory
@@ -101,7 +100,8 @@ def test_any_other_turn_leaves_no_mark_where_the_picture_closes(turn: int) -> No
 @pytest.mark.parametrize("size", [(1, 2), (5, 10), (17, 34), (33, 65), (40, 79), (50, 101)])
 @pytest.mark.parametrize("latitude", [False, True])
 def test_every_size_is_enlarged(size: tuple[int, int], latitude: bool) -> None:
-    result = upscaler(latitude=latitude).upscale(panorama(*size), attention_ratio=0.5, projection="erp")
+    low, whole = panorama(*size), Panorama.whole(*size)
+    result = upscaler(latitude=latitude).run(low, attention_ratio=0.5, panorama=whole).high
     assert result.shape == (3, 2 * size[0], 2 * size[1])
     assert bool(result.isfinite().all())
 
@@ -161,14 +161,7 @@ def test_the_omnidirectional_network_takes_any_size(size: tuple[int, int]) -> No
     low = panorama(*size)
     assert up.run(low, attention_ratio=0.5).high.shape == (3, 2 * size[0], 2 * size[1])
     if size[1] == 2 * size[0]:
-        high = up.upscale(low, projection="erp")
+        high = up.run(low, panorama=Panorama.whole(*size)).high
         assert bool(high.isfinite().all())
-        equator = up.upscale(low)
+        equator = up.run(low).high
         assert not torch.equal(high, equator)
-
-
-def test_an_array_that_is_no_panorama_is_refused() -> None:
-    with pytest.raises(ImageError, match="twice as wide"):
-        upscaler().upscale(np.zeros((30, 40, 3), np.uint8), projection="erp")
-    with pytest.raises(UsageError, match="projection"):
-        upscaler().upscale(np.zeros((30, 40, 3), np.uint8), projection="cube")

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from camixersr.errors import DeviceError, MemoryLimitError, ShapeError, UsageError, ValueRangeError
 from camixersr.inference.cost import Bill
@@ -157,62 +156,6 @@ def test_progress_rises_to_its_total(calibrated: bool) -> None:
     assert len({total for _, total in seen}) == 1
 
 
-@pytest.mark.parametrize("channels", [0, 1, 2, 3, 4])
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64, np.float16])
-def test_arrays_come_back_as_they_went_in(channels: int, dtype: type) -> None:
-    image = noise_picture(21, 18, max(1, channels))
-    image = image[:, :, 0] if channels == 0 else image
-    if dtype == np.uint16:
-        image = image.astype(np.uint16) * 257
-    elif dtype != np.uint8:
-        image = (image / 255.0).astype(dtype)
-    result = upscaler().upscale(image)
-    assert result.dtype == dtype
-    assert result.shape == (42, 36, *image.shape[2:])
-    assert np.isfinite(result).all()
-    assert result.min() >= 0
-    assert result.max() <= (1 if image.dtype.kind == "f" else np.iinfo(dtype).max)
-
-
-def test_depths_agree() -> None:
-    image = noise_picture(24, 24)
-    up = upscaler()
-    eight = up.upscale(image)
-    deep = up.upscale(image.astype(np.uint16) * 257)
-    real = up.upscale(image.astype(np.float32) / 255.0)
-    assert np.array_equal(np.floor(deep / 257.0 + 0.5).astype(np.uint8), eight)
-    assert np.array_equal(np.floor(real * 255.0 + 0.5).astype(np.uint8), eight)
-    assert len(np.unique(deep)) > len(np.unique(eight))
-
-
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA"])
-def test_pil_images_keep_their_mode(mode: str) -> None:
-    image = Image.fromarray(noise_picture(20, 30)).convert(mode)
-    result = upscaler().upscale(image)
-    assert (result.mode, result.size) == (mode, (60, 40))
-
-
-@pytest.mark.parametrize(("mode", "becomes"), [("P", "RGB"), ("1", "L"), ("CMYK", "RGB"), ("I;16", "I;16")])
-def test_other_pil_modes_are_expanded(mode: str, becomes: str) -> None:
-    source = Image.fromarray(noise_picture(20, 30))
-    image = source.convert("L").convert("I").convert("I;16") if mode == "I;16" else source.convert(mode)
-    result = upscaler().upscale(image)
-    assert (result.mode, result.size) == (becomes, (60, 40))
-
-
-def test_tensors_stay_tensors_and_a_batch_is_its_images() -> None:
-    up = upscaler()
-    batch = torch.stack((low(), low().flip(2)))
-    result = up.upscale(batch)
-    assert result.shape == (2, 3, 80, 140)
-    assert torch.equal(result[1], up.upscale(batch[1]))
-    half = up.upscale(batch.half())
-    assert half.dtype == torch.float16
-    bytes_ = up.upscale((batch * 255).round().byte())
-    assert bytes_.dtype == torch.uint8
-    assert torch.equal(bytes_, (result * 255 + 0.5).floor().byte())
-
-
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_reduced_precision_is_close_to_fp32(precision: str) -> None:
     full = upscaler().run(low(), attention_ratio=1.0).high
@@ -268,23 +211,6 @@ def test_only_the_tile_that_fails_is_recomputed(monkeypatch) -> None:
     columns = different.nonzero().squeeze(1)
     assert tile.columns.own_start * 2 <= columns.min()
     assert columns.max() < tile.columns.own_stop * 2
-
-
-@pytest.mark.parametrize(
-    ("image", "error"),
-    [
-        (np.zeros((3, 4, 5), np.uint8), ShapeError),
-        (np.zeros((0, 4, 3), np.uint8), ShapeError),
-        (np.zeros((4, 4, 3), np.int32), ShapeError),
-        (np.full((4, 4, 3), np.nan), ValueRangeError),
-        (torch.zeros(4, 4), ShapeError),
-        (torch.zeros(3, 4, 4, dtype=torch.int64), ShapeError),
-        ("picture.png", ShapeError),
-    ],
-)
-def test_what_is_no_picture_is_refused(image, error) -> None:
-    with pytest.raises(error):
-        upscaler().upscale(image)
 
 
 def test_impossible_options_are_refused() -> None:

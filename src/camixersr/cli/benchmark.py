@@ -130,11 +130,11 @@ def _picture(photo: Path | None, width: int, height: int) -> "Tensor":
     import numpy as np
 
     from camixersr.image.codec import read
-    from camixersr.inference.arrays import planes_of
+    from camixersr.inference.arrays import from_array
 
     pixels = read(photo, color="srgb").pixels
     times = (-(-height // pixels.shape[0]), -(-width // pixels.shape[1]), 1)
-    return planes_of(np.tile(pixels, times)[:height, :width]).colour
+    return from_array(np.tile(pixels, times)[:height, :width])
 
 
 def _speed(
@@ -263,8 +263,6 @@ def _memory(
     from dataclasses import asdict
     from tempfile import TemporaryDirectory
 
-    import numpy as np
-
     from camixersr.cli.bars import Bars
     from camixersr.image.codec import Picture, write
     from camixersr.inference.arrays import to_array
@@ -275,7 +273,7 @@ def _memory(
         source, target = Path(name) / "low.png", Path(name) / "high.png"
         for width, height in sizes:
             bar.begin(f"{width} x {height}")
-            write(source, Picture(to_array(_picture(photo, width, height), np.dtype(np.uint8))))
+            write(source, Picture(to_array(_picture(photo, width, height))))
             for number, ratio in enumerate(ratios):
                 bar(number, len(ratios))
                 how = [*options, "--model", model, "--attention-ratio", str(ratio)]

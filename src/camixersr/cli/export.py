@@ -56,7 +56,7 @@ def export(
         raise UsageError(f"--tile must be a multiple of 16, got {tile}")
     from camixersr.catalogue import find
     from camixersr.image.codec import read
-    from camixersr.inference.arrays import planes_of
+    from camixersr.inference.arrays import from_array
     from camixersr.weights import Model
 
     try:
@@ -70,7 +70,7 @@ def export(
     for path in (target, *([target.with_suffix(".bin")] if to == "openvino" else [])):
         if path.exists() and not overwrite:
             raise OutputError(f"{path}: exists already; add --overwrite to replace it")
-    photos = [planes_of(read(each).pixels).colour for each in photo] if photo else [sample_photo()]
+    photos = [from_array(read(each).pixels) for each in photo] if photo else [sample_photo()]
     parity = write(loaded, target, to=to, photos=photos, tile=tile or 0, precision=precision)
     if json_:
         facts = {

@@ -20,14 +20,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from camixersr import __version__
+from camixersr.enlarge.enlarge import Cancel, Steps
 from camixersr.errors import MemoryLimitError, OutputError
-from camixersr.image.alpha import HALO, bleed, keep_extremes
+from camixersr.image.alpha import HALO, bleed
 from camixersr.image.codec import MAX_PIXELS, check_writable
 from camixersr.image.color import Color
 from camixersr.image.formats import WriteOptions
 from camixersr.image.metadata import fitted
 from camixersr.image.panorama import Panorama, Projection, panorama_of
-from camixersr.image.resize import resize
+from camixersr.image.planes import Form, enlarge_alpha, join, split
 from camixersr.image.spill import Spill, digest, folder_for
 from camixersr.image.stream import (
     HELD_WHOLE,
@@ -39,7 +40,6 @@ from camixersr.image.stream import (
     encoding_seconds,
     look,
 )
-from camixersr.inference.arrays import from_array, to_array
 from camixersr.inference.budget import best_ratio, measure_speed
 from camixersr.inference.cost import Bill, Cost, Done, Progress
 from camixersr.inference.crew import compute_tiles
@@ -122,6 +122,10 @@ class _Low:
     panorama: None = None
 
     @property
+    def form(self) -> Form:
+        return _form(self.raw.layout)
+
+    @property
     def height(self) -> int:
         return self.raw.layout.height
 
@@ -131,15 +135,19 @@ class _Low:
 
     def read(self, rows: slice, columns: slice) -> Tensor:
         if not self.raw.layout.alpha:
-            return from_array(self.raw.read(rows, columns)).expand(3, -1, -1)[None]
+            return torch.from_numpy(self.form.planes(self.raw.read(rows, columns)))[None]
         # what is invisible takes the colour of what is visible nearby, as in a picture in one piece
         top, left = (max(0, each.start // HALO * HALO - HALO) for each in (rows, columns))
         bottom = min(self.height, -(-rows.stop // HALO) * HALO + HALO)
         right = min(self.width, -(-columns.stop // HALO) * HALO + HALO)
-        pixels = self.raw.read(slice(top, bottom), slice(left, right))
-        colour = bleed(pixels[:, :, :-1], pixels[:, :, -1])
+        pixels, alpha = split(self.raw.read(slice(top, bottom), slice(left, right)))
+        colour = pixels if alpha is None else bleed(pixels, alpha)
         part = colour[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
-        return from_array(np.ascontiguousarray(part)).expand(3, -1, -1)[None]
+        return torch.from_numpy(self.form.planes(part))[None]
+
+
+def _form(layout: Layout) -> Form:
+    return Form(np.dtype(layout.dtype), grey=layout.bands < 3)
 
 
 def enlarge_file(
@@ -150,6 +158,7 @@ def enlarge_file(
     *,
     say: Say = lambda line: None,
     progress: Progress | None = None,
+    cancel: Cancel | None = None,
 ) -> Streamed:
     """Enlarge a picture of any size.
 
@@ -160,23 +169,26 @@ def enlarge_file(
         options: how.
         say: told, before the work begins, what it needs; and the ratio that a deadline allows.
         progress: told how far the network is, then the encoder.
+        cancel: asked, several times a tile, whether to stop.
 
     Returns:
         What it cost, and what was done.
 
     Raises:
+        CancelledError: `cancel` said so.
         ImageError: the picture is damaged or truncated.
         OutputError: the target or the intermediate files cannot be written.
         MemoryLimitError: the memory granted, or what there is, does not suffice.
         UsageError: what there is to resume is another job.
     """
     began = time.perf_counter()
+    steps = Steps(progress, cancel)
     seen = look(source, color=options.color, max_pixels=options.max_pixels)
     high = seen.layout.enlarged(upscaler.scale)
     panorama, remark = panorama_of(seen.metadata, seen.layout.height, seen.layout.width, options.projection)
     check_writable(target, height=high.height, width=high.width)
     folder = folder_for(target, options.spill)
-    bill = Bill(upscaler.model.config, upscaler.device, seen.layout.height, seen.layout.width, progress)
+    bill = Bill(upscaler.model.config, upscaler.device, seen.layout.height, seen.layout.width, steps)
     with _threads_kept(), Spill(folder, _job(upscaler, source, options), options.resume) as spill:
         fresh = not spill.settled
         resumed = sum(len(batch["tiles"]) for batch in spill.done)
@@ -206,7 +218,13 @@ def enlarge_file(
             if panorama is not None:
                 picture = Spherical(picture, panorama, upscaler.model.config.latitude)
             if fresh:
-                decode(source, low, color=options.color, max_pixels=options.max_pixels)
+                decode(
+                    source,
+                    low,
+                    lambda done, total: steps.check(),
+                    color=options.color,
+                    max_pixels=options.max_pixels,
+                )
                 low.sync()
                 ratio = options.attention_ratio
                 if options.seconds is not None:
@@ -230,6 +248,7 @@ def enlarge_file(
                 ),
                 progress or (lambda done, total: None),
                 options=options.write,
+                check=steps.check,
                 lossless=seen.lossless,
             )
         cost = bill.cost()
@@ -377,13 +396,12 @@ class _OnDisk:
 
     def put(self, tile: Tile, pieces: Sequence[Piece]) -> None:
         scale = self.high.layout.height // self.low.layout.height
+        form = _form(self.low.layout)
         for piece in pieces:
             y, x = piece.tile.rows, piece.tile.columns
-            colour = piece.high.mean(dim=0, keepdim=True) if self.low.layout.bands < 3 else piece.high
-            pixels = to_array(colour, np.dtype(self.high.layout.dtype))
-            if self.low.layout.alpha:
-                pixels = np.concatenate((pixels, _alpha(piece.tile, self.low, scale)), axis=2)
-            self.high.write(scale * y.own_start, scale * x.own_start, pixels)
+            pixels = form.pixels(piece.high.numpy())
+            alpha = _alpha(piece.tile, self.low, scale, form) if self.low.layout.alpha else None
+            self.high.write(scale * y.own_start, scale * x.own_start, join(pixels, alpha))
 
     def settle(self) -> None:
         self.high.sync()
@@ -393,16 +411,13 @@ class _OnDisk:
         self.high.close()
 
 
-def _alpha(tile: Tile, low: Raw, scale: int) -> NDArray[Any]:
-    """The transparency of what a tile owns, enlarged bicubically: h x w x 1, as stored."""
+def _alpha(tile: Tile, low: Raw, scale: int, form: Form) -> NDArray[Any]:
+    """The transparency of what a tile owns, enlarged bicubically: h x w, as stored."""
     spans = []
     for span, length in ((tile.rows, low.layout.height), (tile.columns, low.layout.width)):
         spans.append((max(0, span.own_start - CONTEXT), min(length, span.own_stop + CONTEXT), span))
     (top, bottom, y), (left, right, x) = spans
-    part = low.read(slice(top, bottom), slice(left, right))[:, :, -1]
-    most = np.float32(np.iinfo(part.dtype).max)
-    unit = part.astype(np.float32) / most
-    grown = resize(unit, height=scale * (bottom - top), width=scale * (right - left)).clip(0.0, 1.0)
-    grown = np.floor(keep_extremes(grown, unit, scale) * most + np.float32(0.5)).astype(part.dtype)
+    part = form.alpha_plane(low.read(slice(top, bottom), slice(left, right))[:, :, -1])
     down, across = scale * (y.own_start - top), scale * (x.own_start - left)
-    return grown[down : down + scale * y.owned, across : across + scale * x.owned, None]
+    grown = enlarge_alpha(part, scale)
+    return form.alpha(grown[down : down + scale * y.owned, across : across + scale * x.owned])

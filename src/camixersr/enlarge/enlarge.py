@@ -1,33 +1,93 @@
-"""A file's picture enlarged: what stands between its pixels and the network.
+"""A picture in memory, enlarged: from its pixels to planes, through the network, and back.
 
-Depth, range, transparency, greyscale and any size are dealt with here, so that the network only
-ever sees RGB in [0, 1], and the file comes back as it was, only larger.
+`camixersr.image.planes` deals with depth, range, greyscale and transparency, so that the network only
+ever sees RGB in [0, 1]; here any size is made of a model's, and transparency gets its own run.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Literal, get_args
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from camixersr.errors import ImageError, UsageError
-from camixersr.image.alpha import bleed, keep_extremes
+from camixersr.errors import CancelledError, ImageError, UsageError
+from camixersr.image.alpha import keep_extremes
 from camixersr.image.codec import Picture
-from camixersr.image.dynamic_range import Curve
 from camixersr.image.metadata import fitted
 from camixersr.image.panorama import Panorama
+from camixersr.image.planes import Planes, enlarge_alpha
 from camixersr.image.resize import resize
-from camixersr.inference.upscaler import Enlarged, Progress, Upscaler
+from camixersr.inference.cost import Progress
+from camixersr.inference.upscaler import Enlarged
 
-__all__ = ["AlphaBy", "enlarge"]
+__all__ = ["AlphaBy", "Cancel", "Runs", "Steps", "enlarge"]
 
 AlphaBy = Literal["model", "bicubic"]
 
+Cancel = Callable[[], bool]
+"""Asked, between the network's blocks, whether to stop; such as `threading.Event().is_set`."""
+
+
+class Runs(Protocol):
+    """What enlarges planes by a whole factor: an `Upscaler`."""
+
+    @property
+    def scale(self) -> int:
+        """High pixels a low pixel, a side."""
+        ...
+
+    def run(
+        self,
+        low: Tensor,
+        *,
+        attention_ratio: float,
+        max_share: float,
+        progress: Progress | None,
+        panorama: Panorama | None,
+    ) -> Enlarged:
+        """As `camixersr.inference.upscaler.Upscaler.run`."""
+        ...
+
+
+class Steps:
+    """Progress of one run among several, and the way to stop them.
+
+    Args:
+        progress: told how far all of them are.
+        cancel: asked whether to stop.
+        runs: how many there are.
+    """
+
+    def __init__(
+        self, progress: Progress | None = None, cancel: Cancel | None = None, *, runs: int = 1
+    ) -> None:
+        self.progress, self.cancel, self.runs, self.begun = progress, cancel, runs, 0
+
+    def __call__(self, done: int, total: int) -> None:
+        """Be told how far the present run is.
+
+        Raises:
+            CancelledError: it is to stop.
+        """
+        self.check()
+        if self.progress is not None:
+            self.progress(self.begun * total + done, self.runs * total)
+
+    def check(self) -> None:
+        """Stop, if that is asked for.
+
+        Raises:
+            CancelledError: it is.
+        """
+        if self.cancel is not None and self.cancel():
+            raise CancelledError("cancelled, as was asked for; nothing was left half-written")
+
 
 def enlarge(
-    upscaler: Upscaler,
+    upscaler: Runs,
     picture: Picture,
     *,
     size: tuple[int, int] | None = None,
@@ -35,9 +95,10 @@ def enlarge(
     max_share: float = 1.0,
     alpha_by: AlphaBy = "model",
     progress: Progress | None = None,
+    cancel: Cancel | None = None,
     panorama: Panorama | None = None,
 ) -> tuple[Enlarged | None, Picture]:
-    """Enlarge a decoded file to any size its model reaches.
+    """Enlarge a decoded picture to any size its model reaches.
 
     Args:
         upscaler: with a model whose scale reaches `size`.
@@ -49,6 +110,7 @@ def enlarge(
         max_share: as for `Upscaler.run`.
         alpha_by: what enlarges transparency; a model that restores leaves it alone.
         progress: told how far it is.
+        cancel: asked, several times a tile, whether to stop.
         panorama: what the picture shows of a sphere, see `camixersr.image.panorama.panorama_of`;
             None for a flat one.
 
@@ -57,9 +119,11 @@ def enlarge(
         channels, its metadata made true of its size.
 
     Raises:
+        CancelledError: `cancel` said so.
         ImageError: the model does not reach the size.
+        ShapeError: pixels of a dtype that pictures do not have.
         UsageError: unknown `alpha_by`.
-        ValueRangeError: the ratio is out of range.
+        ValueRangeError: the ratio is out of range, or pixels are not finite.
     """
     if alpha_by not in get_args(AlphaBy):
         raise UsageError(f"unknown alpha {alpha_by!r}; use one of {', '.join(get_args(AlphaBy))}")
@@ -71,103 +135,45 @@ def enlarge(
             f"{size[1]} x {size[0]} pixels are more than the x{upscaler.scale} model makes of "
             f"{low[1]} x {low[0]}; ask for less, or give a larger --model"
         )
-    colour, grown_alpha = _planes(picture)
-    curve = Curve.of(colour) if colour.dtype.kind == "f" else None
+    planes = Planes.of(picture.pixels, picture.alpha)
+    form, alpha = planes.form, planes.alpha
     cost: Enlarged | None = None
     if upscaler.scale > 1 and size[0] <= low[0] and size[1] <= low[1]:
-        colour = resize(_unit(colour, curve), height=size[0], width=size[1])
-        if grown_alpha is not None:
-            grown_alpha = resize(grown_alpha, height=size[0], width=size[1])
+        pixels = form.pixels(planes.colour, size=size)
     else:
-        by_model = (
-            grown_alpha is not None
-            and alpha_by == "model"
-            and upscaler.scale > 1
-            and grown_alpha.min() != grown_alpha.max()
-        )
-        steps = _Steps(progress, 2 if by_model else 1)
-        cost = upscaler.run(
-            _tensor(_unit(colour, curve)),
-            attention_ratio=attention_ratio,
-            max_share=max_share,
-            progress=steps,
-            panorama=panorama,
-        )
-        colour = _array(cost.high, size, grey=colour.shape[2] == 1)
-        if grown_alpha is not None:
-            if by_model:
-                steps.begun += 1
-                second = upscaler.run(
-                    _tensor(grown_alpha[:, :, None]),
-                    attention_ratio=attention_ratio,
-                    max_share=max_share,
-                    progress=steps,
-                    panorama=panorama,
-                )
-                high = _array(second.high, whole, grey=True)[:, :, 0]
-                cost = _sum(cost, second)
-            else:
-                high = resize(grown_alpha, height=whole[0], width=whole[1]).clip(0.0, 1.0)
-            grown_alpha = keep_extremes(high, grown_alpha, upscaler.scale)
-            if size != whole:
-                grown_alpha = resize(grown_alpha, height=size[0], width=size[1])
-    dtype = picture.pixels.dtype
+        by_model = alpha is not None and alpha_by == "model" and alpha.min() != alpha.max()
+        by_model = by_model and upscaler.scale > 1
+        steps = Steps(progress, cancel, runs=2 if by_model else 1)
+        steps.check()
+
+        def run(low: NDArray[np.float32]) -> tuple[Enlarged, NDArray[np.float32]]:
+            result = upscaler.run(
+                torch.from_numpy(low),
+                attention_ratio=attention_ratio,
+                max_share=max_share,
+                progress=steps,
+                panorama=panorama,
+            )
+            return result, result.high.numpy()
+
+        cost, high = run(planes.colour)
+        pixels = form.pixels(high, size=size)
+        if alpha is not None and by_model:
+            steps.begun += 1
+            second, high = run(np.lib.stride_tricks.as_strided(alpha, (3, *low), (0, *alpha.strides)))
+            alpha = keep_extremes(high.mean(axis=0).clip(0.0, 1.0), alpha, upscaler.scale)
+            cost = _sum(cost, second)
+        elif alpha is not None:
+            alpha = enlarge_alpha(alpha, upscaler.scale)
+    if alpha is not None and alpha.shape != size:
+        alpha = resize(alpha, height=size[0], width=size[1])
     result = replace(
         picture,
-        pixels=_stored(colour, dtype, curve),
-        alpha=None if grown_alpha is None else _stored(grown_alpha, dtype, None),
+        pixels=pixels,
+        alpha=None if alpha is None else form.alpha(alpha),
         metadata=fitted(picture.metadata, low=low, high=size),
     )
     return cost, result
-
-
-class _Steps:
-    """Progress of one run among several."""
-
-    def __init__(self, progress: Progress | None, runs: int) -> None:
-        self.progress, self.runs, self.begun = progress, runs, 0
-
-    def __call__(self, done: int, total: int) -> None:
-        if self.progress is not None:
-            self.progress(self.begun * total + done, self.runs * total)
-
-
-def _planes(
-    picture: Picture,
-) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
-    """Colour as stored, with what is invisible filled in, and alpha in [0, 1]."""
-    if picture.alpha is None:
-        return picture.pixels, None
-    return bleed(picture.pixels, picture.alpha), _unit(picture.alpha, None)
-
-
-def _unit(array: NDArray[Any], curve: Curve | None) -> NDArray[np.float32]:
-    """Stored values to [0, 1], all bits of them."""
-    if array.dtype.kind == "u":
-        return array.astype(np.float32) / np.float32(np.iinfo(array.dtype).max)
-    return array.astype(np.float32) if curve is None else curve.encode(array)
-
-
-def _stored(values: NDArray[np.float32], dtype: np.dtype[Any], curve: Curve | None) -> NDArray[Any]:
-    """Values around [0, 1] to what the file stores."""
-    values = np.clip(values, 0.0, 1.0)
-    if dtype.kind == "u":
-        return np.floor(values * np.float32(np.iinfo(dtype).max) + np.float32(0.5)).astype(dtype)
-    return values if curve is None else curve.decode(values)
-
-
-def _tensor(values: NDArray[np.float32]) -> Tensor:
-    """H x W x 1 or 3 to 3 x H x W."""
-    return torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1))).expand(3, -1, -1)
-
-
-def _array(high: Tensor, size: tuple[int, int], *, grey: bool) -> NDArray[np.float32]:
-    """3 x sH x sW to H' x W' x 1 or 3 in [0, 1], of the size asked for."""
-    high = high.mean(dim=0, keepdim=True) if grey else high
-    values = high.clamp(0.0, 1.0).permute(1, 2, 0).contiguous().numpy()
-    if values.shape[:2] != size:
-        values = resize(values, height=size[0], width=size[1])
-    return values
 
 
 def _sum(one: Enlarged, other: Enlarged) -> Enlarged:

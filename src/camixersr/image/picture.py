@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from camixersr.image.formats import Depth
+from camixersr.image.formats import Depth, WriteOptions
 
 __all__ = ["MAX_PIXELS", "Picture", "Pixels"]
 
@@ -38,6 +39,30 @@ class Picture:
     kind: str = ""
     lossless: bool = False
     notes: tuple[str, ...] = ()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """H x W x C, with alpha, where there is any, as the last channel: for `np.asarray`."""
+        if self.alpha is None:
+            return np.array(self.pixels, dtype, copy=copy)
+        both = np.concatenate((self.pixels, self.alpha[:, :, None]), axis=2)
+        return both if dtype is None else both.astype(dtype)
+
+    def save(self, path: str | Path, options: WriteOptions | None = None) -> list[str]:
+        """Encode it, whole or not at all; see `camixersr.image.encode.write`.
+
+        Args:
+            path: the file, replaced if it exists; its suffix decides the format.
+            options: how to encode.
+
+        Returns:
+            What the format could not hold, in words: empty if everything was kept.
+
+        Raises:
+            OutputError: the file cannot be written in that format or place.
+        """
+        from camixersr.image.encode import write  # which knows pictures
+
+        return write(path, self, options)
 
     @property
     def height(self) -> int:

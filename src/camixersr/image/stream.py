@@ -437,6 +437,7 @@ def encode(
     *,
     options: WriteOptions | None = None,
     lossless: bool = False,
+    check: Callable[[], None] = lambda: None,
 ) -> list[str]:
     """Encode a raw file, whole or not at all.
 
@@ -449,6 +450,7 @@ def encode(
         tick: told how far it is.
         options: as for `camixersr.image.encode.write`.
         lossless: as for `camixersr.image.encode.finish`.
+        check: called now and then in the caller's thread; what it raises ends the encoding.
 
     Returns:
         What the format could not hold, in words.
@@ -480,6 +482,7 @@ def encode(
         thread.start()
         while thread.is_alive():
             thread.join(0.2)
+            check()
         with unwritable(target):
             for failure in failures:
                 if shutil.disk_usage(target.parent).free < FULL:

@@ -91,7 +91,7 @@ def measure_speed(upscaler: Upscaler, source: Source) -> Speed:
             )
             for ratio in ratios
         )
-    return Speed(taken[0], taken[1], shares, to_array(high[0].float(), np.dtype(np.uint8)))
+    return Speed(taken[0], taken[1], shares, to_array(high[0].float().cpu()))
 
 
 def best_ratio(speed: Speed, *, pixels: int, seconds: float, max_share: float = 1.0) -> tuple[float, float]:

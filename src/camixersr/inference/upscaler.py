@@ -4,7 +4,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -13,8 +13,6 @@ from torch import Tensor
 
 from camixersr.errors import DeviceError, MemoryLimitError, ShapeError, UsageError, ValueRangeError
 from camixersr.image.panorama import Panorama
-from camixersr.image.resize import resize
-from camixersr.inference.arrays import planes_of, restore
 from camixersr.inference.cost import Bill, Cost, Progress
 from camixersr.inference.crew import Crew, Watch, compute_tiles
 from camixersr.inference.engine import Engine
@@ -317,85 +315,6 @@ class Upscaler:
         else:
             whole = PREPARED_WHOLE if self.is_prepared else AUTO_WHOLE
         return 0 if height * width <= whole else self.auto_tile
-
-    def upscale(
-        self, image: Any, *, attention_ratio: float = 0.5, projection: Literal["flat", "erp"] = "flat"
-    ) -> Any:
-        """Enlarge a picture; the result is of the kind that was given.
-
-        Args:
-            image: numpy, H x W or H x W x C with 1 to 4 channels (grey, grey + alpha, RGB, RGBA),
-                uint8, uint16 or floating point in [0, 1]; or a PIL image; or a torch tensor,
-                (B x) 3 x H x W, floating point in [0, 1] or uint8.
-            attention_ratio: gamma in [0, 1]; see `Model.policy`.
-            projection: "erp" for a whole equirectangular panorama, twice as wide as high: it is
-                computed as the sphere it is, without a seam.
-
-        Returns:
-            The same kind, dtype and channels, `scale` times as high and wide. Alpha is enlarged
-            bicubically. Values are clipped to the range.
-
-        Raises:
-            ShapeError: no picture of these kinds.
-            ValueRangeError: the ratio or the pixels are out of range.
-            UsageError: an unknown projection.
-            ImageError: a panorama that is not twice as wide as high.
-        """
-        if projection not in ("flat", "erp"):
-            raise UsageError(f"unknown projection {projection!r}; use flat or erp")
-
-        def run(low: Tensor) -> Tensor:
-            panorama = Panorama.whole(*low.shape[1:]) if projection == "erp" else None
-            return self.run(low, attention_ratio=attention_ratio, panorama=panorama).high
-
-        if isinstance(image, Tensor):
-            return self._upscale_tensor(image, run)
-        if isinstance(image, np.ndarray):
-            return self._upscale_array(image, run)
-        if hasattr(image, "getbands") and hasattr(image, "convert"):
-            return self._upscale_pil(image, run)
-        raise ShapeError(
-            f"expected a numpy array, a PIL image or a torch tensor, got {type(image).__name__}"
-        )
-
-    def _upscale_tensor(self, image: Tensor, run: Callable[[Tensor], Tensor]) -> Tensor:
-        batch = image if image.ndim == 4 else image[None]
-        if batch.ndim != 4 or batch.shape[1] != 3 or 0 in batch.shape:
-            raise ShapeError(f"expected a tensor (B x) 3 x H x W, got {tuple(image.shape)}")
-        if not (image.is_floating_point() or image.dtype == torch.uint8):
-            raise ShapeError(f"expected a floating-point or uint8 tensor, got {image.dtype}")
-        peak = 255.0 if image.dtype == torch.uint8 else 1.0
-        results: list[Tensor] = []
-        for low in batch:  # one by one: neighbours must not matter
-            high = run(low.float().cpu() / peak).clamp(0.0, 1.0)
-            high = (high * 255.0 + 0.5).floor() if image.dtype == torch.uint8 else high
-            results.append(high.to(device=image.device, dtype=image.dtype))
-        return torch.stack(results) if image.ndim == 4 else results[0]
-
-    def _upscale_array(self, image: NDArray[Any], run: Callable[[Tensor], Tensor]) -> NDArray[Any]:
-        planes = planes_of(image)
-        result = restore(run(planes.colour), planes, image.dtype)
-        if planes.alpha is not None:
-            result = np.concatenate((result, self._grow(planes.alpha)), axis=2)
-        return result[:, :, 0] if image.ndim == 2 else result
-
-    def _upscale_pil(self, image: Any, run: Callable[[Tensor], Tensor]) -> Any:
-        from PIL import Image
-
-        mode = image.mode
-        if mode.startswith("I;16"):
-            return Image.fromarray(self._upscale_array(np.asarray(image).astype(np.uint16), run))
-        if mode not in ("L", "LA", "RGB", "RGBA"):
-            transparent = "transparency" in image.info or mode in ("PA", "La", "RGBa")
-            image = image.convert("RGBA" if transparent else ("L" if mode == "1" else "RGB"))
-        return Image.fromarray(self._upscale_array(np.asarray(image), run))
-
-    def _grow(self, alpha: NDArray[Any]) -> NDArray[Any]:
-        """Enlarge an alpha plane, H x W (x 1), bicubically."""
-        height, width = (self.scale * length for length in alpha.shape[:2])
-        work = alpha.astype(np.float32) if alpha.dtype.kind == "f" else alpha
-        grown = resize(work, height=height, width=width)
-        return np.clip(grown, 0, None if alpha.dtype.kind == "u" else 1).astype(alpha.dtype)
 
     @torch.inference_mode()
     def run(

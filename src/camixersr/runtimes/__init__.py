@@ -145,6 +145,7 @@ def upscaler(
     device: str = "auto",
     precision: str = "auto",
     tile: int | Literal["auto"] = "auto",
+    batch: int | Literal["auto"] = "auto",
     say: Callable[[str], None] = lambda line: None,
 ) -> Upscaler:
     """Make an upscaler that computes with a backend.
@@ -155,6 +156,7 @@ def upscaler(
         device: as for `Upscaler`.
         precision: as for `Upscaler`.
         tile: as for `Upscaler`.
+        batch: as for `Upscaler`.
         say: told, in one line, if backends are measured now.
 
     Returns:
@@ -163,7 +165,7 @@ def upscaler(
     Raises:
         CamixerError: as for `engine` and `Upscaler`.
     """
-    result = Upscaler(model, device=device, precision=precision, tile=tile)
+    result = Upscaler(model, device=device, precision=precision, tile=tile, batch=batch)
     if backend == "auto":
         from camixersr.runtimes.choice import choose
 

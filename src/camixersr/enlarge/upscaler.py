@@ -1,0 +1,300 @@
+"""The library's face: an object that enlarges pictures, whatever they are held in."""
+
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args, overload
+
+from camixersr.catalogue import default_model, embedded
+from camixersr.enlarge.enlarge import AlphaBy, Cancel, Steps, enlarge
+from camixersr.enlarge.kinds import File, Held, is_batch, picture_of
+from camixersr.errors import UsageError
+from camixersr.image.panorama import Panorama, Projection, panorama_of
+from camixersr.image.picture import Picture
+from camixersr.image.size import Size, best_scale
+from camixersr.inference.cost import Progress
+from camixersr.inference.upscaler import Enlarged
+from camixersr.runtimes import upscaler as computer
+from camixersr.weights import Model
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["Upscaler", "model_for"]
+
+
+def _size_of(scale: float | None, size: Size | None) -> Size:
+    """What was asked for as one record.
+
+    Raises:
+        UsageError: twice.
+    """
+    if scale is not None and size is not None:
+        raise UsageError("scale and size both say how large; give one of them")
+    return size or Size(scale=scale)
+
+
+def model_for(image: Any, size: Size, projection: Projection, *, white: float | None = None) -> str:
+    """The embedded model that a picture is to be enlarged with: the smallest that suffices.
+
+    Args:
+        image: as for `picture_of`, or a batch of tensors.
+        size: of the result.
+        projection: as for `Upscaler.upscale`.
+        white: as for `picture_of`.
+
+    Raises:
+        UsageError: there is none.
+        CamixerError: as for `picture_of`.
+    """
+    low, _ = picture_of(image[0] if is_batch(image) else image, white=white)
+    endings = {each.rsplit("-x", 1)[-1] for each in embedded()}
+    scales = tuple(sorted(int(each) for each in endings if each.isdecimal()))
+    high = size.of(low.height, low.width, default=4)
+    scale = best_scale((low.height, low.width), high, scales)
+    if scale is None:
+        raise UsageError(
+            f"expected at most x{max(scales)}, which the largest embedded model does, got "
+            f"{size.label(4)}; give a model that does more, or ask for less"
+        )
+    panorama, _ = panorama_of(low.metadata, low.height, low.width, projection)
+    return default_model(scale, projection="flat" if panorama is None else "erp")
+
+
+class Upscaler:
+    """Enlarges pictures with one model; `camixersr.load` makes one by name.
+
+    One upscaler may be used from several threads: they decode, convert and encode side by side and take
+    turns at the network, which uses all cores, or the whole device, by itself.
+
+    Args:
+        model: from `camixersr.catalogue.find` or `camixersr.weights`.
+        backend: as for `camixersr.load`; so are the others.
+        device: where to compute.
+        precision: what to compute in.
+        tile: low pixels a tile.
+        batch: tiles of a picture that are computed at once; "auto" is one on the CPU.
+
+    Raises:
+        CamixerError: an option that does not fit, or is not to be had here.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        backend: str = "torch",
+        device: str = "auto",
+        precision: str = "auto",
+        tile: int | Literal["auto"] = "auto",
+        batch: int | Literal["auto"] = "auto",
+    ) -> None:
+        self.computer = computer(
+            model, backend=backend, device=device, precision=precision, tile=tile, batch=batch
+        )
+        self._turn = threading.RLock()
+
+    def __repr__(self) -> str:
+        devices = ",".join(str(each) for each in self.computer.devices)
+        return (
+            f"Upscaler({self.model.name!r}, scale={self.scale}, device={devices!r}, "
+            f"backend={self.computer.backend!r}, precision={self.computer.precision!r}, "
+            f"tile={self.computer.tile!r})"
+        )
+
+    @property
+    def model(self) -> Model:
+        """What computes, with its provenance and scores."""
+        return self.computer.model
+
+    @property
+    def scale(self) -> int:
+        """High pixels a low pixel, a side, that the model makes; 1 of one that restores."""
+        return self.computer.scale
+
+    @overload
+    def upscale(
+        self,
+        image: Held,
+        *,
+        scale: float | None = None,
+        size: Size | None = None,
+        attention_ratio: float = 0.5,
+        max_share: float = 1.0,
+        alpha: AlphaBy = "model",
+        projection: Projection = "auto",
+        white: float | None = None,
+        on_progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> Held: ...
+
+    @overload
+    def upscale(
+        self,
+        image: File,
+        *,
+        scale: float | None = None,
+        size: Size | None = None,
+        attention_ratio: float = 0.5,
+        max_share: float = 1.0,
+        alpha: AlphaBy = "model",
+        projection: Projection = "auto",
+        on_progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> Picture: ...
+
+    @overload
+    def upscale(
+        self,
+        image: list[Held],
+        *,
+        scale: float | None = None,
+        size: Size | None = None,
+        attention_ratio: float = 0.5,
+        max_share: float = 1.0,
+        alpha: AlphaBy = "model",
+        projection: Projection = "auto",
+        white: float | None = None,
+        on_progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> list[Held]: ...
+
+    @overload
+    def upscale(
+        self,
+        image: list[str] | list[Path] | list[bytes],
+        *,
+        scale: float | None = None,
+        size: Size | None = None,
+        attention_ratio: float = 0.5,
+        max_share: float = 1.0,
+        alpha: AlphaBy = "model",
+        projection: Projection = "auto",
+        on_progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> list[Picture]: ...
+
+    def upscale(
+        self,
+        image: Any,
+        *,
+        scale: float | None = None,
+        size: Size | None = None,
+        attention_ratio: float = 0.5,
+        max_share: float = 1.0,
+        alpha: AlphaBy = "model",
+        projection: Projection = "auto",
+        white: float | None = None,
+        on_progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> Any:
+        """Enlarge a picture, or a list of them; the result is of the kind that was given.
+
+        The result is what `camixersr upscale` makes of the same picture, to the bit.
+
+        Args:
+            image: an array, H x W or H x W x C with 1 to 4 channels (grey, grey + alpha, RGB, RGBA), uint8,
+                uint16, or floating point with white at 1 (HDR beyond is kept); a torch tensor, (B x) C x H
+                x W, uint8 or floating point; a PIL image; a path or the bytes of a file, which give a
+                `camixersr.Picture`; or a list of these.
+            scale: times as high and wide, at most the model's; what is less is reduced to, as a float may
+                be: 2.5. By default the model's.
+            size: another way to say how large, such as `camixersr.Size(fit=(3840, 2160))`.
+            attention_ratio: gamma in [0, 1]: 0 is fastest, 1 attends everything; see `Model.policy`.
+            max_share: most windows that may be attended in any block, as a share of all.
+            alpha: what enlarges transparency: "model", or "bicubic".
+            projection: "auto" believes the picture's metadata, "erp" takes it for a 360-degree panorama,
+                "flat" for none. A panorama is computed as the sphere it is, without a seam.
+            white: the value of white in floating point, such as 255, and of PIL's mode I, 255 or 65535.
+            on_progress: told, in this thread, work done and work in all; their ratio rises to 1.
+            cancel: asked several times a tile whether to stop, such as `threading.Event().is_set`.
+
+        Returns:
+            The same kind, dtype and channels. Of a PIL image the orientation is applied, and profile, EXIF
+            and XMP are kept, made true; palettes become RGB or RGBA, 1 bit L, CMYK and others RGB.
+
+        Raises:
+            CancelledError: `cancel` said so.
+            ImageError: no picture, a panorama that is none, or more than the model makes.
+            MemoryLimitError: the memory does not suffice for the smallest tile.
+            ShapeError: no picture of these kinds.
+            ValueRangeError: the ratio, the share or the pixels are out of range.
+            UsageError: an unknown option.
+        """
+        if projection not in get_args(Projection):
+            raise UsageError(
+                f"unknown projection {projection!r}; use one of {', '.join(get_args(Projection))}"
+            )
+        wanted = _size_of(scale, size)
+        batched = not isinstance(image, list | tuple) and is_batch(image)
+        many = batched or isinstance(image, list | tuple)
+        images: list[Any] = list(image) if many else [image]
+        steps = Steps(on_progress, cancel, runs=max(1, len(images)))
+        results: list[Any] = []
+        for each in images:  # one by one: neighbours must not matter
+            low, back = picture_of(each, white=white)
+            panorama, remark = panorama_of(low.metadata, low.height, low.width, projection)
+            with self.turn(steps.check):
+                _, high = enlarge(
+                    self.computer,
+                    low,
+                    size=wanted.of(low.height, low.width, default=self.scale),
+                    attention_ratio=attention_ratio,
+                    max_share=max_share,
+                    alpha_by=alpha,
+                    progress=steps,
+                    panorama=panorama,
+                )
+            if remark:
+                high = replace(high, notes=(*high.notes, remark))
+            steps(1, 1)
+            steps.begun += 1
+            results.append(back(high))
+        if batched:
+            return _stack(results)
+        return results if many else results[0]
+
+    @contextmanager
+    def turn(self, check: Callable[[], None] = lambda: None) -> Generator[None]:
+        """Wait for the network, which one thread at a time may use.
+
+        Args:
+            check: called now and then while this thread waits; what it raises ends that.
+        """
+        while not self._turn.acquire(timeout=0.1):
+            check()
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+    def run(
+        self,
+        low: "Tensor",
+        *,
+        attention_ratio: float = 0.5,
+        max_share: float = 1.0,
+        progress: Progress | None = None,
+        panorama: Panorama | None = None,
+    ) -> Enlarged:
+        """Enlarge one RGB image, 3 x H x W float32 in [0, 1], and tell what it cost.
+
+        As `camixersr.inference.upscaler.Upscaler.run`, from any thread.
+        """
+        with self.turn():
+            return self.computer.run(
+                low,
+                attention_ratio=attention_ratio,
+                max_share=max_share,
+                progress=progress,
+                panorama=panorama,
+            )
+
+
+def _stack(images: "list[Tensor]") -> "Tensor":
+    batch = images[0].new_empty((len(images), *images[0].shape))
+    for number, each in enumerate(images):
+        batch[number] = each
+    return batch
