@@ -110,7 +110,7 @@ def test_any_size_can_be_classified(height: int, width: int) -> None:
 
 def test_strips_classify_as_the_whole_does(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = upscaler().run(LOW).classes
-    monkeypatch.setattr("camixersr.inference.survey.STRIP", 1)
+    monkeypatch.setattr("camixersr.inference.plan.STRIP", 1)
     assert np.array_equal(upscaler().run(LOW).classes, whole)
 
 

@@ -22,8 +22,8 @@ from camixersr.image.stream import Layout
 from camixersr.inference.cost import Bill
 from camixersr.inference.crew import compute_tiles
 from camixersr.inference.memory import batch_size, predict
+from camixersr.inference.plan import Plan
 from camixersr.inference.shared import Shared
-from camixersr.inference.survey import Plan
 from camixersr.inference.tiles import cut, group
 from camixersr.inference.upscaler import Enlarged, Upscaler, _HighInMemory, _InMemory, devices_of
 from camixersr.nn import Calibration

@@ -4,8 +4,8 @@ import torch
 
 from camixersr.errors import DeviceError, MemoryLimitError, ShapeError, UsageError, ValueRangeError
 from camixersr.inference.cost import Bill
+from camixersr.inference.plan import Plan
 from camixersr.inference.prepared import Prepared
-from camixersr.inference.survey import Plan
 from camixersr.inference.tiles import cut
 from camixersr.inference.upscaler import AUTO_TILE, PREPARED_TILE, Upscaler, _InMemory
 from camixersr.models import CAMixerSR, CAMixerSRConfig

@@ -11,7 +11,8 @@ from PIL import Image
 from camixersr import runtimes
 from camixersr.errors import MissingExtraError, UsageError
 from camixersr.inference.engine import FAR, Engine, orders
-from camixersr.inference.survey import Allowed, LogOddsThreshold, Recording, Replayed
+from camixersr.inference.plan import Allowed
+from camixersr.inference.survey import LogOddsThreshold, Recording, Replayed
 from camixersr.inference.tiles import cut, group
 from camixersr.inference.upscaler import Upscaler
 from camixersr.nn import Calibration, ExpectedCount, FixedWindows, Threshold, TopShare

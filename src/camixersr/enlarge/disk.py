@@ -44,9 +44,10 @@ from camixersr.inference.budget import best_ratio, measure_speed
 from camixersr.inference.cost import Bill, Cost, Done, Progress
 from camixersr.inference.crew import compute_tiles
 from camixersr.inference.memory import batch_size, largest_tile, predict
+from camixersr.inference.plan import Plan, Source
 from camixersr.inference.sphere import Spherical
-from camixersr.inference.survey import Plan, Source, patches
-from camixersr.inference.tiles import Beyond, Tile, cut, owned
+from camixersr.inference.survey import patches
+from camixersr.inference.tiles import Tile, owned
 from camixersr.inference.upscaler import Piece, Upscaler
 
 __all__ = ["Options", "Streamed", "enlarge_file"]
@@ -195,7 +196,7 @@ def enlarge_file(
         held = high.size if target.suffix.lower() in HELD_WHOLE else 0
         if fresh:
             tile = _tile(upscaler, seen.layout, held, options.memory, panorama)
-            tiles = cut(seen.layout.height, seen.layout.width, tile, beyond=Beyond.of(panorama))
+            tiles = upscaler.cut(seen.layout.height, seen.layout.width, tile, panorama)
             # memory is granted for one tile at a time
             batch = batch_size(upscaler, tiles) if options.memory is None else 1
             _require_room(folder, seen, high)
@@ -327,10 +328,10 @@ def _ratio_in(
     speed = measure_speed(upscaler, low)
     encoding = encoding_seconds(target, speed.sample, options.write) * high.height * high.width
     left -= time.perf_counter() - began + encoding
-    tiles = cut(low.height, low.width, tile, beyond=Beyond.of(low.panorama))
+    tiles = upscaler.cut(low.height, low.width, tile, low.panorama)
     # measured on one device; others share the tiles, but not the survey
     pixels = sum(each.pixels for each in tiles) // len(set(upscaler.devices))
-    if len(tiles) > 1:
+    if len(tiles) > 1 and upscaler.is_surveying:
         pixels += sum((y.stop - y.start) * (x.stop - x.start) for y, x in patches(low.height, low.width))
     ratio, expected = best_ratio(speed, pixels=pixels, seconds=left, max_share=options.max_share)
     say(

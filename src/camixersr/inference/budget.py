@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from camixersr.inference.arrays import to_array
-from camixersr.inference.survey import Source, survey
+from camixersr.inference.plan import Source
+from camixersr.inference.survey import survey
 from camixersr.inference.tiles import GRID
 from camixersr.inference.upscaler import Upscaler
 from camixersr.nn.predictor import Pool
@@ -83,7 +84,7 @@ def measure_speed(upscaler: Upscaler, source: Source) -> Speed:
     if upscaler.model.calibration is None:
         shares = tuple(ratios)
     else:
-        seen = survey(look, source, upscaler.policy(source, 0.5))
+        seen = survey(look, source, upscaler.policy(source, 0.5), pool=upscaler.network.pool)
         classes, model = seen.classes, upscaler.model
         shares = tuple(
             seen.share(

@@ -17,7 +17,7 @@ import torch
 
 from camixersr.inference.cost import Bill, Done, Reporting, peak_memory, reset_peak_memory
 from camixersr.inference.hands import Ask, Hands, told
-from camixersr.inference.survey import Plan, Source
+from camixersr.inference.plan import Plan, Source
 from camixersr.inference.tiles import Tile, owned
 from camixersr.nn.routing import Policy
 from camixersr.weights import Model

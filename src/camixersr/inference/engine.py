@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from camixersr.inference.cost import Reporting
-from camixersr.inference.survey import Allowed, LogOddsThreshold, Recording, Replayed
+from camixersr.inference.plan import Allowed
+from camixersr.inference.survey import LogOddsThreshold, Recording, Replayed
 from camixersr.models.camixersr import CAMixerSR, pad_to_windows
 from camixersr.nn.predictor import Pool, pool_image
 from camixersr.nn.routing import BlockRouting, FixedWindows, Policy, Routing, Threshold, TopShare, log_odds

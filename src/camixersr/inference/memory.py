@@ -18,7 +18,7 @@ from camixersr.image.panorama import Panorama
 from camixersr.image.stream import Layout
 from camixersr.inference.cost import resident_memory
 from camixersr.inference.engine import Footprint
-from camixersr.inference.tiles import GRID, SMALLEST, Beyond, Tile, cut
+from camixersr.inference.tiles import GRID, Tile, smallest_tile
 
 if TYPE_CHECKING:
     from camixersr.inference.upscaler import Upscaler
@@ -91,7 +91,7 @@ def predict(
     Returns:
         What is held now and what will come to it at most.
     """
-    tiles = cut(layout.height, layout.width, tile, beyond=Beyond.of(panorama))
+    tiles = upscaler.cut(layout.height, layout.width, tile, panorama)
     pixels = max(each.pixels for each in tiles)
     hands = sum(each == upscaler.device for each in upscaler.devices)
     alone = len(upscaler.devices) == 1 or upscaler.device.type != "cpu"
@@ -124,19 +124,20 @@ def largest_tile(
         panorama: as for `predict`.
 
     Returns:
-        Low pixels a side: a multiple of 16, at most the default.
+        Low pixels a side: a multiple of 16, and of the cells' side, at most the default.
 
     Raises:
         MemoryLimitError: the smallest tile needs more.
     """
-    smallest = predict(upscaler, layout, SMALLEST, held, panorama)
+    grid, least = upscaler.cell or GRID, smallest_tile(upscaler.cell)
+    smallest = predict(upscaler, layout, least, held, panorama)
     if smallest > memory:
         raise MemoryLimitError(
             f"{memory / 2**20:.0f} MB of memory do not suffice: the smallest tile needs "
             f"{math.ceil(smallest / 2**20)} MB in all; grant that much with --memory"
             + (", or write PNG or TIFF, which are not encoded in memory" if held else "")
         )
-    for tile in range(upscaler.auto_tile, SMALLEST, -GRID):
+    for tile in range(upscaler.auto_tile, least, -grid):
         if predict(upscaler, layout, tile, held, panorama) <= memory:
             return tile
-    return SMALLEST
+    return least

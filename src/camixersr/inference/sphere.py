@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from camixersr.image.panorama import Panorama, pieces
-from camixersr.inference.survey import Source
+from camixersr.inference.plan import Source
 
 __all__ = ["Spherical"]
 

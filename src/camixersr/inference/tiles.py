@@ -3,7 +3,8 @@
 Every pixel of the picture is *owned* by exactly one tile. A tile is computed with a *halo* around
 what it owns and the halo's results are thrown away, so no pixel's result depends on the order of
 tiles, and none is a mixture. Tiles and halos start on the network's 16-pixel window grid: a window
-has the same content whatever tile it is computed in.
+has the same content whatever tile it is computed in. Where the network pools over *cells*, tiles and
+halos start and end on cells: a cell has the same mean whatever tile it is computed in.
 """
 
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from camixersr.image.panorama import Panorama
 __all__ = [
     "AUTO_TILE",
     "AUTO_WHOLE",
+    "CELL_HALO",
     "ENDS",
     "GRID",
     "HALO",
@@ -26,10 +28,12 @@ __all__ = [
     "Tile",
     "cut",
     "group",
+    "halo_of",
     "halve",
     "of_owned",
     "owned",
     "plan",
+    "smallest_tile",
 ]
 
 AUTO_WHOLE = 512 * 512
@@ -44,6 +48,9 @@ GRID = 16
 HALO = 48
 """Low pixels computed around a tile but not used. Measured by `tools/halo.py`: from 48 pixels on a cut
 changes nothing of the embedded model's result at 8 bits (decision 0004)."""
+
+CELL_HALO = 64
+"""The same at least, for a network that pools over cells, which carry a cut's traces further."""
 
 SMALLEST = 64
 """Smallest tile that may be asked for, in low pixels; below it the halo is most of the work."""
@@ -116,33 +123,95 @@ class Tile:
         return self.rows.length * self.columns.length
 
 
-def _spans(
-    first: int, last: int, step: int, length: int, halo: int, beyond: tuple[bool, bool]
-) -> tuple[Span, ...]:
-    """Own `first` to `last` of an axis of `length` in spans of `step`, each with its halo."""
-    least = -halo if beyond[0] else 0
-    most = -(-length // GRID) * GRID + halo if beyond[1] else length
-    return tuple(
-        Span(max(least, start - halo), min(most, -(-stop // GRID) * GRID + halo), start, stop)
-        for start in range(first, last, step)
-        for stop in (min(last, start + step),)
-    )
+def halo_of(cell: int) -> int:
+    """Low pixels computed around a tile of a network that pools over cells of that side; 0: over all."""
+    return -(-CELL_HALO // cell) * cell if cell else HALO
+
+
+def smallest_tile(cell: int) -> int:
+    """Smallest tile that may be asked for of a network that pools over cells of that side."""
+    return -(-SMALLEST // cell) * cell if cell else SMALLEST
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """An axis of a picture, and how it is cut.
+
+    Attributes:
+        length: low pixels.
+        cell: side of the cells that channel attention pools over; 0 for none.
+        halo: low pixels computed beside what is owned.
+        before: whether halos reach out before the first pixel.
+        after: whether they do after the last.
+        mirrored: beyond an end comes the same end again, and not the other one.
+    """
+
+    length: int
+    cell: int
+    halo: int
+    before: bool
+    after: bool
+    mirrored: bool = False
+
+    @property
+    def grid(self) -> int:
+        """What owned spans start at multiples of."""
+        return self.cell or GRID
+
+    def spans(self, first: int, last: int, step: int) -> tuple[Span, ...]:
+        """Own `first` to `last` in spans of `step`, each with its halo."""
+        spans: list[Span] = []
+        for start in range(first, last, step):
+            stop = min(last, start + step)
+            begin, end = start - self.halo, -(-stop // self.grid) * self.grid + self.halo
+            if begin < 0:
+                out = self._beyond(-begin, self.mirrored)
+                begin = -out // GRID * GRID if self.before else 0
+            if end > self.length:
+                out = self._beyond(stop + self.halo - self.length, not self.mirrored)
+                end = -(-(self.length + out) // GRID) * GRID if self.after else self.length
+            spans.append(Span(begin, end, start, stop))
+        return tuple(spans)
+
+    def _beyond(self, need: int, evenly: bool) -> int:
+        """How far a halo reaches beyond an end, to see `need` pixels there and whole cells.
+
+        Cells divide a picture from its first pixel on, so that the last one may be smaller. `evenly`
+        says whether it comes last beyond this end, as it does where the picture begins anew.
+        """
+        if not self.cell:
+            return need
+        turns, rest = divmod(need, self.length)
+        smaller = 0 if evenly != (self.mirrored and turns % 2 == 1) else self.length % self.cell
+        cells = smaller + -(-max(0, rest - smaller) // self.cell) * self.cell if rest else 0
+        return turns * self.length + min(self.length, cells)
 
 
 def plan(
-    length: int, tile: int, *, halo: int = HALO, beyond: tuple[bool, bool] = (False, False)
+    length: int,
+    tile: int,
+    *,
+    cell: int = 0,
+    halo: int | None = None,
+    beyond: tuple[bool, bool] = (False, False),
+    mirrored: bool = False,
 ) -> tuple[Span, ...]:
     """Cover one axis with tiles of about equal length.
 
     >>> [(span.start, span.own_start, span.own_stop, span.stop) for span in plan(150, 64)]
     [(0, 0, 64, 112), (16, 64, 128, 150), (80, 128, 150, 150)]
+    >>> [(span.start, span.own_start, span.own_stop, span.stop) for span in plan(150, 64, cell=64)]
+    [(0, 0, 64, 128), (0, 64, 128, 150), (64, 128, 150, 150)]
 
     Args:
         length: low pixels to cover.
-        tile: most low pixels a tile may own, a multiple of `GRID` from `SMALLEST` up; 0 covers all
-            with one.
-        halo: low pixels to compute beside what is owned, a multiple of `GRID`.
+        tile: most low pixels a tile may own, a multiple of `GRID`, and of `cell`, from `SMALLEST` up;
+            0 covers all with one.
+        cell: side of the cells that channel attention pools over, a multiple of `GRID`; 0 for none.
+        halo: low pixels to compute beside what is owned, a multiple of `GRID`, and of `cell`;
+            `halo_of(cell)` by default.
         beyond: whether halos reach out before the first pixel, and after the last.
+        mirrored: what is beyond an end is the same end again, and not the other one.
 
     Returns:
         Spans in order; the owned parts follow one another without gap or overlap.
@@ -150,40 +219,49 @@ def plan(
     Raises:
         ValueRangeError: `tile` or `halo` is no such number.
     """
-    if tile != 0 and (tile < SMALLEST or tile % GRID):
-        raise ValueRangeError(f"tile must be 0 or a multiple of {GRID} from {SMALLEST} up, got {tile}")
-    if halo < 0 or halo % GRID:
-        raise ValueRangeError(f"halo must be a multiple of {GRID}, got {halo}")
-    step = length if tile == 0 else -(-length // (-(-length // tile) * GRID)) * GRID
-    return _spans(0, length, step, length, halo, beyond)
+    grid, halo = cell or GRID, halo_of(cell) if halo is None else halo
+    least = smallest_tile(cell)
+    if tile != 0 and (tile < least or tile % grid):
+        raise ValueRangeError(
+            f"tile must be 0 or a multiple of {grid} from {least} up, got {tile}; use "
+            f"{max(least, tile // grid * grid)}"
+        )
+    if halo < 0 or halo % grid:
+        raise ValueRangeError(f"halo must be a multiple of {grid}, got {halo}")
+    step = length if tile == 0 else -(-length // (-(-length // tile) * grid)) * grid
+    return _Axis(length, cell, halo, *beyond, mirrored).spans(0, length, step)
 
 
-def cut(height: int, width: int, tile: int, *, halo: int = HALO, beyond: Beyond = ENDS) -> list[Tile]:
+def cut(
+    height: int, width: int, tile: int, *, cell: int = 0, halo: int | None = None, beyond: Beyond = ENDS
+) -> list[Tile]:
     """Cut a picture into tiles, row by row; arguments and errors as for `plan`."""
-    rows = plan(height, tile, halo=halo, beyond=(beyond.top, beyond.bottom))
-    columns = plan(width, tile, halo=halo, beyond=(beyond.sides, beyond.sides))
+    how = {"cell": cell, "halo": halo}
+    rows = plan(height, tile, **how, beyond=(beyond.top, beyond.bottom), mirrored=True)
+    columns = plan(width, tile, **how, beyond=(beyond.sides, beyond.sides))
     return [Tile(row, column) for row in rows for column in columns]
 
 
-def halve(tile: Tile, height: int, width: int, *, halo: int = HALO, beyond: Beyond = ENDS) -> list[Tile]:
+def halve(tile: Tile, height: int, width: int, *, cell: int = 0, beyond: Beyond = ENDS) -> list[Tile]:
     """Cut a tile in four (two, one) of half its sides, for a machine that it was too large for.
 
     Args:
         tile: of a picture.
         height: rows of the picture.
         width: columns of it.
-        halo: as for `plan`.
+        cell: as for `plan`.
         beyond: as for `cut`.
 
     Returns:
         Tiles that own what `tile` owns and compute no pixel that it does not; one alone if it
         cannot be cut smaller.
     """
+    halo = halo_of(cell)
     halves = [
-        _spans(span.own_start, span.own_stop, -(-span.owned // (2 * GRID)) * GRID, length, halo, ends)
-        for span, length, ends in (
-            (tile.rows, height, (beyond.top, beyond.bottom)),
-            (tile.columns, width, (beyond.sides, beyond.sides)),
+        axis.spans(span.own_start, span.own_stop, -(-span.owned // (2 * axis.grid)) * axis.grid)
+        for span, axis in (
+            (tile.rows, _Axis(height, cell, halo, beyond.top, beyond.bottom, mirrored=True)),
+            (tile.columns, _Axis(width, cell, halo, beyond.sides, beyond.sides)),
         )
     ]
     return [Tile(row, column) for row in halves[0] for column in halves[1]]

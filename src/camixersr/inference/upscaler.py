@@ -17,19 +17,11 @@ from camixersr.inference.cost import Bill, Cost, Progress
 from camixersr.inference.crew import Crew, Watch, compute_tiles
 from camixersr.inference.engine import Engine
 from camixersr.inference.memory import batch_size
+from camixersr.inference.plan import Classified, Plan, Source, classify
 from camixersr.inference.prepared import Prepared
 from camixersr.inference.shared import Shared
 from camixersr.inference.sphere import Spherical
-from camixersr.inference.survey import (
-    Classified,
-    Plan,
-    Source,
-    allow_best,
-    classify,
-    patches,
-    rounds,
-    survey,
-)
+from camixersr.inference.survey import allow_best, is_needed, patches, rounds, survey
 from camixersr.inference.tiles import (
     AUTO_TILE,
     AUTO_WHOLE,
@@ -43,7 +35,7 @@ from camixersr.inference.tiles import (
     of_owned,
 )
 from camixersr.models import CAMixerSR
-from camixersr.nn.predictor import Pool, pool_image
+from camixersr.nn.predictor import Pool
 from camixersr.nn.routing import Policy, Routing
 from camixersr.weights import Model
 
@@ -211,9 +203,11 @@ class Upscaler:
             object (a script needs `if __name__ == "__main__":` around what it does then).
         precision: "auto" is fp32; bf16 and fp16 are autocast, recomputed in fp32 where they
             overflow.
-        tile: low pixels a tile, a multiple of 16 from 64 up; 0 computes any picture whole; "auto"
-            cuts pictures above 736 x 736 low pixels into tiles of up to 640 on the CPU, those above
-            512 x 512 into tiles of up to 320 elsewhere. Each is computed with 48 pixels around it.
+        tile: low pixels a tile, a multiple of the side of the cells that the model pools over (64 for
+            the embedded ones), or of 16 from 64 up; 0 computes any picture whole; "auto" cuts
+            pictures above 736 x 736 low pixels into tiles of up to 640 on the CPU, those above
+            512 x 512 into tiles of up to 320 elsewhere. Each is computed with 64 pixels around it, or
+            48 where there are no cells.
         engine: computes pieces instead of the torch network, from `camixersr.runtimes`; `precision` is
             then its own.
         batch: tiles of a picture that are computed at once; "auto" is one on the CPU, and as many as
@@ -246,13 +240,20 @@ class Upscaler:
         self.device = self.devices[0]
         self.precision = "fp32" if precision == "auto" else precision
         self.tile: int | Literal["auto"] = tile
+        self.cell = model.config.pool
+        """Side of the cells that tiles are aligned to, in low pixels; 0 for none."""
         if tile != 0 and GRID % model.config.window:
             raise ValueRangeError(
                 f"windows of {model.config.window} pixels, as {model.name} has, do not fit tiles on a grid "
                 f"of {GRID}; compute pictures whole, with a tile of 0"
             )
+        if tile != 0 and self.cell % GRID:
+            raise ValueRangeError(
+                f"cells of {self.cell} pixels, as {model.name} has, do not fit tiles on a grid of {GRID}; "
+                "compute pictures whole, with a tile of 0"
+            )
         if tile != "auto":
-            cut(1, 1, tile)  # complains now rather than at the first large picture
+            cut(1, 1, tile, cell=self.cell)  # complains now rather than at the first large picture
         self.batch: int | Literal["auto"] = batch
         if model.classes is not None:
             if model.calibration is None:
@@ -305,8 +306,11 @@ class Upscaler:
     def auto_tile(self) -> int:
         """Largest side of a tile where the tile is "auto", in low pixels."""
         if self.engine is not None:
-            return self.engine.tile
-        return PREPARED_TILE if self.is_prepared else AUTO_TILE
+            side = self.engine.tile
+        else:
+            side = PREPARED_TILE if self.is_prepared else AUTO_TILE
+        grid = self.cell or GRID
+        return max(grid, side // grid * grid)
 
     def auto(self, height: int, width: int) -> int:
         """What the tile "auto" is for a picture: low pixels a side, or 0 for the picture whole."""
@@ -315,6 +319,22 @@ class Upscaler:
         else:
             whole = PREPARED_WHOLE if self.is_prepared else AUTO_WHOLE
         return 0 if height * width <= whole else self.auto_tile
+
+    def cut(self, height: int, width: int, tile: int, panorama: Panorama | None = None) -> tuple[Tile, ...]:
+        """Cut a picture into this model's tiles.
+
+        Args:
+            height: low pixels.
+            width: low pixels.
+            tile: most low pixels a side that a tile owns; 0 for the whole picture.
+            panorama: what it shows of a sphere; None for a flat one.
+        """
+        return tuple(cut(height, width, tile, cell=self.cell, beyond=Beyond.of(panorama)))
+
+    @property
+    def is_surveying(self) -> bool:
+        """Whether pictures in tiles are looked at before, at most attention ratios."""
+        return self.cell == 0 or self.model.calibration is None
 
     @torch.inference_mode()
     def run(
@@ -430,12 +450,12 @@ class Upscaler:
         policy = self.policy(source, attention_ratio)
         if isinstance(policy, Classified):
             bill.classified(policy.classes)
-        pool: Pool = pool_image
+        pool: Pool = self.network.pool
         side = self.tile if tile is None else tile
         if side == "auto":
             side = self.auto(source.height, source.width)
         panorama = source.panorama
-        tiles = tuple(cut(source.height, source.width, side, beyond=Beyond.of(panorama)))
+        tiles = self.cut(source.height, source.width, side, panorama)
         bill.expect(sum(each.pixels for each in tiles))
 
         def look(low: Tensor, policy: Policy, pool: Pool) -> Routing:
@@ -449,10 +469,10 @@ class Upscaler:
 
         if len(tiles) > 1 and len(self.devices) > 1:
             self.crew().start()  # it loads meanwhile
-        if len(tiles) > 1:
+        if len(tiles) > 1 and is_needed(policy, pool):
             sampled = patches(source.height, source.width)
             bill.expect(rounds(policy) * sum((y.stop - y.start) * (x.stop - x.start) for y, x in sampled))
-            seen = survey(look, source, policy, window=self.model.config.window)
+            seen = survey(look, source, policy, window=self.model.config.window, pool=pool)
             policy, pool = seen.policy, seen.pool
         window = self.model.config.window
         allowed = None
@@ -478,8 +498,8 @@ class Upscaler:
         Raises:
             MemoryLimitError: the memory does not suffice for the smallest tile.
         """
-        if len(tiles) == 1:
-            return [self.compute(plan, tiles[0], lows[0], watch)]
+        if len(tiles) == 1 or len({plan.pool_of(tile) for tile in tiles}) > 1:
+            return [self.compute(plan, tile, low, watch) for tile, low in zip(tiles, lows, strict=True)]
         try:
             return [[piece] for piece in self._compute_together(plan, tiles, torch.cat(list(lows)), watch)]
         except (RuntimeError, MemoryError) as error:
@@ -517,7 +537,7 @@ class Upscaler:
                 raise
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        smaller = halve(tile, plan.height, plan.width, beyond=Beyond.of(plan.panorama))
+        smaller = halve(tile, plan.height, plan.width, cell=self.cell, beyond=Beyond.of(plan.panorama))
         if len(smaller) == 1:
             raise _too_small(low)
         pieces: list[Piece] = []
@@ -538,15 +558,16 @@ class Upscaler:
         """`_compute` for tiles of one size; what fails in reduced precision is computed alone, in fp32."""
         image = low.to(self.device)
         policy = watch(plan.policy_of_batch(tiles), sum(tile.pixels for tile in tiles))
-        answer = None if self.engine is None else self.engine.route(low, policy, plan.pool)
-        high, routing = answer or self._route(image, policy, plan.pool, self.precision, together=True)
+        pool = plan.pool_of(tiles[0])  # of all of them
+        answer = None if self.engine is None else self.engine.route(low, policy, pool)
+        high, routing = answer or self._route(image, policy, pool, self.precision, together=True)
         fine = _is_sane(high).tolist() if self.precision != "fp32" else [True] * len(tiles)
         pieces: list[Piece] = []
         for number, tile in enumerate(tiles):
             own, attended, precision = high[number], routing.attended[:, number], self.precision
             if not fine[number]:
                 alone_policy = plan.policy_of(tile)
-                again, alone = self._route(image[number : number + 1], alone_policy, plan.pool, "fp32")
+                again, alone = self._route(image[number : number + 1], alone_policy, pool, "fp32")
                 own, attended, precision = again[0], alone.attended[:, 0], "fp32"
             pieces.append(self._piece(plan, tile, own, attended, precision))
         return pieces

@@ -1,0 +1,93 @@
+"""The cells of a panorama as a tile sees them, whose halo goes around the sphere.
+
+A panorama's sides need be no multiple of a cell's: then the last cells down and across are smaller.
+Beyond an edge of the picture lie the same cells again that it has at the other edge, and beyond a
+pole those across, upside down and half a turn away. A cell is the same pixels wherever a tile sees
+it, in what it owns or in its halo.
+"""
+
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+from torch import Tensor
+
+from camixersr.image.panorama import Panorama
+from camixersr.inference.tiles import Tile
+from camixersr.nn.predictor import Pool, PoolCells, Pooled
+
+__all__ = ["PoolPanorama", "pool_panorama"]
+
+
+@dataclass(frozen=True)
+class PoolPanorama:
+    """A pool over cells of several widths and heights.
+
+    Attributes:
+        heights: of the strips of cells, in pixels, from the top; padding below goes to the last.
+        widths: for each strip those of its cells, from the left; padding goes to the last.
+    """
+
+    heights: tuple[int, ...]
+    widths: tuple[tuple[int, ...], ...]
+
+    def __call__(self, features: Tensor, block: int) -> Pooled:
+        """See `Pool.__call__`."""
+        _, H, W, _ = features.shape
+        heights = _filled(self.heights, H)
+        means: list[Tensor] = []
+        for strip, widths in zip(features.split(heights, dim=1), self.widths, strict=True):
+            widths = _filled(widths, W)
+            column = strip.mean(dim=1)  # B x W x c
+            cells = [part.mean(dim=1, keepdim=True) for part in column.split(widths, dim=1)]
+            means.append(
+                torch.cat(
+                    [cell.expand(-1, width, -1) for cell, width in zip(cells, widths, strict=True)], dim=1
+                )
+            )
+        return Pooled(torch.stack(means, dim=1), heights)
+
+
+def _filled(lengths: tuple[int, ...], length: int) -> tuple[int, ...]:
+    """The same with a last one that reaches the end."""
+    return *lengths[:-1], length - sum(lengths[:-1])
+
+
+def _is_even(lengths: tuple[int, ...], side: int) -> bool:
+    """Whether all are `side`, but for a smaller last one."""
+    return lengths[-1] <= side and set(lengths[:-1]) <= {side}
+
+
+def _runs(labels: list[tuple[int, int]]) -> tuple[int, ...]:
+    """How long each run of equal labels is."""
+    return tuple(len(list(run)) for _, run in groupby(labels))
+
+
+def pool_panorama(tile: Tile, panorama: Panorama, side: int) -> Pool:
+    """What channel attention knows while a tile of a panorama is computed.
+
+    Args:
+        tile: of the panorama.
+        panorama: what the picture shows.
+        side: of the cells, in low pixels.
+
+    Returns:
+        A pool over the cells that the panorama has from its first pixel on; a flat picture's where
+        the tile sees no smaller ones but last.
+    """
+    rows: list[tuple[int, int]] = []
+    for row in range(tile.rows.start, tile.rows.stop):
+        turn, inside = divmod(row, panorama.height)
+        rows.append((turn, (panorama.height - 1 - inside if turn % 2 else inside) // side))
+
+    def columns(mirrored: bool) -> tuple[int, ...]:
+        aside = panorama.width // 2 if mirrored else 0
+        places = (divmod(x + aside, panorama.width) for x in range(tile.columns.start, tile.columns.stop))
+        return _runs([(turn, inside // side) for turn, inside in places])
+
+    patterns = columns(False), columns(True)
+    heights = _runs(rows)
+    widths = tuple(patterns[turn % 2] for (turn, _), _ in groupby(rows))
+    if all(_is_even(lengths, side) for lengths in (heights, *widths)):
+        return PoolCells(side)
+    return PoolPanorama(heights, widths)
