@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from camixersr.runs.find import Found
-from camixersr.runs.pipeline import run as run_jobs
 from PIL import Image
 
+from camixersr.runs.find import Found
+from camixersr.runs.pipeline import run as run_jobs
 from camixersr.runs.targets import Job
 from camixersr.weights import Model, save
 from tests.conftest import ROOT, noise_picture, random_network, run

@@ -30,7 +30,7 @@ from camixersr.nn import Calibration
 from camixersr.nn.routing import Policy, Threshold
 from camixersr.weights import Model
 from tests.conftest import noise_picture, random_network
-from tests.inference.test_streaming import picture, run, stop_after
+from tests.enlarge.test_disk import picture, run, stop_after
 
 THRESHOLDS = (0.87, 0.975)  # these attend about half of the windows of `low`
 

@@ -1,3 +1,5 @@
+from typing import Literal
+
 import numpy as np
 import pytest
 import torch
@@ -20,15 +22,20 @@ def panorama(height: int, width: int, seed: int = 0) -> torch.Tensor:
 
 
 def upscaler(
-    *, calibrated: bool = True, latitude: bool = False, blocks: tuple[int, ...] = (1, 1), **options
+    *,
+    calibrated: bool = True,
+    latitude: bool = False,
+    blocks: tuple[int, ...] = (1, 1),
+    pool: int = 0,
+    **options,
 ) -> Upscaler:
     if latitude:
         torch.manual_seed(1)
-        network = CAMixerSR(CAMixerSRConfig(channels=12, scale=2, blocks=blocks, latitude=True)).eval()
-        network.requires_grad_(False)
+        config = CAMixerSRConfig(channels=12, scale=2, blocks=blocks, latitude=True, pool=pool)
+        network = CAMixerSR(config).eval().requires_grad_(False)
         network.latitude.weight.normal_()
     else:
-        network = random_network(channels=12, scale=2, blocks=blocks)
+        network = random_network(channels=12, scale=2, blocks=blocks, pool=pool)
     calibration = Calibration((0.5,), ((0.5,) * sum(blocks),)) if calibrated else None
     return Upscaler(Model("test", network, calibration), device="cpu", **options)
 
@@ -82,6 +89,33 @@ def test_a_flat_enlargement_has_the_seam_that_a_closed_one_has_not() -> None:
     assert (closed - turned)[:, inner][..., edge].abs().max() < 0.2 * (flat - turned)[:, inner][
         ..., edge
     ].abs().max()
+
+
+@pytest.mark.parametrize("options", [{}, {"latitude": True}, {"tile": 64}], ids=str)
+@pytest.mark.parametrize("turn", [32, 64])
+def test_a_panorama_turned_by_cells_is_enlarged_the_same(turn: int, options: dict) -> None:
+    low, whole = panorama(64, 128), Panorama.whole(64, 128)
+    low[..., :32] *= 0.1  # cells differ
+    up = upscaler(pool=32, **options)
+    here = up.run(low, attention_ratio=0.0, panorama=whole).high
+    there = up.run(low.roll(turn, 2), attention_ratio=0.0, panorama=whole).high
+    assert (there - here.roll(2 * turn, 2)).abs().max() <= 1 / 255
+
+
+@pytest.mark.parametrize("size", [(80, 160), (75, 150), (90, 181), (50, 100)], ids=str)
+@pytest.mark.parametrize("batch", ["auto", 3])
+def test_tiles_see_the_cells_of_a_panorama_that_they_do_not_divide(
+    size: tuple[int, int], batch: Literal["auto"] | int
+) -> None:
+    """The last ones are smaller, whichever side they are seen from: as in one piece, and over the poles."""
+    low, whole = panorama(*size), Panorama.whole(*size)
+    low[:, : size[0] // 3, : size[1] // 3] *= 0.1  # cells differ
+    one, many = (upscaler(tile=tile, blocks=(1,), pool=32, batch=batch) for tile in (0, 64))
+    expected = one.run(low, attention_ratio=0.5, panorama=whole)
+    tiled = many.run(low, attention_ratio=0.5, panorama=whole)
+    assert tiled.tiles == len(many.cut(*size, 64, whole)) > 1
+    assert (tiled.high - expected.high).abs().max() <= 1e-5
+    assert np.array_equal(tiled.shares, expected.shares)
 
 
 @pytest.mark.parametrize("turn", [1, 7, 13])

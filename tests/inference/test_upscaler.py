@@ -17,9 +17,14 @@ from tests.conftest import noise_picture, random_network
 
 
 def upscaler(
-    *, calibrated: bool = False, scale: int = 2, blocks: tuple[int, ...] = (1, 1), **options
+    *,
+    calibrated: bool = False,
+    scale: int = 2,
+    blocks: tuple[int, ...] = (1, 1),
+    pool: int = 0,
+    **options,
 ) -> Upscaler:
-    network = random_network(channels=12, scale=scale, blocks=blocks)
+    network = random_network(channels=12, scale=scale, blocks=blocks, pool=pool)
     # what attends about half of the windows of `low`
     calibration = Calibration((0.5,), ((0.8676, 0.9773)[: sum(blocks)],)) if calibrated else None
     return Upscaler(Model("test", network, calibration), device="cpu", **options)
@@ -76,6 +81,41 @@ def test_tiles_agree_with_the_whole_picture(size: tuple[int, int], ratio: float)
     assert many.attention_share == pytest.approx(float(routing.attention_share[0]))
 
 
+@pytest.mark.parametrize("ratio", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("size", [(150, 210), (97, 131), (64, 200), (17, 81)])
+@pytest.mark.parametrize("options", [{}, {"batch": 3}, {"precision": "bf16"}], ids=str)
+def test_tiles_along_cells_are_the_whole_picture(
+    size: tuple[int, int], ratio: float, options: dict
+) -> None:
+    """With the network's own pool, and without a look at the picture before."""
+    picture = low(*size)
+    up = upscaler(calibrated=True, tile=64, blocks=(1,), pool=32, **options)
+    whole, routing = up.network.route(picture[None], up.model.policy(ratio))
+    many = up.run(picture, attention_ratio=ratio)
+    assert many.tiles == len(up.cut(*size, 64)) > 1
+    assert (whole[0] - many.high).abs().max() < (1e-4 if "precision" not in options else 0.02)
+    if "precision" not in options:
+        assert many.attention_share == pytest.approx(float(routing.attention_share[0]))
+    plan, bill = planned(up, picture, ratio)
+    assert bill._windows_computed == 0
+    assert plan.policy == up.model.policy(ratio)
+
+
+def test_tiles_along_cells_with_a_share_are_the_whole_picture_with_the_same_thresholds() -> None:
+    picture, up = low(150, 210), upscaler(tile=64, blocks=(1,), pool=32)
+    plan, bill = planned(up, picture, 0.5)
+    assert bill._windows_computed > 0  # a look
+    whole, _ = up.network.route(picture[None], plan.policy)
+    assert (whole[0] - up.run(picture).high).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("tile", [80, 400, 48])
+def test_a_tile_that_cuts_cells_is_refused(tile: int) -> None:
+    with pytest.raises(ValueRangeError, match=f"tile must be 0 or a multiple of 64 from 64 up, got {tile}"):
+        upscaler(pool=64, tile=tile)
+    assert upscaler(pool=48).auto_tile == 624
+
+
 def test_the_order_of_tiles_does_not_matter() -> None:
     picture, up = low(150, 210), upscaler(calibrated=True, tile=64)
     expected = up.run(picture).high
@@ -118,6 +158,24 @@ def test_too_little_memory_for_the_smallest_tile_is_one_error(monkeypatch, error
     plan = Plan(100, 100, (tile,), TopShare(0.5), pool_image)
     with pytest.raises(MemoryLimitError, match="out of memory even for"):
         up.compute(plan, tile, low(100, 100)[None, :, :96, :96], planned(up, low(8, 8), 0.0)[1].watch)
+
+
+@pytest.mark.parametrize("pool", [32, 64])
+def test_smaller_tiles_are_along_cells_too(monkeypatch, pool: int) -> None:
+    picture, up = low(300, 210), upscaler(calibrated=True, tile=192, blocks=(1,), pool=pool)
+    expected = up.run(picture)
+    route = Prepared.route
+
+    def short_of_memory(self, low, *rest, **options):
+        if low.shape[-2] * low.shape[-1] > 40_000:
+            raise MemoryError
+        return route(self, low, *rest, **options)
+
+    monkeypatch.setattr(Prepared, "route", short_of_memory)
+    result = up.run(picture)
+    assert result.tiles > expected.tiles
+    # a halo of one cell, which a cut runs along, is a little off; behind a second one nothing is
+    assert (result.high - expected.high).abs().max() < (1e-4 if pool == 32 else 1e-3)
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory(monkeypatch) -> None:

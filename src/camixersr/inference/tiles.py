@@ -236,9 +236,9 @@ def cut(
     height: int, width: int, tile: int, *, cell: int = 0, halo: int | None = None, beyond: Beyond = ENDS
 ) -> list[Tile]:
     """Cut a picture into tiles, row by row; arguments and errors as for `plan`."""
-    how = {"cell": cell, "halo": halo}
-    rows = plan(height, tile, **how, beyond=(beyond.top, beyond.bottom), mirrored=True)
-    columns = plan(width, tile, **how, beyond=(beyond.sides, beyond.sides))
+    ends = beyond.top, beyond.bottom
+    rows = plan(height, tile, cell=cell, halo=halo, beyond=ends, mirrored=True)
+    columns = plan(width, tile, cell=cell, halo=halo, beyond=(beyond.sides, beyond.sides))
     return [Tile(row, column) for row in rows for column in columns]
 
 
