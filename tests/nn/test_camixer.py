@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from camixersr.errors import ShapeError, UsageError
 from camixersr.nn import CAMixer, FixedWindows, Stochastic, Threshold, TopShare
 from camixersr.nn.attention import WindowAttention
 from tests.conftest import random_network
@@ -110,3 +111,33 @@ def test_a_mixer_stands_alone_in_any_network() -> None:
     result, routing = mixer(torch.rand(1, 24, 8, 16), torch.zeros(1, 24, 8, 4), TopShare(0.5))
     assert result.shape == (1, 24, 8, 16)
     assert routing.attended.sum() == 2  # half of three, rounded up
+
+
+@pytest.mark.parametrize(
+    ("x", "condition", "policy", "error", "says"),
+    [
+        (
+            (1, 24, 32, 48),
+            (1, 32, 48, 4),
+            TopShare(0.5),
+            ShapeError,
+            r"x.permute\(0, 2, 3, 1\) puts",
+        ),
+        ((32, 48, 24), (1, 32, 48, 4), TopShare(0.5), ShapeError, r"expected x as B x H x W x 24"),
+        ((1, 30, 40, 24), (1, 30, 40, 4), TopShare(0.5), ShapeError, r"the window, 16, got 30 x 40; pad x"),
+        (
+            (1, 32, 48, 24),
+            (1, 32, 48, 2),
+            TopShare(0.5),
+            ShapeError,
+            r"condition 1 x 32 x 48 x 4, got",
+        ),
+        ((1, 32, 48, 24), (1, 32, 48, 4), 0.5, UsageError, r"such as camixersr.nn.TopShare.*got float"),
+    ],
+)
+def test_what_cannot_be_mixed_is_refused_in_a_line(
+    x: tuple[int, ...], condition: tuple[int, ...], policy, error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=says) as refused:
+        CAMixer(24)(torch.zeros(x), torch.zeros(condition), policy)
+    assert "\n" not in str(refused.value)

@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from camixersr.errors import ShapeError, UsageError
 from camixersr.nn.attention import WindowAttention
 from camixersr.nn.layers import conv2d
-from camixersr.nn.predictor import Pool, Predictor, pool_image
+from camixersr.nn.predictor import CONDITIONS, Pool, Predictor, pool_image
 from camixersr.nn.routing import BlockRouting, Policy
 from camixersr.nn.windows import gather, merge, partition, scatter
 
@@ -69,7 +70,12 @@ class CAMixer(nn.Module):
 
         Returns:
             The mixed map, B x H x W x C, and what was decided.
+
+        Raises:
+            ShapeError: `x` or `condition` has another shape.
+            UsageError: `policy` is none.
         """
+        self._require(x, condition, policy)
         _, H, W, _ = x.shape
         v = self.project_v(x)
         guidance = self.predictor(v, condition, pool=pool, block=block)
@@ -97,3 +103,25 @@ class CAMixer(nn.Module):
             local = conv2d(convolution, local)
         y = F.gelu(local) * guidance.channel + y
         return self.project_out(y), BlockRouting(logits=guidance.logits, mask=mask)
+
+    def _require(self, x: Tensor, condition: Tensor, policy: Policy) -> None:
+        """Refuse what torch would complain of far from here."""
+        M, C, shape = self.window, self.project_v.in_features, tuple(x.shape)
+        if len(shape) != 4 or shape[3] != C:
+            permuted = len(shape) == 4 and shape[1] == C
+            hint = "x.permute(0, 2, 3, 1) puts them there" if permuted else "reshape it"
+            raise ShapeError(f"expected x as B x H x W x {C}, channels last, got {shape}; {hint}")
+        if shape[1] % M or shape[2] % M:
+            raise ShapeError(
+                f"expected a height and width that are multiples of the window, {M}, got {shape[1]} x "
+                f"{shape[2]}; pad x"
+            )
+        if tuple(condition.shape) != (*shape[:3], CONDITIONS):
+            raise ShapeError(
+                f"expected a condition {shape[0]} x {shape[1]} x {shape[2]} x {CONDITIONS}, got "
+                f"{tuple(condition.shape)}; take zeros where there is none"
+            )
+        if not hasattr(policy, "choose"):
+            raise UsageError(
+                f"expected a policy such as camixersr.nn.TopShare(0.5), got {type(policy).__name__}"
+            )
