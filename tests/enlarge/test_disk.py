@@ -12,7 +12,14 @@ from PIL import Image
 from camixersr.enlarge import disk as streaming
 from camixersr.enlarge.disk import Options, Streamed, enlarge_file
 from camixersr.enlarge.enlarge import enlarge
-from camixersr.errors import CamixerError, ImageError, MemoryLimitError, OutputError, UsageError
+from camixersr.errors import (
+    CamixerError,
+    CancelledError,
+    ImageError,
+    MemoryLimitError,
+    OutputError,
+    UsageError,
+)
 from camixersr.image.codec import read
 from camixersr.image.stream import Layout, reduced
 from camixersr.inference.arrays import from_array
@@ -83,6 +90,19 @@ def test_depth_orientation_and_metadata_stay(tmp_path: Path) -> None:
     assert np.array_equal(read(tmp_path / "deep.tif").pixels, enlarge(up, read(deep))[1].pixels)
 
 
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_what_is_far_from_everything_visible_is_the_same(tmp_path: Path, mode: str) -> None:
+    """A part of the picture that sees nothing visible knows what the whole shows."""
+    source, up = tmp_path / "a.png", upscaler(tile=64)
+    pixels = np.asarray(Image.fromarray(noise_picture(200, 260)).convert(mode)).copy()
+    pixels[:, :, -1] = 0
+    pixels[10:30, 20:50, -1] = 255
+    Image.fromarray(pixels).save(source)
+    run(up, source, tmp_path / "o.png")
+    _, expected = enlarge(up, read(source), alpha_by="bicubic")
+    assert np.array_equal(read(tmp_path / "o.png").pixels, expected.pixels)
+
+
 def test_a_small_picture_is_computed_whole(tmp_path: Path) -> None:
     source, up = picture(tmp_path), upscaler()
     streamed = run(up, source, tmp_path / "o.png")
@@ -124,6 +144,22 @@ def test_an_interrupted_job_resumes_to_the_same_bytes(tmp_path: Path, calls: int
     assert np.array_equal(resumed.cost.shares, whole.cost.shares)
     assert resumed.cost.attention_share == whole.cost.attention_share
     assert sorted(os.listdir(tmp_path)) == ["a.png", "o.png", "p.png"]
+
+
+@pytest.mark.parametrize("after", [0, 2, 9, 20])
+def test_a_job_is_cancelled_and_leaves_nothing(tmp_path: Path, after: int) -> None:
+    """While it is decoded, and while it is computed."""
+    asked: list[int] = []
+
+    def cancel() -> bool:
+        asked.append(1)
+        return len(asked) > after
+
+    up, source = upscaler(tile=64), picture(tmp_path)
+    with pytest.raises(CancelledError):
+        enlarge_file(up, source, tmp_path / "o.png", Options(), cancel=cancel)
+    assert len(asked) == after + 1
+    assert os.listdir(tmp_path) == ["a.png"]
 
 
 def test_an_interrupted_job_leaves_nothing_if_not_asked_to(tmp_path: Path) -> None:

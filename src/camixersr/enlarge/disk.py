@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from torch import Tensor
 from camixersr import __version__
 from camixersr.enlarge.enlarge import Cancel, Steps
 from camixersr.errors import MemoryLimitError, OutputError
-from camixersr.image.alpha import HALO, bleed
+from camixersr.image.alpha import HALO, bleed, visible
 from camixersr.image.codec import MAX_PIXELS, check_writable
 from camixersr.image.color import Color
 from camixersr.image.formats import WriteOptions
@@ -126,6 +127,18 @@ class _Low:
     def form(self) -> Form:
         return _form(self.raw.layout)
 
+    @cached_property
+    def far(self) -> NDArray[np.float64] | None:
+        """The mean of what is visible in the whole picture, as for `bleed`; None if nothing is."""
+        total, count = np.zeros(self.raw.layout.bands - 1), 0
+        for top in range(0, self.height, HALO):
+            rows = slice(top, min(top + HALO, self.height))
+            pixels, alpha = split(self.raw.read(rows, slice(0, self.width)))
+            assert alpha is not None
+            part, number = visible(pixels, alpha)
+            total, count = total + part, count + number
+        return total / count if count else None
+
     @property
     def height(self) -> int:
         return self.raw.layout.height
@@ -142,7 +155,7 @@ class _Low:
         bottom = min(self.height, -(-rows.stop // HALO) * HALO + HALO)
         right = min(self.width, -(-columns.stop // HALO) * HALO + HALO)
         pixels, alpha = split(self.raw.read(slice(top, bottom), slice(left, right)))
-        colour = pixels if alpha is None else bleed(pixels, alpha)
+        colour = pixels if alpha is None else bleed(pixels, alpha, self.far)
         part = colour[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
         return torch.from_numpy(self.form.planes(part))[None]
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["HALO", "bleed", "keep_extremes"]
+__all__ = ["HALO", "bleed", "keep_extremes", "visible"]
 
 RINGS = 8
 """Rings of pixels around what is visible that take the mean colour of their visible neighbours."""
@@ -30,19 +30,40 @@ def _neighbours(image: NDArray[np.float32]) -> NDArray[np.float32]:
     return total
 
 
-def bleed(pixels: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
+def visible(pixels: NDArray[Any], alpha: NDArray[Any]) -> tuple[NDArray[np.float64], int]:
+    """What can be seen of a picture, or of a part of it, summed up.
+
+    Args:
+        pixels: as for `bleed`.
+        alpha: likewise.
+
+    Returns:
+        The sum of the visible colours, C (exact for integers, so that parts add up), and their number.
+    """
+    shown = pixels[alpha != 0]
+    return shown.sum(axis=0, dtype=np.float64), len(shown)
+
+
+def bleed(
+    pixels: NDArray[Any], alpha: NDArray[Any], far: NDArray[np.float64] | None = None
+) -> NDArray[Any]:
     """Colour what is fully transparent as its visible surroundings; the rest is left as it is.
 
     Args:
         pixels: H x W x C, straight (not premultiplied) colour, any dtype.
         alpha: H x W; 0 is invisible.
+        far: C, the colour of what is far from everything visible; by default the mean of what is visible.
+            A part of a picture, with `HALO` pixels around it, needs that of the whole.
 
     Returns:
         H x W x C of the same dtype; `pixels` itself where nothing is, or all is, invisible.
     """
     hidden = alpha == 0
-    if not hidden.any() or hidden.all():
+    if not hidden.any() or (far is None and hidden.all()):
         return pixels
+    if far is None:
+        total, count = visible(pixels, alpha)
+        far = total / count
     colour = np.where(hidden[:, :, None], 0, pixels).astype(np.float32)
     known = ~hidden
     for _ in range(RINGS):
@@ -54,7 +75,7 @@ def bleed(pixels: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
         colour[new] = _neighbours(colour)[new] / weight[new]
         known |= new
     if not known.all():
-        _fill_blocks(colour, known)
+        _fill_blocks(colour, known, far.astype(np.float32))
     if pixels.dtype.kind == "u":
         colour = np.floor(colour + np.float32(0.5))
     result = pixels.copy()
@@ -62,14 +83,13 @@ def bleed(pixels: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
     return result
 
 
-def _fill_blocks(colour: NDArray[np.float32], known: NDArray[np.bool_]) -> None:
-    """Fill unknown pixels with the mean of the smallest aligned block that has a known one."""
+def _fill_blocks(colour: NDArray[np.float32], known: NDArray[np.bool_], far: NDArray[np.float32]) -> None:
+    """Fill unknown pixels with the mean of the smallest aligned block that has a known one, or as `far`."""
     height, width, channels = colour.shape
     side = HALO
     padded = ((0, -height % side), (0, -width % side))
     total = np.pad(colour * known[:, :, None], (*padded, (0, 0)))
     weight = np.pad(known.astype(np.float32), padded)[:, :, None]
-    overall = colour[known].mean(axis=0, dtype=np.float64).astype(np.float32)
     missing = ~known
     for level in range(1, LEVELS + 1):
         total = total.reshape(total.shape[0] // 2, 2, -1, 2, channels).sum(axis=(1, 3))
@@ -80,7 +100,7 @@ def _fill_blocks(colour: NDArray[np.float32], known: NDArray[np.bool_]) -> None:
         rows, columns, at = rows[found], columns[found], (at[0][found], at[1][found])
         colour[rows, columns] = total[at] / weight[at]
         missing[rows, columns] = False
-    colour[missing] = overall
+    colour[missing] = far
 
 
 def keep_extremes(high: NDArray[np.float32], low: NDArray[np.float32], scale: int) -> NDArray[np.float32]:
