@@ -1,6 +1,7 @@
 import json
+import os
 import pickle
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from safetensors.torch import save_file
 from camixersr.errors import CheckpointError, OutputError
 from camixersr.models import PRESETS, CAMixerSR
 from camixersr.nn import Calibration, Threshold, TopShare
-from camixersr.weights import RENAMES, Model, infer_config, load_file, rename_official, save
+from camixersr.official import RENAMES, infer_config, rename_official
+from camixersr.weights import Model, load_file, save
 from tests.conftest import NARROW, random_network, shared
 
 
@@ -248,3 +250,144 @@ def test_another_network_is_refused(tmp_path: Path) -> None:
 def test_saving_into_nowhere_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="gone"):
         save(tmp_path / "gone" / "a.safetensors", Model("a", random_network()))
+
+
+def edited(path: Path, tensors: dict | None = None, **metadata: object) -> Path:
+    """A good file with other entries in its header: text as it is, the rest as JSON."""
+    from safetensors.torch import save_file as write
+
+    network = random_network()
+    save(path, Model("good", network, Calibration((0.5,), ((0.4, 0.5, 0.6),))))
+    with safe_open(path, framework="pt") as file:
+        known = dict(file.metadata())
+    for name, value in metadata.items():
+        known[name] = value if isinstance(value, str) else json.dumps(value)
+    write(tensors or load_tensors(path), path, metadata=known)
+    return path
+
+
+CONFIG = {"channels": 20, "scale": 2, "blocks": [2, 1], "window": 16, "latitude": False, "keys": 0,
+          "values": 0, "hidden": 0, "pool": 0}  # fmt: skip
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("header", [
+    {"config": CONFIG | {"blocks": [10**8]}}, {"config": CONFIG | {"channels": 20_000}},
+    {"config": CONFIG | {"channels": 10**30}}, {"config": CONFIG | {"channels": 20.0}},
+    {"config": CONFIG | {"channels": True}}, {"config": CONFIG | {"channels": "20"}},
+    {"config": CONFIG | {"window": 8}}, {"config": CONFIG | {"scale": 3}},
+    {"config": CONFIG | {"latitude": 1}}, {"config": CONFIG | {"keys": 19}},
+    {"config": CONFIG | {"surprise": 1}}, {"config": CONFIG | {"blocks": 3}},
+    {"config": CONFIG | {"blocks": [2, [1]]}}, {"config": [1, 2]}, {"config": "null"},
+    {"config": "[" * 100_000}, {"config": '{"channels":' + "9" * 5000 + "}"}, {"config": "not JSON"},
+    {"architecture": "OmniSR"}, {"provenance": [1]}, {"scores": "3"}, {"provenance": "{" * 100_000},
+    {"calibration": {"ratios": [0.5], "thresholds": [[0.4, 0.5]]}},
+    {"calibration": {"ratios": [0.5], "thresholds": [[0.4, 0.5, float("nan")]]}},
+    {"calibration": {"ratios": [0.5], "thresholds": [["a", "b", "c"]]}},
+    {"calibration": {"ratios": [0.5, 0.5], "thresholds": [[0.1] * 3] * 2}},
+    {"calibration": {"ratios": [float("nan")], "thresholds": [[0.1] * 3]}},
+    {"calibration": {"ratios": [1.0], "thresholds": [[0.1] * 3]}},
+    {"calibration": {"ratios": 0.5, "thresholds": [[0.1] * 3]}}, {"calibration": {}},
+    {"restores": {"kind": "jpeg", "least": "a", "most": 3}}, {"restores": [1]},
+    {"classes": {"ratios": [0.0, 0.5, 1.0]}}, {"classes": {"ratios": ["a", 1, 2]}}, {"classes": 3},
+], ids=lambda header: json.dumps(header)[:60])  # fmt: skip
+def test_a_header_that_lies_is_refused_before_anything_is_built(tmp_path: Path, header: dict) -> None:
+    path = edited(tmp_path / "a.safetensors", **header)
+    with pytest.raises(CheckpointError) as caught:
+        load_file(path)
+    assert str(path) in str(caught.value)
+    assert len(str(caught.value)) < 400
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.timeout(60)
+def test_tensors_that_would_make_a_huge_network_are_refused(tmp_path: Path) -> None:
+    """One wide tensor in a small file; and a checkpoint whose shapes are views of a single number."""
+    tensors = random_network().state_dict()
+    wide = {**tensors, "head.weight": torch.zeros(20_000, 3, 3, 3)}
+    config = asdict(infer_config(wide))
+    assert config["channels"] == 20_000
+    with pytest.raises(CheckpointError, match="do not fit"):
+        load_file(edited(tmp_path / "a.safetensors", wide, config=config))
+    state = authors_names(random_network())
+    for name in state:
+        state[name] = torch.zeros(1).expand([100 * each for each in state[name].shape])
+    torch.save({"params": state}, tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match="stored whole"):
+        load_file(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, value: float, suffix: str) -> None:
+    """They make black pictures."""
+    network = random_network()
+    network.body[0].blocks[0].norm1.weight[3] = value
+    path = tmp_path / f"a{suffix}"
+    if suffix == ".pth":
+        torch.save({"params": authors_names(network)}, path)
+    else:
+        save(path, Model("a", network))
+    with pytest.raises(CheckpointError, match=r"NaN or infinity in body\.0\.blocks\.0\.norm1\.weight"):
+        load_file(path)
+
+
+def test_a_checkpoint_of_odd_things_is_one_line(tmp_path: Path) -> None:
+    state = authors_names(random_network())
+    cases = {
+        "integer keys": {3: torch.zeros(1), **state},
+        "a list": [torch.zeros(1)],
+        "no dimensions": {name: torch.zeros(()) for name in state},
+        "whole numbers": {name: value.to(torch.int64) for name, value in state.items()},
+        "sparse": {name: value.to_sparse() for name, value in state.items()},
+        "escapes": {**state, "\x1b[31mred": torch.zeros(1)},
+    }
+    for name, content in cases.items():
+        path = tmp_path / f"{name}.pth"
+        torch.save({"params": content} if isinstance(content, dict) else content, path)
+        with pytest.raises(CheckpointError) as caught:
+            load_file(path)
+        assert str(caught.value).isprintable(), name
+
+
+def test_the_refusal_of_a_pickle_gives_no_dangerous_advice(tmp_path: Path) -> None:
+    torch.save({"params": {"head.weight": _Evil()}}, tmp_path / "a.pth")
+    with pytest.raises(CheckpointError) as caught:
+        load_file(tmp_path / "a.pth")
+    assert "weights_only" not in str(caught.value)
+    assert "nothing in it was run" in str(caught.value)
+
+
+def test_a_compressed_checkpoint_is_not_unpacked(tmp_path: Path) -> None:
+    import zipfile
+
+    torch.save({"params": authors_names(random_network())}, tmp_path / "a.pth")
+    bomb = tmp_path / "b.pth"
+    good, packed = zipfile.ZipFile(tmp_path / "a.pth"), zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED)
+    with good, packed:
+        for name in good.namelist():
+            packed.writestr(name, good.read(name))
+        packed.writestr("archive/data/99", bytes(50_000_000))
+    with pytest.raises(CheckpointError, match="not compressed"):
+        load_file(bomb)
+
+
+@pytest.mark.parametrize(
+    "name", ["../../x", "/etc/passwd", "a\x1b[2Jb", "..", "", "C:\\x", "a" * 500, "n\0"]
+)
+def test_what_a_file_calls_its_model_is_a_name(tmp_path: Path, name: str) -> None:
+    loaded = load_file(edited(tmp_path / "a.safetensors", name=name)).name
+    assert loaded
+    assert loaded.isprintable()
+    assert Path(loaded).name == loaded
+    assert len(loaded.encode()) < 200
+    assert not loaded.startswith(".")
+
+
+def test_a_pipe_or_a_device_is_no_file_of_weights(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(CheckpointError, match="pipe or a device"):
+            load_file(path)
+    with pytest.raises(CheckpointError, match="directory"):
+        load_file(tmp_path)

@@ -1,9 +1,9 @@
 """Files of weights: our own safetensors format, the authors' checkpoints, and the catalogue of names.
 
 Our file is self-contained: its metadata holds the network's configuration, the routing calibration,
-where the weights come from and what they score. The authors' `.pth` files are read with torch's
-restricted unpickler, renamed and reshaped (their 1x1 convolutions are our linear layers), and
-checked name by name. Their parameter names appear in this file and nowhere else.
+where the weights come from and what they score. The authors' `.pth` files (`camixersr.official`) are
+reshaped, since their 1x1 convolutions are our linear layers. Either is checked name by name, and what
+a file says is compared with the tensors that it has before anything is built.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from camixersr.errors import CheckpointError
 from camixersr.image.degradation import Degradation
-from camixersr.image.files import replacing
+from camixersr.image.files import open_regular, printable, replacing, shown
 from camixersr.models import (
     CAMixerSR,
     CAMixerSRConfig,
@@ -35,39 +35,17 @@ from camixersr.models import (
     make,
 )
 from camixersr.nn.routing import Calibration, Policy, TopShare
+from camixersr.official import infer_config, read_official
 
-__all__ = ["Model", "infer_config", "load_file", "rename_official", "save"]
+__all__ = ["Model", "load_file", "plain_name", "save"]
 
 FORMAT = "camixersr/1"
 
+UNSEEN = ("pool",)
+"""Of a configuration, what the shapes of tensors do not tell."""
+
 CLASSIFIER = "classifier."
 """Before the names of a ClassSR classifier's tensors."""
-
-# The authors' names -> ours, applied in order.
-RENAMES = (
-    (r"^global_predictor\.0\.", "global_in."),
-    (r"^global_predictor\.2\.", "global_out."),
-    (r"^tail\.0\.", "tail."),
-    (r"^body\.(\d+)\.body_tail\.", r"body.\1.tail."),
-    (r"^body\.(\d+)\.body\.", r"body.\1.blocks."),
-    (r"\.ffn\.dwconv\.", ".feed_forward.depthwise."),
-    (r"\.ffn\.", ".feed_forward."),
-    (r"\.conv_sptial\.", ".local."),
-    (r"\.route\.in_conv\.0\.", ".predictor.project_in."),
-    (r"\.route\.in_conv\.1\.", ".predictor.norm."),
-    (r"\.route\.out_offsets\.", ".predictor.offsets."),
-    (r"\.route\.out_mask\.", ".predictor.mask."),
-    (r"\.route\.out_CA\.1\.", ".predictor.channel."),
-    (r"\.route\.out_SA\.0\.", ".predictor.spatial."),
-)
-
-CLASSIC_RENAMES = ((r"\.mixer\.project_([qk])\.", r".mixer.attention.project_\1."),)
-OMNI_RENAMES = (
-    (r"^dcn\.", "deformed."),
-    (r"^offset_conv\.", "guide."),
-    (r"^body\.(\d+)\.offset_conv\.", r"body.\1.guide."),
-    (r"\.conv_offset\.", ".guide."),
-)
 
 
 @dataclass(frozen=True)
@@ -188,16 +166,17 @@ def load_file(path: str | Path) -> Model:
     """
     path = Path(path)
     try:
-        content = path.read_bytes()
+        with open_regular(path) as file:
+            content = file.read()
     except OSError as error:
         raise CheckpointError(
-            f"{path}: expected a file of weights, but {error.strerror or error}"
+            f"{shown(path)}: expected a file of weights, but {error.strerror or error}"
         ) from error
     digest = hashlib.sha256(content).hexdigest()
     # Torch's zip, or its older format. The length that a safetensors file begins with may look like either,
     # but is followed by the header, where those two have no brace.
     pickled = (content[:2] == b"PK" or content[:1] == b"\x80") and content[8:9] != b"{"
-    model = _load_official(path) if pickled else _load_ours(path)
+    model = _load_official(path, content) if pickled else _load_ours(path)
     model.network.eval().requires_grad_(False)
     if model.classes is not None:
         model.classes.classifier.eval().requires_grad_(False)
@@ -211,158 +190,147 @@ def _load_ours(path: Path) -> Model:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
-            f"{path}: expected a safetensors file or an authors' .pth checkpoint, but it is neither "
-            f"or is damaged ({error})"
+            f"{shown(path)}: expected a safetensors file or an authors' .pth checkpoint, but it is neither "
+            f"or is damaged ({printable(str(error))})"
         ) from error
     if metadata.get("format") != FORMAT:
         raise CheckpointError(
-            f"{path}: expected weights in the format {FORMAT}, got {metadata.get('format', 'none')}; "
-            "convert the checkpoint with `camixersr models convert`"
+            f"{shown(path)}: expected weights in the format {FORMAT}, got "
+            f"{printable(metadata.get('format', 'none'))}; convert the checkpoint with "
+            "`camixersr models convert`"
         )
     architecture = metadata.get("architecture", CAMixerSR.__name__)
     if architecture not in (CAMixerSR.__name__, OmniSR.__name__):
         raise CheckpointError(
-            f"{path}: its network, {architecture}, is somebody's own; read its tensors with "
-            "safetensors.torch.load_file into that class"
+            f"{shown(path)}: its network, {printable(architecture)}, is somebody's own; read its tensors "
+            "with safetensors.torch.load_file into that class"
         )
     try:
-        config: dict[str, Any] = json.loads(metadata["config"])
-        config["blocks"] = tuple(config["blocks"])
-        omni = architecture == OmniSR.__name__
-        shape: Config = OmniSRConfig(**config) if omni else CAMixerSRConfig(**config)
-        calibration = None
-        if "calibration" in metadata:
-            given = json.loads(metadata["calibration"])
-            calibration = Calibration(
-                tuple(given["ratios"]), tuple(tuple(row) for row in given["thresholds"])
-            )
+        shape = _config(OmniSRConfig if architecture == OmniSR.__name__ else CAMixerSRConfig, metadata)
+        calibration = _calibration(metadata, blocks=sum(shape.blocks))
         restores = Degradation(**json.loads(metadata["restores"])) if "restores" in metadata else None
         provenance, scores = json.loads(metadata["provenance"]), json.loads(metadata["scores"])
+        if not isinstance(provenance, dict) or not isinstance(scores, dict):
+            raise TypeError("provenance and scores are no tables")
         classes = None
         if "classes" in metadata:
             classes = Classes(PatchClassifier(), tuple(json.loads(metadata["classes"])["ratios"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path}: its metadata is damaged ({error!r})") from error
-    network = make(shape)
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{shown(path)}: its metadata is damaged ({error!r})") from error
+    own = {name: value for name, value in tensors.items() if not name.startswith(CLASSIFIER)}
+    _require_true(shape, infer_config(own, path), path)
+    network = _filled(shape, own, path)
     if classes is not None:
         if calibration is None:
-            raise CheckpointError(f"{path}: expected the routing thresholds that its classes choose from")
-        own = {name: value for name, value in tensors.items() if name.startswith(CLASSIFIER)}
-        _fill(classes.classifier, {name.removeprefix(CLASSIFIER): own[name] for name in own}, path)
-        tensors = {name: tensors[name] for name in tensors if name not in own}
-    _fill(network, tensors, path)
-    name = metadata.get("name", path.stem)
+            raise CheckpointError(
+                f"{shown(path)}: expected the routing thresholds that its classes choose from"
+            )
+        theirs = {
+            name.removeprefix(CLASSIFIER): value for name, value in tensors.items() if name not in own
+        }
+        _fill(classes.classifier, theirs, path)
+    elif len(own) < len(tensors):
+        raise CheckpointError(f"{shown(path)}: expected the attention ratios of its classifier's classes")
+    name = plain_name(metadata.get("name", path.stem))
     return Model(name, network, calibration, provenance, scores, restores=restores, classes=classes)
 
 
-def _load_official(path: Path) -> Model:
-    try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)  # restricted unpickler
-    except Exception as error:  # the unpickler raises many kinds, all of which mean the same here
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(
-            f"{path}: expected a checkpoint of plain tensors, but it is damaged or holds other objects "
-            f"({first})"
-        ) from error
-    state: Any = content
-    for key in ("params_ema", "params"):
-        if isinstance(content, dict) and key in content:
-            state = content[key]
-            break
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise CheckpointError(
-            f"{path}: expected the tensors of a network under params_ema or params, found something else"
-        )
-    tensors = rename_official(state)
-    network = make(infer_config(tensors, path))
-    own = network.state_dict()
+def _require_true(stated: Config, told: Config, path: Path) -> None:
+    """Refuse a configuration that is not the one that the tensors tell."""
+    said = asdict(stated)
+    for name, value in asdict(told).items():
+        if name not in UNSEEN and said.get(name, value) != value:
+            raise CheckpointError(
+                f"{shown(path)}: its metadata says {name} {printable(str(said[name]))[:40]}, its tensors "
+                f"have {value}"
+            )
+    if type(stated) is not type(told):
+        raise CheckpointError(f"{shown(path)}: its metadata names another network than its tensors make")
+
+
+def _config(kind: type[Config], metadata: Mapping[str, str]) -> Config:
+    """The configuration that a file states: whole numbers, and nothing that `kind` does not know."""
+    given = {**json.loads(metadata["config"])}
+    given["blocks"] = tuple(given["blocks"])
+    for name, value in given.items():
+        expected = bool if name == "latitude" else int
+        if any(type(each) is not expected for each in (value if name == "blocks" else (value,))):
+            raise TypeError(f"{name} is {value!r}"[:80])
+    return kind(**given)
+
+
+def _calibration(metadata: Mapping[str, str], *, blocks: int) -> Calibration | None:
+    """The routing thresholds that a file states, one a block for every ratio."""
+    if "calibration" not in metadata:
+        return None
+    given = json.loads(metadata["calibration"])
+    ratios = tuple(float(each) for each in given["ratios"])
+    rows = tuple(tuple(float(each) for each in row) for row in given["thresholds"])
+    if not all(0.0 < ratio < 1.0 for ratio in ratios) or len(set(ratios)) != len(ratios):
+        raise ValueError("calibration: ratios must be different and lie in (0, 1)")
+    if any(len(row) != blocks or not all(map(math.isfinite, row)) for row in rows):
+        raise ValueError(f"calibration: expected {blocks} finite thresholds for every ratio")
+    return Calibration(ratios, rows)
+
+
+def plain_name(text: str) -> str:
+    r"""What a file calls its model, made fit for the name of a file: no path, nothing that is not seen.
+
+    >>> plain_name("../../etc/x\n")
+    'etc-x'
+    """
+    return re.sub(r"[^\w .+()-]+", "-", text).strip(" .-")[:100] or "model"
+
+
+def _load_official(path: Path, content: bytes) -> Model:
+    tensors = read_official(path, content)
+    shape = infer_config(tensors, path)
+    with torch.device("meta"):
+        own = make(shape).state_dict()
     shaped = {
         name: value.reshape(own[name].shape)
         if name in own and value.numel() == own[name].numel()
         else value
         for name, value in tensors.items()
     }
-    _fill(network, shaped, path)
-    return Model(path.stem, network, provenance={"source": f"authors' checkpoint {path.name}"})
+    network = _filled(shape, shaped, path)
+    provenance = {"source": f"authors' checkpoint {path.name}"}
+    return Model(plain_name(path.stem), network, provenance=provenance)
 
 
-def rename_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the authors' parameters to ours; shapes stay as they are."""
-    omni = any(name.startswith("offset_conv.") for name in state)
-    renamed: dict[str, Tensor] = {}
-    for name, value in state.items():
-        for pattern, replacement in (*RENAMES, *(OMNI_RENAMES if omni else CLASSIC_RENAMES)):
-            name = re.sub(pattern, replacement, name)
-        renamed[name] = value
-    return renamed
-
-
-def infer_config(tensors: Mapping[str, Tensor], path: str | Path = "checkpoint") -> Config:
-    """Read the network's shape off its tensors.
-
-    Args:
-        tensors: under our names, of any shape that holds the right number of elements.
-        path: named in errors.
-
-    Returns:
-        The configuration.
-
-    Raises:
-        CheckpointError: the tensors are neither those of a classic CAMixerSR nor of an OmniSR.
-    """
-    groups: dict[int, set[int]] = {}
-    for name in tensors:
-        if found := re.match(r"body\.(\d+)\.blocks\.(\d+)\.", name):
-            groups.setdefault(int(found[1]), set()).add(int(found[2]))
-    try:
-        channels = tensors["head.weight"].shape[0]
-        window = tensors["body.0.blocks.0.mixer.predictor.mask.2.weight"].shape[1]
-        outputs = tensors["tail.weight"].shape[0]
-        omni = "deformed.weight" in tensors
-        if not omni and "global_out.weight" not in tensors:
-            raise KeyError("global_out.weight")
-        block = "body.0.blocks.0"
-        widths = {
-            name: tensors[f"{block}.{layer}.weight"].shape[axis]
-            for name, layer, axis in (
-                ("keys", "mixer.attention.project_q", 0),
-                ("values", "mixer.project_v", 0),
-                ("hidden", "feed_forward.project_out", 1),
-            )
-            if not omni
-        }
-    except KeyError as missing:
-        raise CheckpointError(
-            f"{path}: expected the tensors of a CAMixerSR, classic or omnidirectional, but {missing} "
-            "is not there"
-        ) from missing
-    scale = math.isqrt(outputs // 3)
-    if 3 * scale**2 != outputs or sorted(groups) != list(range(len(groups))):
-        raise CheckpointError(
-            f"{path}: expected 3 s^2 output channels and consecutive groups, got {outputs} channels and "
-            f"groups {sorted(groups)}"
-        )
-    blocks = tuple(len(groups[group]) for group in sorted(groups))
-    if omni:
-        return OmniSRConfig(channels=channels, scale=scale, blocks=blocks, window=window)
-    latitude = "latitude.weight" in tensors
-    return CAMixerSRConfig(channels, scale, blocks, window, latitude, **widths)
+def _filled(shape: Config, tensors: Mapping[str, Tensor], path: Path) -> Network:
+    """A network of that shape with these weights, built only once every size has been compared."""
+    with torch.device("meta"):
+        _require_fit(make(shape), tensors, path)
+    network = make(shape)
+    _fill(network, tensors, path)
+    return network
 
 
 def _fill(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Load `tensors` into `network`; every name and shape must match."""
+    """Load `tensors` into `network`; every name and shape must match, every number be one."""
+    _require_fit(network, tensors, path)
+    network.load_state_dict(dict(tensors))
+    for name, value in network.state_dict().items():
+        if not bool(value.isfinite().all()):
+            raise CheckpointError(f"{shown(path)}: expected finite weights, got NaN or infinity in {name}")
+
+
+def _require_fit(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     own = network.state_dict()
     missing, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
-    wrong = [name for name in own.keys() & tensors.keys() if own[name].shape != tensors[name].shape]
-    if missing or extra or wrong:
-        parts = [
-            f"{label} {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}"
-            for label, names in (
-                ("missing", missing),
-                ("unknown", extra),
-                ("of another shape", sorted(wrong)),
-            )
-            if names
-        ]
-        raise CheckpointError(f"{path}: the tensors do not fit the network: {'; '.join(parts)}")
-    network.load_state_dict(dict(tensors))
+    common = own.keys() & tensors.keys()
+    wrong = [name for name in common if own[name].shape != tensors[name].shape]
+    whole = [name for name in common if not tensors[name].is_floating_point()]
+    parts = [
+        f"{label} {', '.join(map(printable, names[:3]))}{' ...' if len(names) > 3 else ''}"
+        for label, names in (
+            ("missing", missing),
+            ("unknown", extra),
+            ("of another shape", sorted(wrong)),
+            ("of no floating-point numbers", sorted(whole)),
+        )
+        if names
+    ]
+    if parts:
+        raise CheckpointError(f"{shown(path)}: the tensors do not fit the network: {'; '.join(parts)}")

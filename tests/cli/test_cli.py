@@ -246,6 +246,19 @@ def test_models_list_names_all_even_into_a_pipe(capsys) -> None:
     assert all(any(line.startswith(name + " ") for line in out.splitlines()) for name in names())
 
 
+def test_what_a_file_tells_of_its_model_brings_no_escape_codes(tmp_path: Path, capsys) -> None:
+    """They could repaint the terminal, or type into it."""
+    evil = "\x1b]0;title\x07\x1b[2J"
+    told = Model(f"a{evil}", random_network(), provenance={evil: evil}, scores={evil: evil})
+    save(tmp_path / "a.safetensors", told)
+    for more in ([], ["--json"]):
+        assert run("models", "show", tmp_path / "a.safetensors", *more) == 0
+        said = capsys.readouterr()
+        assert "title" in said.out
+        assert "\x1b" not in said.out + said.err
+        assert "\x07" not in said.out + said.err
+
+
 def test_models_show_as_text_and_as_json(model: Path, capsys) -> None:
     assert run("models", "show", model) == 0
     assert "parameters:" in capsys.readouterr().out

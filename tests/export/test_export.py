@@ -123,3 +123,16 @@ def test_command(
     assert run("--overwrite") == 1
     assert "not written" in capsys.readouterr().err
     assert Path("tiny.onnx").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["../x", "/tmp/elsewhere/x", "a/b"])
+def test_a_models_name_is_no_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    save(tmp_path / "m.safetensors", Model(name, random_network(channels=8, blocks=(1, 1))))
+    with pytest.raises(SystemExit) as ended:
+        main(["export", str(tmp_path / "m.safetensors"), "--to", "onnx"])
+    assert ended.value.code == 0
+    assert len(list(here.iterdir())) == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"here", "m.safetensors"}

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from camixersr.models import CAMixerSR, Network, OmniSR
 from camixersr.nn import FixedWindows
-from camixersr.weights import infer_config, rename_official
+from camixersr.official import infer_config, rename_official
 from camixersr.weights import load_file as load_model
 from tests.conftest import SHARED, shared
 

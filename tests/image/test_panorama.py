@@ -145,3 +145,29 @@ def test_sizes_in_the_metadata_grow_with_the_picture() -> None:
                 'CroppedAreaImageHeightPixels="2400"', 'LargestValidInteriorRectLeft="40"',
                 'PoseHeadingDegrees="90"'):  # fmt: skip
         assert f"GPano:{tag}" in xmp
+
+
+@pytest.mark.parametrize("nonsense", ["nan", "inf", "-inf", "1e400", "9" * 400, "9" * 39, "-9", "0"])
+@pytest.mark.parametrize("tag", [
+    "FullPanoWidthPixels", "FullPanoHeightPixels", "CroppedAreaImageWidthPixels",
+    "CroppedAreaImageHeightPixels", "CroppedAreaTopPixels",
+])  # fmt: skip
+def test_sizes_that_are_no_sizes_give_a_panorama_or_a_remark(tag: str, nonsense: str) -> None:
+    """NaN compares with nothing, so that it passed every check, and the picture came out black."""
+    known = {"FullPanoWidthPixels": 2000, "FullPanoHeightPixels": 1000,
+             "CroppedAreaImageWidthPixels": 2000, "CroppedAreaImageHeightPixels": 1000}  # fmt: skip
+    tags = gpano(ProjectionType="equirectangular", **{**known, tag: nonsense})
+    panorama, remark = panorama_of(tags, 1000, 2000)
+    if panorama is None:
+        assert "enlarged flat" in remark
+    else:
+        assert math.isfinite(panorama.sphere)
+        assert math.isfinite(panorama.top)
+        assert all(math.isfinite(each) for each in panorama.cosines(slice(0, 1000)))
+    assert fitted(tags, low=(1000, 2000), high=(2000, 4000))["xmp-data"][1]
+
+
+def test_a_projections_name_brings_no_escape_codes() -> None:
+    _, remark = panorama_of(gpano(ProjectionType="cy\x1b[31mlinder"), 1000, 2000)
+    assert remark.isprintable()
+    assert "cy" in remark

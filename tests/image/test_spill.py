@@ -1,4 +1,6 @@
 import json
+import os
+import shutil
 from contextlib import suppress
 from pathlib import Path
 
@@ -6,6 +8,7 @@ import pytest
 
 from camixersr.errors import OutputError, UsageError
 from camixersr.image.spill import Spill, digest, folder_for
+from camixersr.image.stream import Layout, Raw
 
 JOB = {"source": "abc", "model": "s-x4", "max share": 0.5}
 
@@ -89,3 +92,48 @@ def test_folders_of_different_targets_differ(tmp_path: Path) -> None:
 def test_a_digest_is_of_the_content(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     assert digest(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_a_planted_link_is_not_followed(tmp_path: Path) -> None:
+    """The folder's name can be guessed: in a shared folder somebody may have put a link there."""
+    victim = tmp_path / "home"
+    victim.mkdir()
+    (tmp_path / "s").symlink_to(victim)
+    with pytest.raises(OutputError, match="link or a file"), Spill(tmp_path / "s", JOB, resume=False):
+        pass
+    assert list(victim.iterdir()) == []
+    (tmp_path / "s").unlink()
+    (victim / "letters").write_text("dear")
+    for name in ("journal", "low.raw"):
+        folder = tmp_path / "t"
+        folder.mkdir()
+        (folder / name).symlink_to(victim / "letters")
+        with pytest.raises(OutputError), Spill(folder, JOB, resume=False) as spill:
+            Raw(spill.folder / "low.raw", Layout(2, 2, 3, "uint8"), create=True)
+        assert (victim / "letters").read_text() == "dear"
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_the_folder_is_for_its_owner_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "s"
+    folder.mkdir(mode=0o777)
+    folder.chmod(0o777)
+    with Spill(folder, JOB, resume=False):
+        assert folder.stat().st_mode & 0o777 == 0o700
+    with Spill(folder, JOB, resume=False):
+        assert folder.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs to give a folder away")
+def test_another_users_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir()
+    os.chown(tmp_path / "s", 12345, 12345)
+    with pytest.raises(OutputError, match="another user"), Spill(tmp_path / "s", JOB, resume=False):
+        pass
+
+
+def test_the_folder_of_a_long_name_can_be_made(tmp_path: Path) -> None:
+    target = tmp_path / f"{'n' * 250}.png"
+    for spill in (None, tmp_path):
+        with Spill(folder_for(target, spill), JOB, resume=False) as made:
+            assert made.folder.is_dir()

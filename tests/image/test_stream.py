@@ -3,6 +3,8 @@
 import io
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ from camixersr.errors import ImageError, OutputError
 from camixersr.image import stream
 from camixersr.image.codec import read
 from camixersr.image.stream import Layout, Raw, decode, encode, encoding_seconds, look, reduced
-from tests.conftest import noise_picture
+from tests.conftest import ROOT, noise_picture
 
 
 def decoded(path: Path, folder: Path) -> np.ndarray:
@@ -152,3 +154,74 @@ def test_a_reduced_copy_has_the_size_and_the_colours(tmp_path: Path) -> None:
 
 def test_the_encoder_is_timed(tmp_path: Path) -> None:
     assert 0 < encoding_seconds(tmp_path / "o.png", noise_picture(64, 64)) < 1e-3
+
+
+def test_a_link_planted_where_the_result_is_written_is_not_followed(tmp_path: Path) -> None:
+    victim = tmp_path / "letters"
+    victim.write_text("dear")
+    (tmp_path / ".o.camixersr.png").symlink_to(victim)  # what it was called once
+    layout = Layout(8, 8, 3, "uint8")
+    with Raw(tmp_path / "raw", layout, create=True) as raw:
+        encode(raw, tmp_path / "o.png", {})
+    assert victim.read_text() == "dear"
+    assert read(tmp_path / "o.png").width == 8
+
+
+FULL = """
+import resource, sys
+import numpy as np
+from pathlib import Path
+from camixersr.errors import OutputError
+from camixersr.image.encode import write
+from camixersr.image.picture import Picture
+from camixersr.image.stream import Layout, Raw, encode
+target, limit = Path(sys.argv[1]), int(sys.argv[2])
+pixels = np.random.default_rng(0).integers(0, 256, (700, 700, 3), dtype=np.uint8)
+ways = [lambda: write(target, Picture(pixels))]
+if not limit:  # a raw file must fit, too
+    raw = Raw(Path(sys.argv[3]), Layout(700, 700, 3, "uint8"), create=True)
+    raw.write(0, 0, pixels)
+    ways.append(lambda: encode(raw, target, {}))
+if limit:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+for way in ways:
+    try:
+        way()
+    except OutputError as error:
+        print(error)
+"""
+
+
+def full(target: Path, limit: int, raw: Path) -> list[str]:
+    command = [sys.executable, "-c", FULL, str(target), str(limit), str(raw)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    result = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert result.stderr == ""
+    assert [each for each in os.listdir(target.parent) if each != "fill"] == []
+    return result.stdout.splitlines()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX limits")
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif", ".avif"])
+def test_a_limit_of_file_sizes_is_named(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / "out").mkdir()
+    lines = full(tmp_path / "out" / f"o{suffix}", 100_000, tmp_path / "raw")
+    assert len(lines) == 1
+    assert lines[0].endswith("cannot be written (File too large)")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif", ".avif"])
+def test_a_full_disk_is_named(tmp_path: Path, suffix: str) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=200k", "none", disk], check=False, capture_output=True
+    )
+    if made.returncode:
+        pytest.skip("needs to mount a small disk")
+    try:
+        lines = full(disk / f"o{suffix}", 0, tmp_path / "raw")
+    finally:
+        subprocess.run(["umount", disk], check=True)
+    assert len(lines) == 2
+    assert all(line.endswith("cannot be written (No space left on device)") for line in lines)

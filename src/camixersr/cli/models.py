@@ -45,6 +45,7 @@ def show(model: str, /, *, json_: Annotated[bool, Parameter(name="--json", negat
     from dataclasses import asdict
 
     from camixersr.catalogue import find
+    from camixersr.image.files import printable
 
     loaded = find(model)
     facts = {
@@ -66,7 +67,7 @@ def show(model: str, /, *, json_: Annotated[bool, Parameter(name="--json", negat
         if isinstance(value, dict):
             print(f"{key}:")
             for name, item in value.items():
-                print(f"  {name}: {item}")
+                print(f"  {printable(str(name))}: {printable(str(item))}")
         else:
             print(f"{key}: {value}")
 

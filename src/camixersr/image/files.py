@@ -1,16 +1,31 @@
 """Write a file whole or not at all."""
 
 import contextlib
+import errno
 import hashlib
+import io
 import os
+import stat
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from camixersr.errors import OutputError
+from camixersr.errors import CamixerError, OutputError
 
-__all__ = ["make_folder", "remove_leftovers", "replacing", "require_writable", "shown"]
+__all__ = [
+    "make_folder",
+    "open_regular",
+    "printable",
+    "remove_leftovers",
+    "replacing",
+    "require_writable",
+    "shown",
+]
+
+
+_NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EIO, getattr(errno, "EDQUOT", errno.ENOSPC))
+"""What the system says where a disk, a quota or a limit of file sizes is reached, or a disk fails."""
 
 
 def shown(path: str | Path) -> str:
@@ -19,8 +34,40 @@ def shown(path: str | Path) -> str:
     >>> shown("two\nlines.png")
     'two\\nlines.png'
     """
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+    return printable(os.fsencode(path).decode("utf-8", "backslashreplace"))
+
+
+def printable(text: str) -> str:
+    r"""Text that a file holds, for a terminal: control and escape codes are spelled out.
+
+    >>> printable("red\x1b[31m")
+    'red\\x1b[31m'
+    """
+    escaped = (each.encode("unicode_escape", "surrogatepass").decode() for each in text)
+    return "".join(each if each.isprintable() else code for each, code in zip(text, escaped, strict=True))
+
+
+def open_regular(path: str | Path) -> io.BufferedReader:
+    """Open a regular file to read; what would be waited for, or never ends, is refused.
+
+    Args:
+        path: the file.
+
+    Raises:
+        OSError: it cannot be opened, or is a pipe, a device or a socket.
+    """
+    # not to wait for the other end of a pipe, which no signal would end in a thread
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        kind = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(kind):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+        if not stat.S_ISREG(kind):
+            raise OSError(errno.ENXIO, "it is a pipe or a device, not a regular file", os.fspath(path))
+        return open(descriptor, "rb")  # noqa: PTH123 - a descriptor is no path
+    except BaseException:
+        os.close(descriptor)
+        raise
 
 
 def _prefix(target: Path) -> str:
@@ -43,12 +90,17 @@ def remove_leftovers(target: str | Path) -> None:
 
 def _temporary(target: Path) -> Path:
     """Make an empty file beside `target`, with its suffix."""
-    if target.is_dir():
-        raise OutputError(
-            f"{shown(target)}: expected a file to write, but this is a folder; name a file in it"
-        )
     try:
+        there = target.stat().st_mode if target.exists() else stat.S_IFREG  # a name too long is said here
+        if stat.S_ISDIR(there):
+            raise OutputError(
+                f"{shown(target)}: expected a file to write, but this is a folder; name a file in it"
+            )
+        if not stat.S_ISREG(there):
+            raise OutputError(f"{shown(target)}: expected a file to write, but this is a device or a pipe")
         descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=_prefix(target), suffix=target.suffix)
+    except OutputError:
+        raise
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise OutputError(f"{shown(target)}: cannot write there: {reason}") from error
@@ -89,7 +141,7 @@ def replacing(path: str | Path) -> Generator[Path, None, None]:
         The temporary file to write.
 
     Raises:
-        OutputError: the folder is missing or not writable, or `path` is a folder.
+        OutputError: the folder is missing or not writable, `path` is a folder, or the disk is full.
     """
     target = Path(path)
     partial = _temporary(target)
@@ -102,6 +154,10 @@ def replacing(path: str | Path) -> Generator[Path, None, None]:
             partial.replace(target)
         except OSError as error:
             raise OutputError(f"{shown(target)}: cannot write there: {error.strerror or error}") from error
+    except OSError as error:
+        if isinstance(error, CamixerError) or error.errno not in _NO_ROOM:
+            raise
+        raise OutputError(f"{shown(target)}: cannot be written: {error.strerror}") from error
     finally:
         partial.unlink(missing_ok=True)
 

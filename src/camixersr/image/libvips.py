@@ -2,6 +2,7 @@
 
 import logging
 import os
+import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from functools import cache
@@ -11,7 +12,10 @@ from types import ModuleType
 from camixersr.errors import ImageError, MissingExtraError, OutputError
 from camixersr.image.files import shown
 
-__all__ = ["DAMAGED", "damaged", "forget_errors", "reason", "unwritable", "vips"]
+__all__ = ["DAMAGED", "damaged", "forget_errors", "no_room", "reason", "unwritable", "vips"]
+
+_FEW = 1 << 20
+"""Bytes that a disk must still take not to be called full."""
 
 DAMAGED = "the picture is damaged or truncated, or of a kind that is not supported"
 
@@ -63,7 +67,7 @@ def damaged(source: str | Path) -> Generator[None, None, None]:
 
 @contextmanager
 def unwritable(path: str | Path) -> Generator[None, None, None]:
-    """Name the file in what goes wrong while it is encoded.
+    """Name the file in what goes wrong while it is encoded, beside it or in its place.
 
     Raises:
         OutputError: from libvips' errors.
@@ -71,4 +75,19 @@ def unwritable(path: str | Path) -> Generator[None, None, None]:
     try:
         yield
     except vips().Error as error:
-        raise OutputError(f"{shown(path)}: cannot be written ({reason(error)})") from error
+        why = no_room(Path(path).parent) or reason(error)
+        raise OutputError(f"{shown(path)}: cannot be written ({why})") from error
+
+
+def no_room(folder: Path) -> str:
+    """What the system says to a few more bytes in a folder; empty if it takes them.
+
+    Encoders say only that they cannot write.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(_FEW))
+            file.flush()
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""

@@ -102,8 +102,8 @@ _SIZES = ("exif:PixelYDimension tiff:ImageLength", "exif:PixelXDimension tiff:Im
 
 
 def _replace(xmp: str, name: str, change: Callable[[float], int]) -> str:
-    """Change a number, written as an attribute or as an element."""
-    pattern = rf"(\b{name}\s*=\s*[\"']|<{name}>)\s*([0-9]+(?:\.[0-9]+)?)(?=[\"'<\s])"
+    """Change a number of at most 20 digits, written as an attribute or as an element."""
+    pattern = rf"(\b{name}\s*=\s*[\"']|<{name}>)\s*([0-9]{{1,20}}(?:\.[0-9]{{1,20}})?)(?=[\"'<\s])"
     return re.sub(pattern, lambda match: match[1] + str(change(float(match[2]))), xmp)
 
 

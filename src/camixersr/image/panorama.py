@@ -16,8 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camixersr.errors import ImageError
+from camixersr.image.files import printable
 
 __all__ = ["SLACK", "Panorama", "Piece", "Projection", "panorama_of", "pieces"]
+
+LARGEST = 2.0**31
+"""Pixels beyond which a size in the metadata is not believed."""
 
 Projection = Literal["auto", "flat", "erp"]
 
@@ -123,14 +127,15 @@ def pieces(start: int, stop: int, length: int) -> Iterator[Piece]:
 def _tag(xmp: str, name: str) -> str | None:
     """The value of a tag, written as an attribute or as an element."""
     found = re.search(rf"\bGPano:{name}\s*(?:=\s*[\"']|>)\s*([^\"'<]{{1,40}})", xmp)
-    return found[1].strip() if found else None
+    return printable(found[1].strip()) if found else None
 
 
 def _size(xmp: str, name: str) -> float | None:
     try:
-        return float(_tag(xmp, name) or "")
+        size = float(_tag(xmp, name) or "")
     except ValueError:
         return None
+    return size if abs(size) <= LARGEST else None  # nor is NaN
 
 
 def panorama_of(

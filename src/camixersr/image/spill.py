@@ -10,12 +10,14 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from camixersr.errors import OutputError, UsageError
+from camixersr.image.files import open_regular, shown
 
 fcntl: ModuleType | None
 try:
@@ -23,12 +25,17 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-__all__ = ["Spill", "digest", "folder_for"]
+__all__ = ["NO_LINK", "Spill", "digest", "folder_for"]
+
+NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+"""Flag for `os.open`, where there is one: a link by that name is an error."""
 
 
 def folder_for(target: Path, spill: Path | None) -> Path:
     """The folder of a job: hidden, beside the target, or in the given folder."""
     name = f".{target.name}.camixersr"
+    if len(os.fsencode(name)) > 200:  # file systems allow 255 bytes
+        name = f".{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:32]}.camixersr"
     if spill is None:
         return target.parent / name
     place = hashlib.sha256(str(target.resolve()).encode()).hexdigest()[:8]
@@ -37,8 +44,25 @@ def folder_for(target: Path, spill: Path | None) -> Path:
 
 def digest(path: Path) -> str:
     """SHA-256 of a file, hexadecimal."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _make_private(folder: Path) -> None:
+    """Make a folder for this user alone, or take such a one that is there."""
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        there = folder.lstat()
+        if not stat.S_ISDIR(there.st_mode):
+            raise OutputError(
+                f"{shown(folder)}: expected a folder of camixersr's own, found a link or a file; remove it"
+            ) from None
+        if hasattr(os, "geteuid") and there.st_uid != os.geteuid():
+            raise OutputError(
+                f"{shown(folder)}: belongs to another user; remove it, or use --spill"
+            ) from None
+        folder.chmod(0o700)
 
 
 class Spill:
@@ -49,9 +73,12 @@ class Spill:
         job: what makes the result what it is: plain JSON values.
         resume: go on with what is there, if there is something; else it is discarded.
 
+    The folder is for its owner alone, and no link is followed in it: its name can be guessed, and in a
+    folder that others write to somebody might have put one there that leads to a file of the user's.
+
     Raises:
         UsageError: what is there belongs to another job.
-        OutputError: the folder cannot be used, or another process is using it.
+        OutputError: the folder cannot be used, is somebody else's, or another process is using it.
     """
 
     def __init__(self, folder: Path, job: Mapping[str, Any], resume: bool) -> None:
@@ -62,11 +89,11 @@ class Spill:
         self.settled: dict[str, Any] = {}
         """What the first run settled, see `settle`; empty before."""
         try:
-            folder.mkdir(exist_ok=True)
+            _make_private(folder)
             journal = folder / "journal"
-            self._journal = os.open(journal, os.O_RDWR | os.O_CREAT, 0o600)
+            self._journal = os.open(journal, os.O_RDWR | os.O_CREAT | NO_LINK, 0o600)
         except OSError as error:
-            raise OutputError(f"{folder}: cannot be made: {error.strerror or error}") from error
+            raise OutputError(f"{shown(folder)}: cannot be made: {error.strerror or error}") from error
         try:
             self._lock()
             lines = _whole_lines(journal.read_bytes()) if resume else []
@@ -89,7 +116,7 @@ class Spill:
             fcntl.flock(self._journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise OutputError(
-                f"{self.folder}: another process is working on this picture; wait for it to end"
+                f"{shown(self.folder)}: another process is working on this picture; wait for it to end"
             ) from error
 
     def settle(self, settled: Mapping[str, Any]) -> None:
@@ -108,7 +135,9 @@ class Spill:
                 line = line[os.write(self._journal, line) :]
             os.fsync(self._journal)
         except OSError as error:
-            raise OutputError(f"{self.folder}: cannot write there: {error.strerror or error}") from error
+            raise OutputError(
+                f"{shown(self.folder)}: cannot write there: {error.strerror or error}"
+            ) from error
 
     def __enter__(self) -> "Spill":
         return self
@@ -146,6 +175,6 @@ def _compare(folder: Path, before: Any, now: dict[str, Any]) -> None:
     names: Iterable[str] = now
     other = [name for name in names if not isinstance(before, dict) or before.get(name) != now[name]]
     raise UsageError(
-        f"{folder}: belongs to a job with another {', '.join(other) or 'form'}; repeat that command, or "
-        "start anew without --resume"
+        f"{shown(folder)}: belongs to a job with another {', '.join(other) or 'form'}; repeat that "
+        "command, or start anew without --resume"
     )

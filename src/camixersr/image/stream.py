@@ -6,7 +6,6 @@ count as this process's memory.
 """
 
 import os
-import shutil
 import struct
 import sys
 import threading
@@ -23,17 +22,16 @@ from camixersr.errors import ImageError, OutputError
 from camixersr.image.color import Color
 from camixersr.image.decode import Opened, open_image, prepare, reopened, salvaged, why_refused
 from camixersr.image.encode import complete, finish, save
+from camixersr.image.files import remove_leftovers, replacing, shown
 from camixersr.image.formats import Depth, WriteOptions
 from camixersr.image.libvips import DAMAGED, damaged, unwritable, vips
 from camixersr.image.picture import MAX_PIXELS
+from camixersr.image.spill import NO_LINK
 
 __all__ = ["HELD_WHOLE", "Layout", "Look", "Raw", "decode", "encode", "encoding_seconds", "look", "reduced"]
 
 HELD_WHOLE = frozenset({".webp", ".avif"})
 """Suffixes whose encoders keep the whole picture in memory."""
-
-FULL = 2**20
-"""Free bytes below which a disk is taken to be full."""
 
 STRIP = 64
 """Rows decoded at a time."""
@@ -123,15 +121,19 @@ class Raw:
         self.path, self.layout = path, layout
         self._lock = threading.Lock()  # around seek and what follows; `pread` is not everywhere
         try:
-            self._file = path.open("w+b" if create else "r+b", buffering=0)
+            flags = os.O_RDWR | NO_LINK | getattr(os, "O_BINARY", 0)
+            flags |= os.O_CREAT | os.O_TRUNC if create else 0
+            self._file = open(os.open(path, flags, 0o600), "r+b", buffering=0)  # noqa: PTH123, SIM115
             if create:
                 self._file.truncate(layout.size)
             size = os.fstat(self._file.fileno()).st_size
         except OSError as error:
-            raise OutputError(f"{path}: cannot be used: {error.strerror or error}") from error
+            raise OutputError(f"{shown(path)}: cannot be used: {error.strerror or error}") from error
         if size != layout.size:
             self.close()
-            raise OutputError(f"{path}: expected {layout.size} bytes, got {size}; start without --resume")
+            raise OutputError(
+                f"{shown(path)}: expected {layout.size} bytes, got {size}; start without --resume"
+            )
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Raw, (self.path, self.layout)  # another process opens it, too
@@ -176,9 +178,9 @@ class Raw:
                 self._file.seek(place)
                 data = self._file.read(count) or b""
         except OSError as error:
-            raise OutputError(f"{self.path}: cannot be read: {error.strerror or error}") from error
+            raise OutputError(f"{shown(self.path)}: cannot be read: {error.strerror or error}") from error
         if count and not data:
-            raise OutputError(f"{self.path}: ends early; start without --resume")
+            raise OutputError(f"{shown(self.path)}: ends early; start without --resume")
         return data
 
     def write(self, top: int, left: int, pixels: NDArray[Any]) -> None:
@@ -202,8 +204,8 @@ class Raw:
                         put = self._file.write(buffer) or 0
                 except OSError as error:
                     raise OutputError(
-                        f"{self.path.parent}: cannot write there: {error.strerror or error}; make room, "
-                        "or name a folder on another disk with --spill"
+                        f"{shown(self.path.parent)}: cannot write there: {error.strerror or error}; "
+                        "make room, or name a folder on another disk with --spill"
                     ) from error
                 buffer, place = buffer[put:], place + put
 
@@ -213,7 +215,7 @@ class Raw:
             os.fsync(self._file.fileno())
         except OSError as error:
             raise OutputError(
-                f"{self.path.parent}: cannot write there: {error.strerror or error}"
+                f"{shown(self.path.parent)}: cannot write there: {error.strerror or error}"
             ) from error
 
 
@@ -466,39 +468,31 @@ def encode(
     image.set_progress(True)
     height = raw.layout.height
     image.signal_connect("eval", lambda _, progress: tick(progress.percent * height // 100, height))
-    # always the same name, so that a run after a SIGKILL replaces what that one left
-    partial = target.with_name(f".{target.stem}.camixersr{target.suffix}")
     failures: list[Exception] = []
 
-    def work() -> None:
+    def work(partial: Path) -> None:
         try:
             save(image, partial, saver)
         except Exception as error:  # noqa: BLE001  raised again below
             failures.append(error)
 
-    # libvips does not return until it is done; in a thread, so that Ctrl-C and SIGTERM are heard
-    thread = threading.Thread(target=work, name="encode", daemon=True)
-    try:
-        thread.start()
-        while thread.is_alive():
-            thread.join(0.2)
-            check()
-        with unwritable(target):
-            for failure in failures:
-                if shutil.disk_usage(target.parent).free < FULL:
-                    raise OutputError(f"{target}: cannot be written: no space left on device") from failure
-                raise failure
-            complete(partial, metadata, options=options)
+    remove_leftovers(target)  # of a run that was killed
+    with replacing(target) as partial, unwritable(target):
+        # libvips does not return until it is done; in a thread, so that Ctrl-C and SIGTERM are heard
+        thread = threading.Thread(target=work, args=(partial,), name="encode", daemon=True)
         try:
-            partial.replace(target)
-        except OSError as error:
-            raise OutputError(f"{target}: cannot write there: {error.strerror or error}") from error
-        return notes
-    finally:
-        if thread.is_alive():
-            image.set_kill(True)
-            thread.join()
-        partial.unlink(missing_ok=True)
+            thread.start()
+            while thread.is_alive():
+                thread.join(0.2)
+                check()
+        finally:
+            if thread.is_alive():
+                image.set_kill(True)
+                thread.join()
+        for failure in failures:
+            raise failure
+        complete(partial, metadata, options=options)
+    return notes
 
 
 def encoding_seconds(target: Path, pixels: NDArray[np.uint8], options: WriteOptions | None = None) -> float:

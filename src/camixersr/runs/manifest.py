@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from camixersr.errors import ImageError, OutputError
-from camixersr.image.files import remove_leftovers, shown
+from camixersr.image.files import open_regular, remove_leftovers, shown
 
 __all__ = ["MANIFEST", "Manifest", "digest", "results_in"]
 
@@ -28,7 +28,7 @@ def digest(path: Path) -> str:
         ImageError: it cannot be read.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise ImageError(f"{shown(path)}: cannot be read: {error.strerror or error}") from error
@@ -72,7 +72,8 @@ class Manifest:
 
     def close(self) -> None:
         """Let another run have it."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # of a disk that is full, which `note` has said
+            self._file.close()
 
     def _lock(self) -> None:
         try:
@@ -119,6 +120,9 @@ class Manifest:
             result: "begun", "done" or "failed".
             route_map: where that goes, or None.
             facts: what else is known.
+
+        Raises:
+            OutputError: the disk is full.
         """
         entry = {
             "input": str(relative),
@@ -129,8 +133,13 @@ class Manifest:
             **facts,
         }
         self._learn(entry)
-        self._file.write(json.dumps(entry).encode("ascii") + b"\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps(entry).encode("ascii") + b"\n")
+            self._file.flush()
+        except OSError as error:
+            raise OutputError(
+                f"{shown(self.path)}: cannot be written: {error.strerror or error}"
+            ) from error
 
     def is_ours(self, path: Path) -> bool:
         """Whether a file was made, or begun, by a run that is recorded here."""

@@ -20,7 +20,8 @@ from camixersr.errors import CheckpointError, InputError
 from camixersr.models import CAMixerSRConfig, Network, OmniSR, Trainable, make
 from camixersr.models.omni import MEAN
 from camixersr.nn.routing import TopShare
-from camixersr.weights import Model, infer_config
+from camixersr.official import infer_config
+from camixersr.weights import Model
 
 __all__ = ["ends", "initialise_linear", "load_checkpoint", "transfer"]
 

@@ -1,0 +1,163 @@
+"""The authors' checkpoints (`.pth`): read without running anything, renamed, and their shape told.
+
+Their files are pickles, read by torch's restricted unpickler. Their parameter names appear in this file
+and nowhere else. What a file claims is compared with the bytes that it has before anything is made of it.
+"""
+
+import io
+import math
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from camixersr.errors import CheckpointError
+from camixersr.image.files import shown
+from camixersr.models import CAMixerSRConfig, Config, OmniSRConfig
+
+__all__ = ["RENAMES", "infer_config", "read_official", "rename_official"]
+
+# The authors' names -> ours, applied in order.
+RENAMES = (
+    (r"^global_predictor\.0\.", "global_in."),
+    (r"^global_predictor\.2\.", "global_out."),
+    (r"^tail\.0\.", "tail."),
+    (r"^body\.(\d+)\.body_tail\.", r"body.\1.tail."),
+    (r"^body\.(\d+)\.body\.", r"body.\1.blocks."),
+    (r"\.ffn\.dwconv\.", ".feed_forward.depthwise."),
+    (r"\.ffn\.", ".feed_forward."),
+    (r"\.conv_sptial\.", ".local."),
+    (r"\.route\.in_conv\.0\.", ".predictor.project_in."),
+    (r"\.route\.in_conv\.1\.", ".predictor.norm."),
+    (r"\.route\.out_offsets\.", ".predictor.offsets."),
+    (r"\.route\.out_mask\.", ".predictor.mask."),
+    (r"\.route\.out_CA\.1\.", ".predictor.channel."),
+    (r"\.route\.out_SA\.0\.", ".predictor.spatial."),
+)
+
+CLASSIC_RENAMES = ((r"\.mixer\.project_([qk])\.", r".mixer.attention.project_\1."),)
+OMNI_RENAMES = (
+    (r"^dcn\.", "deformed."),
+    (r"^offset_conv\.", "guide."),
+    (r"^body\.(\d+)\.offset_conv\.", r"body.\1.guide."),
+    (r"\.conv_offset\.", ".guide."),
+)
+
+
+def read_official(path: Path, content: bytes) -> dict[str, Tensor]:
+    """Read the tensors of a checkpoint, its `params_ema` where there is one.
+
+    Args:
+        path: the file.
+        content: its bytes.
+
+    Returns:
+        The tensors under our names, in their shapes.
+
+    Raises:
+        CheckpointError: the file is damaged, unsafe, or holds anything but tensors.
+    """
+    try:
+        if content[:2] == b"PK":
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                if sum(each.file_size for each in archive.infolist()) > len(content):
+                    raise CheckpointError(f"{shown(path)}: expected a checkpoint that is not compressed")
+        loaded: Any = torch.load(path, map_location="cpu", weights_only=True)  # restricted unpickler
+    except CheckpointError:
+        raise
+    except Exception as error:
+        # the unpickler raises many kinds, and gives advice that must not be followed
+        what = "holds other objects" if isinstance(error, pickle.UnpicklingError) else "is damaged"
+        raise CheckpointError(
+            f"{shown(path)}: expected a checkpoint of plain tensors, but it {what}; nothing in it was run"
+        ) from error
+    state: Any = loaded
+    for key in ("params_ema", "params"):
+        if isinstance(loaded, dict) and key in loaded:
+            state = loaded[key]
+            break
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+    ):
+        raise CheckpointError(
+            f"{shown(path)}: expected the tensors of a network under params_ema or params, found something "
+            "else"
+        )
+    # a tensor may claim any shape over a single stored number
+    if any(value.layout != torch.strided or value.is_quantized for value in state.values()) or (
+        sum(value.numel() * value.element_size() for value in state.values()) > len(content)
+    ):
+        raise CheckpointError(f"{shown(path)}: expected tensors that are stored whole")
+    return rename_official(state)
+
+
+def rename_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the authors' parameters to ours; shapes stay as they are."""
+    omni = any(name.startswith("offset_conv.") for name in state)
+    renamed: dict[str, Tensor] = {}
+    for name, value in state.items():
+        for pattern, replacement in (*RENAMES, *(OMNI_RENAMES if omni else CLASSIC_RENAMES)):
+            name = re.sub(pattern, replacement, name)
+        renamed[name] = value
+    return renamed
+
+
+def infer_config(tensors: Mapping[str, Tensor], path: str | Path = "checkpoint") -> Config:
+    """Read the network's shape off its tensors.
+
+    Args:
+        tensors: under our names, of any shape that holds the right number of elements.
+        path: named in errors.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        CheckpointError: the tensors are neither those of a classic CAMixerSR nor of an OmniSR.
+    """
+    groups: dict[int, set[int]] = {}
+    for name in tensors:
+        if found := re.match(r"body\.(\d+)\.blocks\.(\d+)\.", name):
+            groups.setdefault(int(found[1]), set()).add(int(found[2]))
+    try:
+        channels = tensors["head.weight"].shape[0]
+        window = tensors["body.0.blocks.0.mixer.predictor.mask.2.weight"].shape[1]
+        outputs = tensors["tail.weight"].shape[0]
+        omni = "deformed.weight" in tensors
+        if not omni and "global_out.weight" not in tensors:
+            raise KeyError("global_out.weight")
+        block = "body.0.blocks.0"
+        widths = {
+            name: tensors[f"{block}.{layer}.weight"].shape[axis]
+            for name, layer, axis in (
+                ("keys", "mixer.attention.project_q", 0),
+                ("values", "mixer.project_v", 0),
+                ("hidden", "feed_forward.project_out", 1),
+            )
+            if not omni
+        }
+    except KeyError as missing:
+        raise CheckpointError(
+            f"{shown(path)}: expected the tensors of a CAMixerSR, classic or omnidirectional, but "
+            f"{missing} is not there"
+        ) from missing
+    except IndexError as flat:
+        raise CheckpointError(
+            f"{shown(path)}: expected the tensors of a CAMixerSR, but some lack dimensions"
+        ) from flat
+    scale = math.isqrt(outputs // 3)
+    if 3 * scale**2 != outputs or sorted(groups) != list(range(len(groups))):
+        raise CheckpointError(
+            f"{shown(path)}: expected 3 s^2 output channels and consecutive groups, got {outputs} "
+            f"channels and groups {sorted(groups)}"
+        )
+    blocks = tuple(len(groups[group]) for group in sorted(groups))
+    if omni:
+        return OmniSRConfig(channels=channels, scale=scale, blocks=blocks, window=window)
+    latitude = "latitude.weight" in tensors
+    return CAMixerSRConfig(channels, scale, blocks, window, latitude, **widths)
