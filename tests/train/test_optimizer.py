@@ -110,3 +110,36 @@ def test_parameters_without_gradients_are_left_alone() -> None:
 def test_vectors_are_no_matrices() -> None:
     with pytest.raises(ValueError, match="matrices"):
         MuonAdamW([{"params": [nn.Parameter(torch.zeros(3))], "lr": 0.1, "muon": True}])
+
+
+@pytest.mark.parametrize("nothing", [None, 0.0])
+def test_a_matrix_without_a_gradient_stands_still_and_keeps_its_momentum(nothing: float | None) -> None:
+    weight, beside = (nn.Parameter(torch.randn(12, 12)) for _ in range(2))
+    optimizer = MuonAdamW([{"params": [weight, beside], "lr": 0.05, "muon": True}], weight_decay=0.1)
+    weight.grad, beside.grad = torch.randn(12, 12), torch.randn(12, 12)
+    optimizer.step()
+    before, momentum = weight.detach().clone(), optimizer.state[weight]["velocity"].clone()
+    moving = beside.detach().clone()
+    weight.grad = None if nothing is None else torch.zeros(12, 12)
+    beside.grad = torch.randn(12, 12)
+    optimizer.step()
+    assert torch.equal(weight, before)
+    assert torch.equal(optimizer.state[weight]["velocity"], momentum)
+    assert not torch.equal(beside, moving)
+
+
+def test_decay_bounds_what_always_pushes_one_way() -> None:
+    """Muon's steps do not shrink with the gradient: without a decay of its own a matrix grows for ever."""
+    push = torch.randn(8, 8)
+
+    def size(decay: float) -> float:
+        weight = nn.Parameter(torch.zeros(8, 8))
+        group = {"params": [weight], "lr": 0.1, "muon": True, "weight_decay": decay}
+        optimizer = MuonAdamW([group], weight_decay=1e-4)
+        for _ in range(400):
+            weight.grad = push.clone()
+            optimizer.step()
+        return float(torch.linalg.matrix_norm(weight.detach(), 2))
+
+    assert size(0.25) < 1.3 / 0.25  # orthogonalised steps are up to 1.2 long
+    assert size(1e-4) > 4.0 * size(0.25)

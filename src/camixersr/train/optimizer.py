@@ -6,6 +6,13 @@ every direction of the matrix learns at one pace. In this network of many small,
 layers that saves most of the steps (docs/training.md has the trial). Vectors, depthwise kernels
 and the layers next to the pixels are no such matrices and stay with AdamW. The kernel of a dense
 convolution is a matrix of C' rows and C * k * k columns.
+
+A step in which nothing is attended gives queries, keys and offsets gradients of zero. Orthogonalising
+brings any momentum back to full size, so such a step would move them by the whole rate in a stale
+direction: a matrix whose gradient is exactly zero stands still, and keeps its momentum.
+
+Muon moves a matrix by its rate whatever the gradient's size, so what bounds its size is decay alone:
+with a decay of d no singular value can stay above 1 / d.
 """
 
 from collections.abc import Callable, Iterable
@@ -49,7 +56,7 @@ class MuonAdamW(torch.optim.AdamW):
         params: groups, each with `params`, `lr` and, for Muon, `muon=True`.
         momentum: of Muon, with Nesterov's look ahead.
         betas: of AdamW.
-        weight_decay: decoupled, for both.
+        weight_decay: decoupled; a group may have one of its own, and Muon's wants a larger one.
 
     Raises:
         ValueError: a parameter of a Muon group is neither a matrix nor a kernel.
@@ -86,7 +93,11 @@ class MuonAdamW(torch.optim.AdamW):
     def _muon(self, group: dict[str, Any]) -> None:
         shapes: dict[tuple[int, int], list[Tensor]] = {}
         for parameter in group["params"]:
-            if parameter.grad is not None:
+            if parameter.grad is None:
+                continue
+            if not parameter.grad.any():
+                parameter.grad = None  # and AdamW passes it over, too
+            else:
                 rows = len(parameter)
                 shapes.setdefault((rows, parameter.numel() // rows), []).append(parameter)
         for (rows, columns), same in shapes.items():
