@@ -28,10 +28,11 @@ from camixersr.image.resize import resize
 from camixersr.models import PRESETS, CAMixerSR
 from camixersr.nn.detail import window_detail
 from camixersr.nn.routing import Explore, Stochastic, TopShare
-from camixersr.train.fused import FusedStep
+from camixersr.train.fused import FusedStep, Patch
 from camixersr.train.objective import detail_loss, paper_loss, percentile
 from camixersr.train.optimizer import MuonAdamW
 from camixersr.train.photos import MARGIN, PatchStream, Photos, reduce
+from camixersr.train.shares import RecentScores
 
 
 def photographs() -> Photos:
@@ -86,6 +87,7 @@ def trainer_step(
     quantiles = torch.linspace(-12.0, -3.0, 256, device=device)
     generator = torch.Generator(device).manual_seed(0)
     shares = np.random.default_rng(0)
+    recent = RecentScores(network.block_count)
 
     def step(number: int) -> None:
         patches = torch.stack([stream.patch(number * batch + patch) for patch in range(batch)])
@@ -93,8 +95,14 @@ def trainer_step(
         share = 0.0 if routing == "convolution" else float(shares.random())
         target = percentile(window_detail(low, network.config.window), quantiles)
         if fused is not None:
-            rows = high.new_ones(batch, high.shape[2])
-            fused(low, high, share=share, target=target, guide=0.02, weight=rows).total.backward()
+
+            def loss(number: int, made: Patch, told: Patch | None) -> torch.Tensor:
+                return (made.high - high[number]).abs().mean() / batch
+
+            least = recent.least(share)
+            losses = fused(low, loss, least=least, target=target, guide=0.02, gates=0.01)
+            recent.add(losses.logits)
+            losses.total.backward()
         else:
             policy = Explore(share, generator, weight=1e-3) if routing == "gain" else TopShare(share)
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type != "cpu"):

@@ -1,6 +1,7 @@
 """The fused training step against torch, which it must agree with to the last digits that count."""
 
 import copy
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,12 +14,14 @@ from torch import Tensor
 from camixersr.errors import DeviceError, UsageError, ValueRangeError
 from camixersr.models import PRESETS, CAMixerSR, CAMixerSRConfig
 from camixersr.nn.camixer import CAMixer
+from camixersr.nn.predictor import Predictor
 from camixersr.nn.routing import TopShare
 from camixersr.train import fused
-from camixersr.train.fused import FusedStep, names
-from camixersr.train.objective import detail_loss
+from camixersr.train.fused import FusedStep, Patch, names
+from camixersr.train.objective import PixelLoss, detach_scores, detail_loss, gate_loss, pixel_loss
 from camixersr.train.photos import MixedStream, load_photos
 from camixersr.train.restart import restart_attention
+from camixersr.train.shares import AtLeast
 from tests.conftest import random_network
 from tests.train.test_train import needs_fused, recipe, run, scene
 
@@ -45,32 +48,95 @@ def batch(network: CAMixerSR, patch: int, seed: int = 3) -> tuple[Tensor, Tensor
     return seen, high, weight, torch.rand(2, (patch // 16) ** 2, generator=draw)
 
 
+def half(network: CAMixerSR, seen: Tensor, share: float) -> Tensor:
+    """Log-odds that a share of all windows reach, block by block: between two windows, never at one."""
+    _, routing = network.route(seen, TopShare(share))
+    least = []
+    for block in routing.blocks:
+        ordered = block.logits.detach().flatten().sort(descending=True).values
+        count = int(share * len(ordered))
+        edge = {0: math.inf, len(ordered): -math.inf}
+        least.append(edge.get(count, float(ordered[count - 1 : count + 1].mean())))
+    return torch.tensor(least)
+
+
+def step_by_torch(
+    exact: CAMixerSR,
+    low: Tensor,
+    high: Tensor,
+    rows: Tensor,
+    least: Tensor,
+    target: Tensor,
+    kind: PixelLoss,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The same step without the program: losses of pixels, scores and gates, and the features' sum."""
+    odds: list[Tensor] = []
+    features: list[Tensor] = []
+    hooks = [
+        module.spatial.register_forward_hook(lambda _, given, out: odds.append(out.mean(dim=(1, 2, 3))))
+        for module in exact.modules()
+        if isinstance(module, Predictor)
+    ]
+    hooks += [
+        group.register_forward_hook(lambda _, given, out: features.append(out[0])) for group in exact.body
+    ]
+    result, routing = exact.route(low.double(), AtLeast(least.double()))
+    for hook in hooks:
+        hook.remove()
+    pixels = pixel_loss(kind, result, high.double(), rows.double())
+    guide = 0.02 * detail_loss(routing, target.double())
+    return pixels, guide, 3.0 * gate_loss(torch.stack(odds, dim=1)), torch.stack(features, dim=1).sum()
+
+
 @pytest.mark.parametrize(
-    ("channels", "scale", "blocks", "patch", "latitude"),
-    [(12, 2, (1, 1), 16, False), (20, 3, (1, 2), 32, True), (36, 4, (2,), 48, True)],
+    ("channels", "scale", "blocks", "patch", "latitude", "kind"),
+    [
+        (12, 2, (1, 1), 16, False, "l1"),
+        (20, 3, (1, 2), 32, True, "charbonnier"),
+        (36, 4, (2,), 48, True, "l1"),
+        (36, 4, (1,), 64, False, "l1+fft"),
+    ],
 )
 def test_losses_and_gradients_are_torchs(
-    cache: Path, channels: int, scale: int, blocks: tuple[int, ...], patch: int, latitude: bool
+    cache: Path,
+    channels: int,
+    scale: int,
+    blocks: tuple[int, ...],
+    patch: int,
+    latitude: bool,
+    kind: PixelLoss,
 ) -> None:
     network = random_network(channels, scale, blocks, latitude=latitude).train().requires_grad_(True)
+    with torch.no_grad():
+        for predictor in network.modules():
+            if isinstance(predictor, Predictor):
+                assert predictor.spatial.bias is not None
+                predictor.spatial.bias -= 2.0  # gates that have begun to close
     seen, high, weight, target = batch(network, patch)
     exact = copy.deepcopy(network).double()
+    detach_scores(exact)
     step = FusedStep(network, patch, cache)
-    windows = target.shape[1]
+    windows = target.numel()
+    along = 1e-3
+
+    def loss(number: int, made: Patch, told: Patch | None) -> Tensor:
+        rows = weight[number : number + 1]
+        pixels = pixel_loss(kind, made.high[None], high[number : number + 1], rows) / len(seen)
+        return pixels + along * made.features.sum()
+
     for count in {0, windows // 2, windows}:
-        share = count / windows
+        least = half(exact, seen.double(), count / windows)
         network.zero_grad()
-        losses = step(seen, high, share=share, target=target, guide=0.02, weight=weight)
+        losses = step(seen, loss, least=least, target=target, guide=0.02, gates=3.0)
         losses.total.backward()
         exact.zero_grad()
-        result, routing = exact.route(seen.double(), TopShare(share))
-        pixels = ((result - high).abs() * weight[:, None, :, None]).mean()
-        guide = 0.02 * detail_loss(routing, target.double())
-        (pixels + guide).backward()
-        assert losses.pixels.item() == pytest.approx(pixels.item(), rel=1e-5)
+        pixels, guide, gates, features = step_by_torch(exact, seen, high, weight, least, target, kind)
+        pixels = pixels + along * features.sum()
+        (pixels + guide + gates).backward()
+        assert losses.pixels.item() == pytest.approx(pixels.item(), rel=1e-5, abs=1e-6)
         assert losses.guide.item() == pytest.approx(guide.item(), rel=1e-5)
-        logits = torch.stack([block.logits for block in routing.blocks])
-        assert (losses.logits - logits).abs().max() < 1e-4
+        assert gates.item() > 0.0
+        assert losses.gates.item() == pytest.approx(gates.item(), rel=1e-4)
         largest = max(float(w.grad.norm()) for w in exact.parameters() if w.grad is not None)
         for (name, weights), true in zip(network.named_parameters(), exact.parameters(), strict=True):
             assert weights.grad is not None
@@ -81,15 +147,50 @@ def test_losses_and_gradients_are_torchs(
     step.close()
 
 
+def test_a_teacher_is_asked_of_every_patch_with_all_attended(cache: Path) -> None:
+    network = random_network(12, 2, (1, 1)).train().requires_grad_(True)
+    master = random_network(12, 2, (1, 1), seed=7)
+    seen, _, _, target = batch(network, 32)
+    heard: dict[int, Patch] = {}
+    beside = torch.nn.Parameter(torch.ones(2))
+
+    def loss(number: int, made: Patch, told: Patch | None) -> Tensor:
+        assert told is not None
+        heard[number] = told
+        return (made.high - told.high).abs().mean() + beside[number] * 0.5
+
+    step, teacher = FusedStep(network, 32, cache), FusedStep(master, 32, cache)
+    none = torch.full((2,), math.inf)
+    given = {"target": target, "guide": 0.0, "gates": 0.0}
+    losses = step(seen, loss, least=none, beside=[beside], teacher=teacher, **given)
+    losses.total.backward()
+    expected = master(seen, TopShare(1.0))
+    for number, told in heard.items():
+        assert (told.high - expected[number]).abs().max() < 1e-4
+    plain = network(seen, TopShare(0.0))
+    assert losses.pixels.item() == pytest.approx(
+        sum(float((plain[n] - expected[n]).abs().mean()) + 0.5 for n in range(2)), rel=1e-4
+    )
+    assert beside.grad is not None
+    assert beside.grad.tolist() == [0.5, 0.5]
+    step.close()
+
+
 def test_the_number_of_threads_changes_no_byte(cache: Path) -> None:
     network = random_network(12, 2, (1, 1)).train().requires_grad_(True)
     seen, high, weight, target = (part.repeat_interleave(2, dim=0) for part in batch(network, 16))
+
+    def loss(number: int, made: Patch, told: Patch | None) -> Tensor:
+        return pixel_loss("l1+fft", made.high[None], high[number : number + 1], weight[number : number + 1])
+
     gradients = []
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)
         network.zero_grad()
         step = FusedStep(network, 16, cache)
-        step(seen, high, share=1.0, target=target, guide=0.02, weight=weight).total.backward()
+        least = torch.full((2,), -math.inf)
+        step(seen, loss, least=least, target=target, guide=0.02, gates=1.0).total.backward()
+        assert torch.get_num_threads() == threads
         step.close()
         gradients.append([w.grad.clone() for w in network.parameters() if w.grad is not None])
     for other in gradients[1:]:
@@ -121,7 +222,7 @@ def test_a_run_learns_what_it_learns_with_torch(
         load_tensors(run(replace(plan, kernels=kernels, output=str(tmp_path / kernels))))
         for kernels in ("torch", "fused")
     )
-    from camixersr.train.fit import start_network
+    from camixersr.train.start import start_network
 
     # Adam makes whole steps of gradients that are nothing but rounding: all weights together, then
     before = start_network(plan)[0].state_dict()
@@ -211,7 +312,7 @@ def test_attention_begins_where_convolution_is() -> None:
 @pytest.mark.parametrize("decay", ["cosine", "linear"])
 def test_rates_hold_and_fall(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decay: str) -> None:
     pytest.importorskip("lightning", reason="needs the extra `train`: lightning is not installed")
-    from camixersr.train.fit import Training
+    from camixersr.train.module import Training
 
     monkeypatch.setitem(PRESETS, "tiny", CAMixerSRConfig(channels=12, scale=2, blocks=(1,)))
     photos = load_photos(sorted(pictures(tmp_path / "f", 100).iterdir()), tmp_path, smallest=1)

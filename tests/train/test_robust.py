@@ -180,7 +180,7 @@ def test_two_processes_learn_as_one_does_with_the_whole_batch(folder: Path, tmp_
     def curve(output: Path) -> list[float]:
         events = EventAccumulator(str(output / "log" / "version_0"))
         events.Reload()
-        return [event.value for event in events.Scalars("train/l1")]
+        return [event.value for event in events.Scalars("train/pixels")]
 
     first, second = curve(tmp_path / "one"), curve(tmp_path / "two")
     assert len(first) == len(second) == 8
@@ -230,7 +230,7 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(folder: Path, tmp_path: Pat
 
 
 def test_photographs_missing_is_one_line(folder: Path, tmp_path: Path) -> None:
-    from camixersr.train.fit import find_photos
+    from camixersr.train.start import find_photos
 
     with pytest.raises(InputError, match="expected a folder of photographs"):
         find_photos(Recipe(photos=str(tmp_path / "no"), validation="v", output="o"))
@@ -264,13 +264,13 @@ def test_weights_come_over_from_another_scale(folder: Path, tmp_path: Path) -> N
 
 
 def test_saturated_routing_is_told(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from camixersr.train import fit as module
+    from camixersr.train.fit import fit
 
-    monkeypatch.setattr(module, "FLAT", 2.0)  # any spread is too little
+    monkeypatch.setattr("camixersr.train.module.FLAT", 2.0)  # any spread is too little
     monkeypatch.setattr("camixersr.train.callbacks.SETTLED", 0)
     plan = load_recipe(write_recipe(folder, tmp_path / "run", steps=2))
     with pytest.warns(UserWarning, match="routing is saturated in block 0, 1"):
-        module.fit(plan)
+        fit(plan)
 
 
 def test_the_smoke_recipe_trains(tmp_path: Path) -> None:
@@ -278,9 +278,12 @@ def test_the_smoke_recipe_trains(tmp_path: Path) -> None:
     from camixersr.data import open_set
     from camixersr.models import CAMixerSR
     from camixersr.nn import TopShare
-    from camixersr.train.fit import Training, find_photos, fit, score, start_network
+    from camixersr.train.fit import fit
     from camixersr.train.initialise import initialise_linear
+    from camixersr.train.module import Training
     from camixersr.train.photos import reduce
+    from camixersr.train.score import score
+    from camixersr.train.start import find_photos, start_network
     from camixersr.weights import load_file
 
     plan = replace(

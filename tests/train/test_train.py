@@ -111,7 +111,7 @@ def test_a_run_leaves_weights_checkpoints_and_a_log(folder: Path, tmp_path: Path
     events = EventAccumulator(str(tmp_path / "log" / "version_0"))
     events.Reload()
     assert set(events.Tags()["images"]) == {"picture", "attention"}
-    assert {"train/l1", "train/score_spread", "train/attention_share", "psnr"} <= set(
+    assert {"train/pixels", "train/score_spread", "train/attention_share", "psnr"} <= set(
         events.Tags()["scalars"]
     )
     assert ("train/gain" in events.Tags()["scalars"]) == (routing == "gain")
@@ -407,7 +407,7 @@ def test_compiled_parts_train_as_eager_ones_do(folder: Path, tmp_path: Path) -> 
 @pytest.mark.usefixtures("tiny")
 def test_rates_are_halved_where_the_recipe_says(folder: Path, tmp_path: Path) -> None:
     pytest.importorskip("lightning", reason="needs the extra `train`: lightning is not installed")
-    from camixersr.train.fit import Training
+    from camixersr.train.module import Training
 
     files = sorted((folder / "photos").glob("*.png"))
     photos = load_photos(files, tmp_path, smallest=80)

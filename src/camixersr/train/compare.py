@@ -27,8 +27,9 @@ from camixersr.image.files import make_folder, replacing
 from camixersr.models import Backbone, BackboneConfig, Trainable, presets
 from camixersr.nn.routing import TopShare
 from camixersr.train.findings import RATIOS, Row, write_findings
-from camixersr.train.fit import Images, fit, score
+from camixersr.train.fit import fit
 from camixersr.train.recipe import Recipe, load_recipe
+from camixersr.train.score import Images, score
 from camixersr.weights import load_file
 
 __all__ = ["Entry", "compare", "count_macs", "main"]

@@ -1,5 +1,6 @@
 """What a run would do, without doing it: photographs, sizes, and two steps measured."""
 
+import math
 import shutil
 import tempfile
 import time
@@ -13,9 +14,11 @@ from camixersr.data import open_set
 from camixersr.inference.cost import peak_memory
 from camixersr.models import Network
 from camixersr.nn.routing import TopShare
-from camixersr.train.fit import find_photos, fused_step, start_network
+from camixersr.train.fused import FusedStep, Patch
+from camixersr.train.objective import pixel_loss
 from camixersr.train.photos import list_photos
 from camixersr.train.recipe import Recipe
+from camixersr.train.start import find_photos, fused_step, start_network
 
 __all__ = ["plan"]
 
@@ -105,6 +108,26 @@ def _checkpoint(network: torch.nn.Module) -> int:
     return 4 * sum(parameter.numel() * parameter.element_size() for parameter in network.parameters())
 
 
+def _fused_step(
+    fused: FusedStep, recipe: Recipe, low: torch.Tensor, high: torch.Tensor, share: float
+) -> None:
+    """A step of random patches; a share of the blocks attends everything, the others nothing."""
+
+    def loss(number: int, made: Patch, told: Patch | None) -> torch.Tensor:
+        return pixel_loss(recipe.loss, made.high[None], high[number : number + 1]) / len(high)
+
+    order = torch.linspace(0.0, 1.0, fused.blocks + 2)[1:-1]
+    fused(
+        low,
+        loss,
+        least=torch.where(order < share, -math.inf, math.inf),
+        target=low.new_zeros(len(low), fused.windows),
+        guide=recipe.routing_weight,
+        gates=recipe.gate_weight,
+        teacher=fused if recipe.hint_weight else None,
+    ).total.backward()
+
+
 def _measure(network: Network, recipe: Recipe, device: torch.device) -> tuple[float, int]:
     """Seconds of a step, and the process's (or accelerator's) peak memory in bytes."""
     scale, patch, latitude = network.config.scale, recipe.patch, network.config.latitude
@@ -119,12 +142,7 @@ def _measure(network: Network, recipe: Recipe, device: torch.device) -> tuple[fl
         for _ in range(2):  # the first one warms up
             began = time.perf_counter()
             if fused is not None:
-                target = low.new_zeros(len(low), (patch // network.config.window) ** 2)
-                weight = low.new_ones(len(low), scale * patch)
-                losses = fused(
-                    low, high, share=share, target=target, guide=recipe.routing_weight, weight=weight
-                )
-                losses.total.backward()
+                _fused_step(fused, recipe, low, high, share)
             else:
                 with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
                     result, _ = network.route(low, TopShare(share))

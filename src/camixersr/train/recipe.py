@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeVar, cast, get_args, get_origin
 
 from camixersr.errors import InputError, ValueRangeError
 from camixersr.image.degradation import Degradation
+from camixersr.train.objective import PixelLoss
 
 __all__ = ["Part", "Recipe", "build", "load_recipe", "read"]
 
@@ -14,6 +15,9 @@ R = TypeVar("R")
 
 Part = Literal["offsets", "spatial", "channel", "condition"]
 """What an ablation can put out of action."""
+
+
+MOST_PLAIN = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +52,15 @@ class Recipe:
         start: a file of weights to start from, of this scale or, for all but the last layer, of
             another; or a checkpoint (`.ckpt`) of another run, whose averaged weights count; empty for
             the linear upsampler.
+        teacher: a file of weights whose answers are learnt from: each photograph's low picture enlarged
+            with all windows attended, a mean over its eight flips and turns, computed once into the cache.
+        teacher_weight: how much of the loss is that to the teacher's answers, in [0, 1]; the rest is that
+            to the photographs.
+        hint_weight: of what the groups of the teacher's blocks make of a patch, beside its answer ("fused";
+            a teacher of the network's own shape). The teacher then works beside the network, on the patch
+            as it is, and nothing is cached.
+        loss: of pixels: "l1", "charbonnier", or "l1+fft" (`camixersr.train.objective`).
+        gate_weight: of the loss that keeps spatial attention from closing.
         steps: optimiser steps.
         batch: patches a step, over all processes together.
         patch: side of a low patch, in pixels; a multiple of the window.
@@ -62,7 +75,8 @@ class Recipe:
         final: what is left of them at the end, as a share of the highest.
         halve_at: steps at which they are halved, instead of all this.
         beta2: of AdamW.
-        weight_decay: decoupled, of both.
+        weight_decay: decoupled, of AdamW.
+        matrix_decay: of Muon: no singular value of a matrix stays above 1 / this.
         clip: largest norm of the gradient.
         ema: decay of the moving average of the weights, which is what is kept.
         routing: "detail" attends a share drawn anew each step and ranks windows by local detail; "gain"
@@ -74,7 +88,8 @@ class Recipe:
         attention_afresh: before the first step, let attention begin where convolution is: for weights that
             were trained without it.
         attention_first: share of the steps, from the start, in which every window is attended.
-        plain: share of the steps, drawn at random, in which no window is attended ("detail").
+        plain: share of the steps, drawn at random, in which no window is attended ("detail"); at most 0.2:
+            a body that learns much without attention learns to do without it.
         shares: range from which the share of attended windows is drawn anew each step ("detail", "gain").
         ratio: gamma of the paper's routing loss, and of validation.
         validate_every: steps between validations (and checkpoints).
@@ -107,6 +122,11 @@ class Recipe:
     window: int = 16
     without: tuple[Part, ...] = ()
     start: str = ""
+    teacher: str = ""
+    teacher_weight: float = 1.0
+    hint_weight: float = 0.0
+    loss: PixelLoss = "l1"
+    gate_weight: float = 0.01
     steps: int = 10_000
     batch: int = 4
     patch: int = 48
@@ -121,6 +141,7 @@ class Recipe:
     halve_at: tuple[int, ...] = ()
     beta2: float = 0.999
     weight_decay: float = 1e-4
+    matrix_decay: float = 0.1
     clip: float = 1.0
     ema: float = 0.999
     routing: Literal["gain", "detail", "paper"] = "detail"
@@ -148,10 +169,29 @@ class Recipe:
         for name in ("learning_rate", "matrix_rate", "clip"):
             if not getattr(self, name) > 0:
                 raise ValueRangeError(f"recipe: {name} must be positive, got {getattr(self, name)}")
-        for name in ("warmup", "weight_decay", "routing_weight", "temperature", "limit"):
+        for name in (
+            "warmup",
+            "weight_decay",
+            "matrix_decay",
+            "routing_weight",
+            "temperature",
+            "limit",
+            "hint_weight",
+            "gate_weight",
+        ):
             if getattr(self, name) < 0:
                 raise ValueRangeError(f"recipe: {name} must not be negative, got {getattr(self, name)}")
-        for name in ("attention_first", "ratio", "ema", "beta2", "plain", "hold", "final", "flat_share"):
+        for name in (
+            "attention_first",
+            "ratio",
+            "ema",
+            "beta2",
+            "plain",
+            "hold",
+            "final",
+            "flat_share",
+            "teacher_weight",
+        ):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueRangeError(f"recipe: {name} must lie in [0, 1], got {getattr(self, name)}")
         if len(self.shares) != 2 or not 0.0 <= self.shares[0] <= self.shares[1] <= 1.0:
@@ -181,6 +221,18 @@ class Recipe:
         if self.plain and self.routing != "detail":
             raise ValueRangeError(
                 f'recipe: plain is for routing = "detail", got routing = "{self.routing}"'
+            )
+        if self.plain > MOST_PLAIN:
+            raise ValueRangeError(
+                f"recipe: plain must be at most {MOST_PLAIN:g}, got {self.plain:g}; a body that learns "
+                "much without attention learns to do without it"
+            )
+        if self.hint_weight and not (self.teacher and self.kernels == "fused"):
+            raise ValueRangeError('recipe: hint_weight wants a teacher and kernels = "fused"')
+        if self.teacher and (self.task != "sr" or self.projection != "flat" or self.shrink != 1.0):
+            raise ValueRangeError(
+                "recipe: a teacher is for enlarging flat photographs as they are; leave it out with task, "
+                "projection and shrink"
             )
         if self.kernels == "fused" and (
             self.routing != "detail" or self.precision != "fp32" or self.compile or self.without

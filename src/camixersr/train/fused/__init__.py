@@ -6,30 +6,37 @@ the cache instead. It is compiled for the network's shape, when a run starts, by
 compiler; `FusedStep` looks to autograd like any function of the weights, so that the optimizer,
 several processes and checkpoints know nothing of it.
 
+A step has two halves. The first gives a patch's picture (and what each group of blocks made of it);
+the second takes the gradient of these. Between them stands a loss in torch, any that tells of one
+patch at a time.
+
 It is the same mathematics in another order of sums: gradients agree with torch's to about 1e-5 of
 their size (tested).
 """
 
 import ctypes
 import hashlib
+import math
 import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from camixersr.errors import DeviceError, MemoryLimitError, OutputError, UsageError
 from camixersr.image.files import replacing
 from camixersr.models import CAMixerSR
 from camixersr.nn.windows import window_position
+from camixersr.train.objective import GATE, gate_loss
 
-__all__ = ["FusedStep", "Losses", "names"]
+__all__ = ["FusedStep", "Losses", "Patch", "PatchLoss", "names"]
 
 SOURCES = ("step.cpp", "attention.h", "layers.h", "planes.h")
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffast-math", "-fno-finite-math-only", "-shared", "-fPIC")
@@ -38,19 +45,42 @@ WIDEST = 64
 """Most channels that the program's buffers hold."""
 
 
+class Patch(NamedTuple):
+    """What the first half gives of one patch.
+
+    Attributes:
+        high: 3 x sP x sP, its picture.
+        features: G x C x P x P, what each of G groups made of it.
+        logits: K x N, log-odds of attention of K blocks.
+        gates: K, mean log-odds of spatial attention.
+    """
+
+    high: Tensor
+    features: Tensor
+    logits: Tensor
+    gates: Tensor
+
+
+PatchLoss = Callable[[int, Patch, Patch | None], Tensor]
+"""The loss of one patch, a scalar: from its number in the batch, what the network made of it (with
+gradients through `high` and `features`), and what its teacher did. The batch's loss is the sum."""
+
+
 class Losses(NamedTuple):
     """What a step gives; gradients flow from `total` alone.
 
     Attributes:
-        total: `pixels + guide`, a scalar.
-        pixels: L1, weighted, a scalar.
+        total: `pixels + guide + gates`, a scalar.
+        pixels: the patches' losses together, a scalar.
         guide: the weighted routing loss, a scalar.
+        gates: the weighted loss of spatial attention that closes, a scalar.
         logits: K x B x N, log-odds of attention of K blocks.
     """
 
     total: Tensor
     pixels: Tensor
     guide: Tensor
+    gates: Tensor
     logits: Tensor
 
 
@@ -110,6 +140,8 @@ class FusedStep:
             )
         self.patch = patch
         self.scale = config.scale
+        self.channels = config.channels
+        self.groups = len(config.blocks)
         self.windows = (patch // WINDOW) ** 2
         self.blocks = network.block_count
         found: dict[str, nn.Parameter] = dict(network.named_parameters())
@@ -120,8 +152,9 @@ class FusedStep:
         assert library.count_weights() == len(self.order)
         library.begin.restype = ctypes.c_void_p
         library.end.argtypes = [ctypes.c_void_p]
-        pointer, number = ctypes.c_void_p, ctypes.c_float
-        library.step.argtypes = [*[pointer] * 8, ctypes.c_int, pointer, number, pointer, pointer]
+        library.patch_forward.argtypes = [ctypes.c_void_p] * 10
+        library.patch_backward.argtypes = [ctypes.c_void_p] * 8
+        library.patch_backward.restype = None
         self.library = library
         place = window_position(patch, patch, WINDOW, like=torch.zeros(()))
         self.place = place[0].permute(2, 0, 1).contiguous()
@@ -129,17 +162,29 @@ class FusedStep:
         self._threads: ThreadPoolExecutor | None = None
 
     def __call__(
-        self, low: Tensor, high: Tensor, *, share: float, target: Tensor, guide: float, weight: Tensor
+        self,
+        low: Tensor,
+        loss: PatchLoss,
+        *,
+        least: Tensor,
+        target: Tensor,
+        guide: float,
+        gates: float,
+        beside: Sequence[nn.Parameter] = (),
+        teacher: "FusedStep | None" = None,
     ) -> Losses:
         """Compute a step.
 
         Args:
             low: B x 3 x P x P in [0, 1], float32; with a fourth channel, the cosine of each row's latitude.
-            high: B x 3 x sP x sP likewise.
-            share: of each patch's windows that are attended, in [0, 1], best scores first.
-            target: B x N in [0, 1], what the scores should be.
-            guide: weight of the routing loss.
-            weight: B x sP, what an error in each row of pixels counts.
+            loss: of each patch.
+            least: K, the log-odds from which each of K blocks attends a window; -inf attends all.
+            target: B x N in [0, 1], what the scores should be. Their loss trains the layers that score,
+                and nothing before them.
+            guide: weight of the routing loss, a mean over blocks and windows.
+            gates: weight of `gate_loss`.
+            beside: more weights that `loss` depends on.
+            teacher: another network of this shape, asked of every patch with all windows attended.
 
         Returns:
             The losses of the batch.
@@ -149,51 +194,87 @@ class FusedStep:
         """
         batch = len(low)
         away = 1.0 - low[:, 3, :, 0] if low.shape[1] > 3 else low.new_zeros(batch, self.patch)
-        given = (
-            low[:, :3].contiguous(),
-            away.contiguous(),
-            high[:, :3].contiguous(),
-            (weight / high[:, :3].numel()).contiguous(),
-            target.contiguous(),
-        )
-        count = int(share * self.windows + 0.5)
+        colours, away = low[:, :3].contiguous(), away.contiguous()
         logits = torch.empty(batch, self.blocks, self.windows)
-        losses = torch.empty(batch, 2)
-        scale = guide / (batch * self.blocks * self.windows)
-        gradients = torch.zeros(batch, sum(self.sizes))
+        closed = torch.empty(batch, self.blocks)
+        values = torch.empty(batch)
+        sizes = [*self.sizes, *(weight.numel() for weight in beside)]
+        gradients = torch.zeros(batch, sum(sizes))
+        least = least.float().contiguous()
+        all_of_it = torch.full_like(least, -math.inf)
         workers = min(batch, torch.get_num_threads())
         self._prepare(workers)
 
+        waiting = iter(range(batch))  # the next one to whoever is free: a busy patch takes longer
+
         def work(worker: int) -> None:
-            for number in range(worker, batch, workers):
-                one = [part[number] for part in given]
-                short = self.library.step(
+            for number in waiting:
+                mine = gradients[number].split(sizes)
+                told = teacher and self._first_half(
+                    worker, colours[number], away[number], all_of_it, teacher.weights
+                )
+                patch = self._first_half(worker, colours[number], away[number], least, self.weights)
+                logits[number], closed[number] = patch.logits, patch.gates
+                given = (patch.high.requires_grad_(), patch.features.requires_grad_())
+                with torch.enable_grad():
+                    value = loss(number, patch, told)
+                values[number] = value.detach()
+                found: list[Tensor | None] = list(
+                    torch.autograd.grad(value, (*given, *beside), allow_unused=True)
+                )
+                for into, gradient in zip(mine[len(self.sizes) :], found[2:], strict=True):
+                    if gradient is not None:
+                        into.copy_(gradient.flatten())
+                odds = logits[number]
+                toward = guide / (batch * odds.numel()) * (odds.sigmoid() - target[number])
+                open_up = -2.0 * gates / batch * (GATE - closed[number]).clamp(min=0.0)
+                parts = [
+                    None if part is None else part.contiguous() for part in (*found[:2], toward, open_up)
+                ]
+                self.library.patch_backward(
                     self._workspaces[worker],
                     self._pointers(self.weights),
-                    self._pointers(self._split(gradients[number])),
-                    *(part.data_ptr() for part in (one[0], one[1], self.place, one[2], one[3])),
-                    count,
-                    one[4].data_ptr(),
-                    scale,
-                    logits[number].data_ptr(),
-                    losses[number].data_ptr(),
+                    self._pointers(self._shaped(mine)),
+                    away[number].data_ptr(),
+                    *(0 if part is None else part.data_ptr() for part in parts),
                 )
-                if short:
-                    raise MemoryLimitError("the memory does not suffice for a step; use fewer threads")
 
         assert self._threads is not None
         list(self._threads.map(work, range(workers)))
         total = gradients[0]
         for more in gradients[1:]:
             total += more
-        pixels, routing = losses.sum(dim=0).unbind()
-        whole = _Known.apply(pixels + routing, self._split(total), *self.weights)
-        return Losses(whole, pixels, routing, logits.transpose(0, 1))
+        pixels = values.sum()
+        routing = guide * F.binary_cross_entropy_with_logits(logits, target[:, None].expand_as(logits))
+        shut = gates * gate_loss(closed)
+        weights = (*self.weights, *beside)
+        known = [part.view_as(weight) for part, weight in zip(total.split(sizes), weights, strict=True)]
+        whole = _Known.apply(pixels + routing + shut, known, *weights)
+        return Losses(whole, pixels, routing, shut, logits.transpose(0, 1))
 
-    def _split(self, gradients: Tensor) -> list[Tensor]:
-        """One long vector as views of the weights' shapes."""
-        parts = gradients.split(self.sizes)
-        return [part.view_as(weight) for part, weight in zip(parts, self.weights, strict=True)]
+    def _first_half(
+        self, worker: int, low: Tensor, away: Tensor, least: Tensor, weights: Sequence[Tensor]
+    ) -> Patch:
+        """From a patch, 3 x P x P and P, to what the network of these weights makes of it."""
+        s, P = self.scale, self.patch
+        patch = Patch(
+            torch.empty(3, s * P, s * P),
+            torch.empty(self.groups, self.channels, P, P),
+            torch.empty(self.blocks, self.windows),
+            torch.empty(self.blocks),
+        )
+        short = self.library.patch_forward(
+            self._workspaces[worker],
+            self._pointers(weights),
+            *(part.data_ptr() for part in (low, away, self.place, least, *patch)),
+        )
+        if short:
+            raise MemoryLimitError("the memory does not suffice for a step; use fewer threads")
+        return patch
+
+    def _shaped(self, parts: Sequence[Tensor]) -> list[Tensor]:
+        """Pieces of a long vector as views of the weights' shapes."""
+        return [part.view_as(weight) for part, weight in zip(parts, self.weights, strict=False)]
 
     def _pointers(self, tensors: Sequence[Tensor]) -> Any:
         """Addresses in the program's order; 0 where the network has no such weight."""
@@ -210,7 +291,8 @@ class FusedStep:
                 raise MemoryLimitError("the memory does not suffice for a step; use fewer threads")
             self._workspaces.append(workspace)
         if self._threads is None:
-            self._threads = ThreadPoolExecutor(max_workers=os.cpu_count())
+            # each computes its patch alone; a team of torch's in each would only get in the way
+            self._threads = ThreadPoolExecutor(os.cpu_count(), initializer=lambda: torch.set_num_threads(1))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "FusedStep":
         """Itself: a moving average copies all that trains, and computes no steps."""

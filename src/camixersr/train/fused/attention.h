@@ -209,19 +209,18 @@ static void attend_back(const AttentionWeights& p, const AttentionWeights& to, i
   put(s.a, HINTS, window, ghints, true);
 }
 
-// The mask head: log-odds of every window, from the mean of the hints.
+// The mask head: log-odds of every window, from the mean of the hints; who reaches `least` is attended.
 struct Choice {
   float mean[PIXELS], hidden[WINDOWS][GATES], logits[WINDOWS];
   bool attended[WINDOWS];
   Attended* kept[WINDOWS];
 };
-static void choose(const AttentionWeights& p, const float* hints, int count, Choice& choice) {
+static void choose(const AttentionWeights& p, const float* hints, float least, Choice& choice) {
   for (int q = 0; q < PIXELS; q += LANES) {
     Vector s = all(0.f);
     for (int i = 0; i < HINTS; i++) s += load(hints + (size_t)i * STRIDE + q);
     store(choice.mean + q, s * all(1.f / HINTS));
   }
-  int order[WINDOWS];
   for (int w = 0; w < WINDOWS; w++) {
     float two[2] = {p.mask2_b[0], p.mask2_b[1]};
     for (int h = 0; h < GATES; h++) {
@@ -234,37 +233,25 @@ static void choose(const AttentionWeights& p, const float* hints, int count, Cho
       two[1] += p.mask2_w[GATES + h] * t;
     }
     choice.logits[w] = two[0] - two[1];
-    choice.attended[w] = false;
-    order[w] = w;
+    choice.attended[w] = choice.logits[w] >= least;
   }
-  for (int i = 1; i < WINDOWS; i++)
-    for (int j = i; j > 0 && choice.logits[order[j]] > choice.logits[order[j - 1]]; j--)
-      std::swap(order[j], order[j - 1]);
-  for (int i = 0; i < count; i++) choice.attended[order[i]] = true;
 }
-// glogits: gradient of the log-odds. Adds to ghints.
+// glogits: gradient of the log-odds. It ends here: what the hints tell everybody else is not for the scores
+// to shape.
 static void choose_back(const AttentionWeights& p, const AttentionWeights& to, const Choice& choice,
-                        const float* glogits, float* ghints) {
+                        const float* glogits) {
   for (int w = 0; w < WINDOWS; w++) {
-    float two[2] = {glogits[w], -glogits[w]}, g[GATES];
+    float two[2] = {glogits[w], -glogits[w]};
     for (int h = 0; h < GATES; h++) {
-      g[h] = two[0] * p.mask2_w[h] + two[1] * p.mask2_w[GATES + h];
+      float g = two[0] * p.mask2_w[h] + two[1] * p.mask2_w[GATES + h];
       for (int l = 0; l < 2; l++) to.mask2_w[l * GATES + h] += two[l] * choice.hidden[w][h];
-      if (choice.hidden[w][h] < 0) g[h] *= .1f;
-      to.mask1_b[h] += g[h];
+      if (choice.hidden[w][h] < 0) g *= .1f;
+      to.mask1_b[h] += g;
+      for (int y = 0; y < M; y++) {
+        float* at = to.mask1_w + h * TOKENS + M * y;
+        store(at, fma(all(g), load(choice.mean + corner(w) + y * SIDE), load(at)));
+      }
     }
     for (int l = 0; l < 2; l++) to.mask2_b[l] += two[l];
-    for (int y = 0; y < M; y++) {
-      Vector mean = load(choice.mean + corner(w) + y * SIDE), s = all(0.f);
-      for (int h = 0; h < GATES; h++) {
-        float* at = to.mask1_w + h * TOKENS + M * y;
-        store(at, fma(all(g[h]), mean, load(at)));
-        s = fma(all(g[h]), load(p.mask1_w + h * TOKENS + M * y), s);
-      }
-      for (int i = 0; i < HINTS; i++) {
-        float* at = ghints + (size_t)i * STRIDE + corner(w) + y * SIDE;
-        store(at, fma(s, all(1.f / HINTS), load(at)));
-      }
-    }
   }
 }

@@ -35,7 +35,7 @@ struct Weights {
 struct BlockRecord {
   float *x, *v /* and the condition */, *hint_unit, *hint_inverse, *hints, *spatial, *local1, *local2;
   float *unit1, *inverse1, *wide, *mixed_wide, *unit2, *inverse2;
-  float channel[C], hint_mean[HINTS];
+  float channel[C], hint_mean[HINTS], gate /* mean log-odds of spatial attention */;
   Choice choice;
 };
 
@@ -95,6 +95,7 @@ static void mix(const BlockWeights& p, BlockRecord& r, Workspace& k) {  // the p
   normalise(k.ghints, HINTS, p.norm_w, p.norm_b, r.hint_unit, r.hint_inverse, r.hints);
   leak(r.hints, HINTS * STRIDE);
   convolve(p.spatial_w, p.spatial_b, 1, HINTS, r.hints, r.spatial, k.padded);
+  r.gate = plane_sum(r.spatial) / PIXELS;
   for (int q = 0; q < PIXELS; q += LANES) store(r.spatial + q, sigmoid(load(r.spatial + q)));
   for (int i = 0; i < HINTS; i++) r.hint_mean[i] = plane_sum(r.hints + (size_t)i * STRIDE) / PIXELS;
   for (int c = 0; c < C; c++) {
@@ -114,9 +115,9 @@ static void both_branches(const BlockRecord& r, float* y) {
     if (r.choice.attended[w]) put(r.choice.kept[w]->out, C, w, y, false);
 }
 
-static void forward(const BlockWeights& p, BlockRecord& r, Workspace& k, float* out, int count) {
+static void forward(const BlockWeights& p, BlockRecord& r, Workspace& k, float* out, float least) {
   mix(p, r, k);
-  choose(p.attention, r.hints, count, r.choice);
+  choose(p.attention, r.hints, least, r.choice);
   for (int w = 0; w < WINDOWS; w++)
     if (r.choice.attended[w]) attend(p.attention, r.x, r.v, r.hints, w, *(r.choice.kept[w] = k.window()));
   both_branches(r, k.y);
@@ -148,9 +149,9 @@ static void forward(const BlockWeights& p, BlockRecord& r, Workspace& k, float* 
   normalise(x1, C, p.norm2_w, p.norm2_b, r.unit2, r.inverse2, out);
 }
 
-// g: gradient of the block's result in, of its input out.
+// g: gradient of the block's result in, of its input out; ggate: of the mean log-odds of spatial attention.
 static void backward(const BlockWeights& p, const BlockWeights& to, BlockRecord& r, Workspace& k, float* g,
-                     const float* glogits) {
+                     const float* glogits, float ggate) {
   // x = norm2(x + feed_forward(x))
   float *gs = k.a, *gh = k.b, *h = k.c, *gwide = k.wide1, *gin = k.wide2;
   normalise_back(g, r.unit2, r.inverse2, C, p.norm2_w, gs, to.norm2_w, to.norm2_b);
@@ -209,7 +210,7 @@ static void backward(const BlockWeights& p, const BlockWeights& to, BlockRecord&
       total = fma(q1, load(r.v + i), total);
       store(gv + i, q1 * spatial);
     }
-    store(gspatial + q, total * spatial * (all(1.f) - spatial));
+    store(gspatial + q, fma(total, spatial * (all(1.f) - spatial), all(ggate / PIXELS)));
   }
   // the predictor
   float *ghints = k.ghints, gmean[HINTS] = {0};
@@ -227,7 +228,7 @@ static void backward(const BlockWeights& p, const BlockWeights& to, BlockRecord&
       float* at = ghints + (size_t)i * STRIDE + q;
       store(at, load(at) + all(gmean[i] / PIXELS));
     }
-  choose_back(p.attention, to.attention, r.choice, glogits, ghints);
+  choose_back(p.attention, to.attention, r.choice, glogits);
   for (int w = 0; w < WINDOWS; w++)
     if (r.choice.attended[w])
       attend_back(p.attention, to.attention, w, *r.choice.kept[w], *k.scratch, gmixed, gv, g, ghints);
@@ -260,20 +261,26 @@ void* begin() {
 }
 void end(void* workspace) { delete (Workspace*)workspace; }
 
-// One patch. Adds to `gradients`, sets `logits` (BLOCKS x WINDOWS), and `losses`: pixels' and routing's.
+// A step of one patch has two halves; what lies between them, the loss of the picture, is the caller's.
+// Numbers too small to matter would cost a hundred times the rest: they are zero here.
+struct Flushing {
+  unsigned before = _mm_getcsr();
+  Flushing() { _mm_setcsr(before | 0x8040); }
+  ~Flushing() { _mm_setcsr(before); }
+};
+
+// The first half: from a patch to its picture.
 //   low: 3 x P x P; away: P, one less the cosine of each row's latitude; place: 2 x P x P, the window
-//   position; high: 3 x sP x sP; weight: sP, what an error in each row counts, divided by all pixels;
-//   target: WINDOWS, what the scores should be; guide: weight of the routing loss, divided by all windows.
+//   position; least: BLOCKS, the log-odds from which a window is attended.
+// Sets picture: 3 x sP x sP; features: GROUP_COUNT x C x P x P, what each group gives, unless it is null;
+// logits: BLOCKS x WINDOWS; gates: BLOCKS, mean log-odds of spatial attention.
 // Returns 0, or 1 where memory does not suffice.
-int step(void* workspace, float** weights, float** gradients, const float* low, const float* away,
-         const float* place, const float* high, const float* weight, int count, const float* target, float guide,
-         float* logits, float* losses) try {
-  // numbers too small to matter would cost a hundred times the rest
-  unsigned state = _mm_getcsr();
-  _mm_setcsr(state | 0x8040);
+int patch_forward(void* workspace, float** weights, const float* low, const float* away, const float* place,
+                  const float* least, float* picture, float* features, float* logits, float* gates) try {
+  Flushing flushing;
   Workspace& k = *(Workspace*)workspace;
   k.used_windows = 0;
-  Weights p = bind(weights), to = bind(gradients);
+  Weights p = bind(weights);
 
   for (int c = 0; c < 3; c++) memcpy(k.image + (size_t)c * STRIDE, low + c * PIXELS, PIXELS * 4);
   convolve(p.head_w, p.head_b, C, 3, k.image, k.first, k.padded);
@@ -294,50 +301,62 @@ int step(void* workspace, float** weights, float** gradients, const float* low, 
     copy_planes(k.block[number].x, k.group_in[group], C);
     for (int i = 1; i <= GROUP[group]; i++, number++)
       forward(p.block[number], k.block[number], k,
-              i < GROUP[group] ? k.block[number + 1].x : k.group_out[group], count);
+              i < GROUP[group] ? k.block[number + 1].x : k.group_out[group], least[number]);
     copy_planes(k.group_in[group + 1], k.group_in[group], C);
     linear(p.group[group].w, p.group[group].b, C, C, k.group_out[group], k.group_in[group + 1], true);
+    for (int c = 0; features && c < C; c++)
+      memcpy(features + ((size_t)group * C + c) * PIXELS, k.group_in[group + 1] + (size_t)c * STRIDE, PIXELS * 4);
   }
   convolve(p.body_w, p.body_b, C, C, k.group_in[GROUP_COUNT], k.body, k.padded);
   add_planes(k.body, k.first, C);
   convolve(p.tail_w, p.tail_b, HIGH, C, k.body, k.tail, k.padded);
-
-  // L1, and its gradient where the pixel shuffle takes it from
-  float* g = k.gblock;
-  double pixels = 0, routing = 0;
   for (int c = 0; c < 3; c++)
-    for (int y = 0; y < SCALE * SIDE; y++) {
-      double row = 0;
-      for (int x = 0; x < SCALE * SIDE; x++) {
-        int plane = (c * SCALE + y % SCALE) * SCALE + x % SCALE;
-        size_t i = (size_t)plane * STRIDE + y / SCALE * SIDE + x / SCALE;
-        float error = k.tail[i] - high[(c * SCALE * SIDE + y) * SCALE * SIDE + x];
-        row += std::fabs(error);
-        g[i] = error > 0 ? weight[y] : error < 0 ? -weight[y] : 0.f;
-      }
-      pixels += row * weight[y];
-    }
-  // cross-entropy of the scores
-  static thread_local float glogits[BLOCKS * WINDOWS];
-  for (int i = 0; i < BLOCKS * WINDOWS; i++) {
-    float odds = logits[i] = k.block[i / WINDOWS].choice.logits[i % WINDOWS], wanted = target[i % WINDOWS];
-    routing += std::max(odds, 0.f) - odds * wanted + std::log1p(std::exp(-std::fabs(odds)));
-    glogits[i] = guide * (1.f / (1.f + std::exp(-odds)) - wanted);
+    for (int y = 0; y < SCALE * SIDE; y++)
+      for (int x = 0; x < SCALE * SIDE; x++)
+        picture[(c * SCALE * SIDE + y) * SCALE * SIDE + x] =
+            k.tail[(size_t)((c * SCALE + y % SCALE) * SCALE + x % SCALE) * STRIDE + y / SCALE * SIDE + x / SCALE];
+  for (int i = 0; i < BLOCKS; i++) {
+    memcpy(logits + i * WINDOWS, k.block[i].choice.logits, WINDOWS * 4);
+    gates[i] = k.block[i].gate;
   }
-  losses[0] = pixels;
-  losses[1] = routing * guide;
+  return 0;
+} catch (const std::bad_alloc&) {
+  return 1;
+}
 
+// The second half, of the patch that went through the first one last. Adds to `gradients`.
+//   gpicture: gradient of the picture; gfeatures: of what each group gives, or null; glogits: BLOCKS x
+//   WINDOWS, of the log-odds; ggates: BLOCKS, of the mean log-odds of spatial attention.
+void patch_backward(void* workspace, float** weights, float** gradients, const float* away, const float* gpicture,
+                    const float* gfeatures, const float* glogits, const float* ggates) {
+  Flushing flushing;
+  Workspace& k = *(Workspace*)workspace;
+  Weights p = bind(weights), to = bind(gradients);
+
+  float* g = k.gblock;
+  for (int c = 0; c < 3; c++)
+    for (int y = 0; y < SCALE * SIDE; y++)
+      for (int x = 0; x < SCALE * SIDE; x++)
+        g[(size_t)((c * SCALE + y % SCALE) * SCALE + x % SCALE) * STRIDE + y / SCALE * SIDE + x / SCALE] =
+            gpicture[(c * SCALE * SIDE + y) * SCALE * SIDE + x];
   memset(k.gcondition, 0, (size_t)CONDITION * STRIDE * 4);
   convolve_weights(g, HIGH, C, k.body, to.tail_w, to.tail_b, k.padded);
   convolve_back(p.tail_w, HIGH, C, g, k.gfirst, k.padded);
   convolve_weights(k.gfirst, C, C, k.group_in[GROUP_COUNT], to.body_w, to.body_b, k.padded);
   convolve_back(p.body_w, C, C, k.gfirst, k.g, k.padded);
+  int number = BLOCKS;
   for (int group = GROUP_COUNT - 1; group >= 0; group--) {
+    for (int c = 0; gfeatures && c < C; c++)
+      for (int q = 0; q < PIXELS; q += LANES) {
+        float* at = k.g + (size_t)c * STRIDE + q;
+        store(at, load(at) + load(gfeatures + ((size_t)group * C + c) * PIXELS + q));
+      }
     linear_weights(k.g, C, k.group_out[group], C, to.group[group].w, to.group[group].b);
     linear_back(p.group[group].w, C, C, k.g, k.gblock, false);
     for (int i = 0; i < GROUP[group]; i++) {
       number--;
-      backward(p.block[number], to.block[number], k.block[number], k, k.gblock, glogits + number * WINDOWS);
+      backward(p.block[number], to.block[number], k.block[number], k, k.gblock, glogits + number * WINDOWS,
+               ggates[number]);
     }
     add_planes(k.g, k.gblock, C);
   }
@@ -357,9 +376,5 @@ int step(void* workspace, float** weights, float** gradients, const float* low, 
     to.latitude_w[c] += sum(total);
   }
   convolve_weights(k.gfirst, C, 3, k.image, to.head_w, to.head_b, k.padded);
-  _mm_setcsr(state);
-  return 0;
-} catch (const std::bad_alloc&) {
-  return 1;
 }
 }
