@@ -131,11 +131,12 @@ def transfer(source: Network, target: Network) -> None:
         fits = fits and replace(source.config, scale=target.config.scale) == target.config
     else:
         given, wanted = source.config, target.config
-        fits = replace(given, scale=wanted.scale, latitude=wanted.latitude) == wanted
+        free = {"scale": wanted.scale, "latitude": wanted.latitude, "pool": wanted.pool}
+        fits = replace(given, **free) == wanted
     if not fits:
         raise InputError(
             f"cannot start {target.config} from weights of {source.config}; they may differ in scale "
-            "alone, and in whether they are told the latitude"
+            "alone, in whether they are told the latitude, and in what they pool over"
         )
     own = target.state_dict()
     weights = own | {name: value for name, value in source.state_dict().items() if name in own}

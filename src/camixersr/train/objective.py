@@ -1,8 +1,9 @@
 """What training asks of a network: of its pictures, of its scores, and of its gates.
 
 **Pixels.** The mean over pixels of |error| ("l1"), of sqrt(error^2 + 1e-6) ("charbonnier"), or L1 and a
-tenth of the mean |difference| of the two Fourier transforms ("l1+fft"): a wrong texture costs there what
-it does not cost pixel by pixel. A teacher's picture may stand beside the photograph, or in its place.
+tenth of the mean |difference| of the two Fourier transforms, not normalised ("l1+fft"): a wrong texture
+costs there what it does not cost pixel by pixel. A teacher's picture may stand beside the photograph, or
+in its place.
 
 **Scores.** "detail": the score of a window should be the *percentile* of its local detail among the windows
 of the training photographs. A score then says "more detailed than this share of all windows", the
@@ -68,7 +69,7 @@ def pixel_loss(kind: PixelLoss, result: Tensor, wanted: Tensor, rows: Tensor | N
         return (error.square() + 1e-6).sqrt().mean()
     if kind == "l1":
         return error.abs().mean()
-    spectrum = torch.fft.rfft2(error, norm="ortho")
+    spectrum = torch.fft.rfft2(error)
     return error.abs().mean() + FOURIER * torch.view_as_real(spectrum).abs().mean()
 
 

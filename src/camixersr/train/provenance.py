@@ -1,9 +1,11 @@
 """What a file of weights says of where they come from."""
 
 import os
+from dataclasses import replace
 
 import torch
 
+from camixersr.models import CAMixerSRConfig, Config
 from camixersr.train.recipe import Recipe
 from camixersr.train.start import shape_of
 from camixersr.weights import Model
@@ -24,10 +26,17 @@ def provenance(recipe: Recipe, before: Model | None, hours: float, device: str) 
         known = before.provenance
         if "pruned" in known:
             facts["pruned"] = known["pruned"]
-        if before.config == shape_of(recipe, before) and before.restores == recipe.degradation:
+        if _alike(before.config, shape_of(recipe, before)) and before.restores == recipe.degradation:
             steps += int(known.get("steps", 0))
             hours += float(known.get("hours", 0))
             legs += int(known.get("legs", 1))
         else:
             facts["start"] = f"{before.name} ({known.get('steps', '?')} steps)"
     return {**facts, "steps": str(steps), "hours": f"{hours:.2f}", "legs": str(legs)}
+
+
+def _alike(one: Config, other: Config) -> bool:
+    """Whether two networks hold the same weights, whatever they pool over."""
+    if isinstance(one, CAMixerSRConfig) and isinstance(other, CAMixerSRConfig):
+        return replace(one, pool=other.pool) == other
+    return one == other

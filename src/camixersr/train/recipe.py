@@ -47,6 +47,8 @@ class Recipe:
         sigma: for "noise", smallest and largest standard deviation in 8-bit steps.
         blocks: of each group of the network; empty for the preset's.
         window: side of the network's windows, in low pixels; 16 in every preset.
+        pool: what channel attention pools over: cells as large as a "patch", which is what training sees
+            whatever is said here; or the whole "image", as in the paper.
         without: parts of the network that are put out of action and not trained, for ablations:
             "offsets" of the keys, "spatial" and "channel" attention, the global "condition".
         start: a file of weights to start from, of this scale or, for all but the last layer, of
@@ -120,6 +122,7 @@ class Recipe:
     reduction: Literal["bicubic", "fisheye"] = "bicubic"
     blocks: tuple[int, ...] = ()
     window: int = 16
+    pool: Literal["patch", "image"] = "patch"
     without: tuple[Part, ...] = ()
     start: str = ""
     teacher: str = ""

@@ -78,7 +78,10 @@ def preset_of(recipe: Recipe) -> Config:
     if recipe.model not in presets():
         raise UnknownModelError(f"no preset {recipe.model!r}; there are {', '.join(presets())}")
     preset = presets()[recipe.model]
-    return replace(preset, blocks=recipe.blocks or preset.blocks, window=recipe.window)
+    config = replace(preset, blocks=recipe.blocks or preset.blocks, window=recipe.window)
+    if isinstance(config, CAMixerSRConfig):
+        return replace(config, pool=recipe.patch if recipe.pool == "patch" else 0)
+    return config
 
 
 def shape_of(recipe: Recipe, before: Model | None) -> Config:

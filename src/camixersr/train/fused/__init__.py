@@ -132,11 +132,12 @@ class FusedStep:
             or config.window != WINDOW
             or config.channels > WIDEST
             or patch % WINDOW
+            or config.pool not in (0, patch)
         ):
             raise UsageError(
                 f'kernels = "fused" expects a network that is not pruned, with windows of {WINDOW} and at '
-                f"most {WIDEST} channels, and patches of a multiple of {WINDOW} pixels; got {config} and "
-                f'patches of {patch}: use kernels = "torch"'
+                f"most {WIDEST} channels, and patches, which it pools over, of a multiple of {WINDOW} "
+                f'pixels; got {config} and patches of {patch}: use kernels = "torch"'
             )
         self.patch = patch
         self.scale = config.scale

@@ -1,0 +1,115 @@
+"""Alarms: each is set off by a network that has the fault it is for, and by no other."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from camixersr.image.resize import resize
+from camixersr.models import CAMixerSR
+from camixersr.nn.camixer import CAMixer
+from camixersr.train.alarms import measure
+from camixersr.train.objective import GATE, gate_loss, pixel_loss
+from camixersr.train.shares import REMEMBERED, AtLeast, RecentScores
+from tests.conftest import random_network
+from tests.train.test_train import scene
+
+
+def _images() -> list[tuple[np.ndarray, np.ndarray]]:
+    highs = [scene(96, number) for number in range(2)]
+    return [(resize(high, height=48, width=48), high) for high in highs]
+
+
+def _mixers(network: CAMixerSR) -> list[CAMixer]:
+    return [module for module in network.modules() if isinstance(module, CAMixer)]
+
+
+def test_a_closed_gate_is_seen() -> None:
+    network = random_network(12, 2, (1, 1))
+    before = measure(network, _images())["least_gate"]
+    spatial = _mixers(network)[1].predictor.spatial
+    nn.init.zeros_(spatial.weight)
+    nn.init.constant_(spatial.bias, -4.0)
+    after = measure(network, _images())["least_gate"]
+    assert after == pytest.approx(torch.tensor(-4.0).sigmoid().item(), rel=1e-4)
+    assert before > 10 * after
+
+
+def test_attention_that_pools_is_seen() -> None:
+    network = random_network(12, 2, (1, 1))
+    for mixer in _mixers(network):
+        for projection in (mixer.attention.project_q, mixer.attention.project_k):
+            projection.weight *= 30.0
+    sharp = measure(network, _images())["tokens"]
+    for mixer in _mixers(network):
+        mixer.attention.project_q.weight *= 0.0
+        mixer.attention.project_q.bias *= 0.0
+    assert measure(network, _images())["tokens"] == pytest.approx(256.0, rel=1e-3)
+    assert sharp < 200.0
+
+
+def test_an_idle_group_is_seen() -> None:
+    network = random_network(12, 2, (1, 1))
+    nn.init.zeros_(network.body[0].tail.weight)
+    nn.init.zeros_(network.body[0].tail.bias)
+    assert measure(network, _images())["least_group"] <= 0.0
+
+
+def test_one_mask_in_all_blocks_is_seen() -> None:
+    network = random_network(12, 2, (2, 1))
+    nn.init.zeros_(network.body[1].blocks[0].mixer.predictor.mask[2].weight)
+    for mixer in _mixers(network):  # scores that are equal everywhere choose the first half
+        nn.init.zeros_(mixer.predictor.mask[2].weight)
+    assert measure(network, _images())["agreement"] == 1.0
+
+
+def test_a_dial_that_buys_nothing_is_flat() -> None:
+    network = random_network(12, 2, (1, 1))
+    for mixer in _mixers(network):  # nothing comes out of a mixer, attended or not
+        nn.init.zeros_(mixer.project_out.weight)
+    found = measure(network, _images())
+    assert found["dial"] == 0.0
+    assert found["chosen"] == 0.0
+    assert found["project_out"] == 0.0
+
+
+def test_a_share_is_one_of_recent_windows_not_of_a_patchs_own() -> None:
+    recent = RecentScores(2)
+    assert torch.isneginf(recent.least(0.5)).all(), "before anything is known, everything is attended"
+    plain, busy = torch.full((2, 100), -2.0), torch.full((2, 100), 2.0)
+    spread = torch.linspace(-0.5, 0.5, 100).expand(2, -1)
+    recent.add(torch.cat((plain + spread, busy + spread), dim=1))
+    policy = AtLeast(recent.least(0.5))
+    assert not policy.choose(plain + spread, 0).any()
+    assert policy.choose(busy + spread, 1).all()
+    assert torch.isposinf(recent.least(0.0)).all()
+    assert torch.isneginf(recent.least(1.0)).all()
+    recent.add(torch.zeros(2, 3 * REMEMBERED))
+    assert recent.known.shape == (2, REMEMBERED)
+
+
+def test_gates_that_close_cost_and_open_ones_do_not() -> None:
+    odds = torch.tensor([[GATE + 0.1, GATE - 2.0]], requires_grad=True)
+    loss = gate_loss(odds)
+    assert loss.item() == pytest.approx(4.0)
+    loss.backward()
+    assert odds.grad is not None
+    assert odds.grad[0, 0] == 0.0
+    assert odds.grad[0, 1] < 0.0, "downhill is open"
+
+
+def test_losses_of_pixels_against_numpy() -> None:
+    draw = np.random.default_rng(0)
+    a, b = draw.random((2, 3, 8, 8)), draw.random((2, 3, 8, 8))
+    rows = draw.random((2, 8))
+    error = (a - b) * rows[:, None, :, None]
+    given = [torch.from_numpy(each) for each in (a, b, rows)]
+    spectrum = np.fft.rfft2(error)
+    parts = np.stack([spectrum.real, spectrum.imag])
+    expected = {
+        "l1": np.abs(error).mean(),
+        "charbonnier": np.sqrt(error**2 + 1e-6).mean(),
+        "l1+fft": np.abs(error).mean() + 0.1 * np.abs(parts).mean(),
+    }
+    for kind, value in expected.items():
+        assert pixel_loss(kind, *given).item() == pytest.approx(value, rel=1e-9)  # type: ignore[arg-type]
