@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from camixersr.errors import CheckpointError, UsageError, ValueRangeError
-from camixersr.models import PRESETS, CAMixerSRConfig
+from camixersr.models import PRESETS, CAMixerSR, CAMixerSRConfig
 from camixersr.nn.routing import TopShare
 from camixersr.train import teacher as module
 from camixersr.train.photos import MARGIN, Photos, load_photos
@@ -100,17 +100,23 @@ def test_answers_are_computed_once_and_taken_up_after_a_kill(
     assert len(calls) == 7, "another teacher answers for itself"
 
 
+def seen_of(network: CAMixerSR, low: torch.Tensor) -> list[torch.Tensor]:
+    """What each group hands on, B x H x W x C, with all windows attended."""
+    seen: list[torch.Tensor] = []
+    for group in network.body:
+        group.register_forward_hook(lambda _, given, out: seen.append(out[0]))
+    network.route(low, TopShare(1.0), together=True)
+    return seen
+
+
 def test_hints_are_nothing_once_a_linear_map_tells_the_teachers_features() -> None:
     master = random_network(12, 2, (1, 1))
     low = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(2))
     hints = Hints.of(master, low)
-    seen: list[torch.Tensor] = []
-    for group in master.body:
-        group.register_forward_hook(lambda _, given, out: seen.append(out[0]))
-    master(low[:1], TopShare(1.0))
-    told = torch.stack(seen)[:, 0].permute(0, 3, 1, 2)
-    nothing = hints(torch.zeros_like(told), told)
-    assert 0.3 < float(nothing.detach()) < 30.0
+    told = torch.stack(seen_of(master, low))[:, 0].permute(0, 3, 1, 2)
+    both = torch.stack([x.permute(0, 3, 1, 2) for x in seen_of(master, low)])
+    nothing = [hints(torch.randn_like(both[:, n]), both[:, n]) for n in range(2)]
+    assert float(sum(nothing).detach()) / 2 == pytest.approx(1.0, rel=1e-5)
     turn = torch.linalg.qr(torch.randn(12, 12))[0]
     with torch.no_grad():
         for mapping in hints.maps:

@@ -161,14 +161,19 @@ class Hints(nn.Module):
 
     Args:
         channels: C, of both.
+        mean: G x C, of the teacher's features, which the maps say at first.
         spread: for each group the mean square of the teacher's features about their means.
     """
 
     spread: Tensor
 
-    def __init__(self, channels: int, spread: Sequence[float]) -> None:
+    def __init__(self, channels: int, mean: Tensor, spread: Sequence[float]) -> None:
         super().__init__()
-        self.maps = nn.ModuleList(nn.Linear(channels, channels) for _ in spread)
+        maps = [nn.Linear(channels, channels) for _ in spread]
+        for mapping, here in zip(maps, mean, strict=True):  # features of any size at first do no harm
+            nn.init.zeros_(mapping.weight)
+            mapping.bias.data.copy_(here)
+        self.maps = nn.ModuleList(maps)
         self.register_buffer("spread", torch.tensor(spread))
 
     def forward(self, features: Tensor, told: Tensor) -> Tensor:
@@ -179,8 +184,8 @@ class Hints(nn.Module):
             told: the teacher's.
 
         Returns:
-            A scalar: the mean square of what is missing, in parts of `spread`; about 1 for a network that
-            knows nothing.
+            A scalar: the mean square of what is missing, in parts of `spread`; 1 for maps that know
+            nothing, on average over what it was measured on.
         """
         missing = torch.zeros(())
         for number, mapping in enumerate(self.maps):
@@ -199,8 +204,9 @@ class Hints(nn.Module):
         teacher.route(low[:, :3], TopShare(1.0), together=True)
         for hook in hooks:
             hook.remove()
-        spread = [float((x - x.mean(dim=(0, 1, 2))).square().mean()) for x in seen]
-        return cls(teacher.config.channels, spread)
+        mean = torch.stack([x.mean(dim=(0, 1, 2)) for x in seen])
+        spread = [float((x - here).square().mean()) for x, here in zip(seen, mean, strict=True)]
+        return cls(teacher.config.channels, mean, spread)
 
 
 def check_hints(teacher: CAMixerSR, network: Network, path: str) -> None:
