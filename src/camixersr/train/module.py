@@ -169,20 +169,27 @@ class Training(lightning.LightningModule):
         """One item: the whole validation set is scored at once."""
         return DataLoader(TensorDataset(torch.zeros(1)))
 
+    def _share(self) -> float:
+        """What this step attends, a function of the seed and the step alone."""
+        recipe, step = self.recipe, self.global_step
+        random = np.random.default_rng((recipe.seed, 1, step))
+        if step < recipe.attention_first * recipe.steps:
+            return 1.0
+        share = float(random.uniform(*recipe.shares))
+        return 0.0 if recipe.routing == "detail" and random.random() < recipe.plain else share
+
     def _policy(self) -> Policy:
         """This step's policy, a function of the seed, the step and the scores seen so far."""
         recipe, step = self.recipe, self.global_step
-        random = np.random.default_rng((recipe.seed, 1, step))
-        first = step < recipe.attention_first * recipe.steps
-        share = 1.0 if first else float(random.uniform(*recipe.shares))
         if recipe.routing == "detail":
-            return AtLeast(self.recent.least(0.0 if random.random() < recipe.plain else share))
-        generator = torch.Generator(self.device).manual_seed(int(random.integers(2**62)))
+            return AtLeast(self.recent.least(self._share()))
+        draw = int(np.random.default_rng((recipe.seed, 2, step)).integers(2**62))
+        generator = torch.Generator(self.device).manual_seed(draw)
         if recipe.routing == "paper":
             return Stochastic(generator, noise_on="probabilities")
         progress = step / recipe.steps
         return Explore(
-            share,
+            self._share(),
             generator,
             temperature=recipe.temperature * 0.1**progress,
             weight=recipe.routing_weight * min(1.0, 2.0 * progress) / max(1, self.network.block_count),
