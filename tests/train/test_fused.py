@@ -147,6 +147,38 @@ def test_losses_and_gradients_are_torchs(
     step.close()
 
 
+@pytest.mark.parametrize(("channels", "blocks", "patch"), [(13, (1,), 16), (36, (2,), 48)])
+def test_in_half_precision_gradients_keep_their_direction(
+    cache: Path, channels: int, blocks: tuple[int, ...], patch: int
+) -> None:
+    network = random_network(channels, 2, blocks).train().requires_grad_(True)
+    seen, high, weight, target = batch(network, patch)
+
+    def loss(number: int, made: Patch, told: Patch | None) -> Tensor:
+        one = slice(number, number + 1)
+        return pixel_loss("l1", made.high[None], high[one], weight[one])
+
+    least = torch.full((sum(blocks),), -math.inf)
+    gradients: list[dict[str, Tensor]] = []
+    values: list[float] = []
+    for half in (False, True):
+        try:
+            step = FusedStep(network, patch, cache, half=half)
+        except DeviceError as error:
+            pytest.skip(f"needs AVX512-BF16: {error}")
+        network.zero_grad()
+        losses = step(seen, loss, least=least, target=target, guide=0.02, gates=1.0)
+        losses.total.backward()
+        step.close()
+        values.append(losses.pixels.item())
+        gradients.append({n: w.grad.clone() for n, w in network.named_parameters() if w.grad is not None})
+    assert values[1] == pytest.approx(values[0], rel=2e-3)
+    largest = max(float(gradient.norm()) for gradient in gradients[0].values())
+    for name, gradient in gradients[0].items():
+        error = float((gradients[1][name] - gradient).norm())
+        assert error < 0.02 * float(gradient.norm()) + 1e-3 * largest, name
+
+
 def test_a_teacher_is_asked_of_every_patch_with_all_attended(cache: Path) -> None:
     network = random_network(12, 2, (1, 1)).train().requires_grad_(True)
     master = random_network(12, 2, (1, 1), seed=7)

@@ -181,7 +181,8 @@ def _taught(network: Trainable, recipe: Recipe, photos: Photos, cache: Path) -> 
     stream = PatchStream(photos, scale=network.config.scale, patch=recipe.patch, seed=recipe.seed + 4)
     low, _ = stream.pairs(torch.stack([stream.patch(number) for number in range(16)]))
     hints = Hints.of(teacher, low)
-    return {"teacher": FusedStep(teacher, recipe.patch, cache), "hints": hints}
+    half = recipe.precision == "bf16"
+    return {"teacher": FusedStep(teacher, recipe.patch, cache, half=half), "hints": hints}
 
 
 def _trainer(recipe: Recipe, network: Trainable) -> tuple[lightning.Trainer, Stopper]:
@@ -204,7 +205,7 @@ def _trainer(recipe: Recipe, network: Trainable) -> tuple[lightning.Trainer, Sto
         num_nodes=nodes,
         # a block that attends nothing leaves its queries, keys and offsets without gradients
         strategy=DDPStrategy(find_unused_parameters=True) if many else "auto",
-        precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
+        precision="bf16-mixed" if recipe.precision == "bf16" and recipe.kernels == "torch" else "32-true",
         max_steps=recipe.steps,
         val_check_interval=recipe.validate_every,
         check_val_every_n_epoch=None,

@@ -99,9 +99,10 @@ class Recipe:
         seed: of everything random.
         limit: use only so many of the photographs, spread over the folder; 0 for all.
         holdout: every so-many-th photograph is kept from training, for calibration.
-        precision: "bf16" runs matrix products and convolutions in bfloat16 (autocast).
+        precision: "bf16" runs matrix products and convolutions in bfloat16 (autocast; "fused": the
+            products of attention).
         kernels: "torch"; or "fused" for a program that computes a step's gradients on the CPU, compiled
-            when the run starts (classic networks, routing by detail, fp32; wants AVX-512 and a compiler).
+            when the run starts (classic networks, routing by detail; wants AVX-512 and a compiler).
         compile: compile the feed-forwards with `torch.compile`; not worth it on the CPUs tried.
         devices: processes on this machine, one an accelerator (or, on a CPU, one a share of it).
     """
@@ -237,12 +238,10 @@ class Recipe:
                 "recipe: a teacher is for enlarging flat photographs as they are; leave it out with task, "
                 "projection and shrink"
             )
-        if self.kernels == "fused" and (
-            self.routing != "detail" or self.precision != "fp32" or self.compile or self.without
-        ):
+        if self.kernels == "fused" and (self.routing != "detail" or self.compile or self.without):
             raise ValueRangeError(
-                'recipe: kernels = "fused" expects routing = "detail", precision = "fp32", neither '
-                'compile nor without; or use kernels = "torch"'
+                'recipe: kernels = "fused" expects routing = "detail", neither compile nor without; or use '
+                'kernels = "torch"'
             )
         for name in ("holdout", "flat_holdout"):
             if getattr(self, name) < 2:

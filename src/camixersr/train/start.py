@@ -70,7 +70,7 @@ def fused_step(network: Trainable, recipe: Recipe, folder: Path) -> FusedStep | 
             f'recipe: kernels = "fused" is for classic networks, and {type(network).__name__} is none; '
             'use kernels = "torch"'
         )
-    return FusedStep(network, recipe.patch, folder)
+    return FusedStep(network, recipe.patch, folder, half=recipe.precision == "bf16")
 
 
 def preset_of(recipe: Recipe) -> Config:

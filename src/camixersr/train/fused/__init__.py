@@ -21,7 +21,7 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,7 +38,7 @@ from camixersr.train.objective import GATE, gate_loss
 
 __all__ = ["FusedStep", "Losses", "Patch", "PatchLoss", "names"]
 
-SOURCES = ("step.cpp", "attention.h", "layers.h", "planes.h")
+SOURCES = ("step.cpp", "attention.h", "half.h", "layers.h", "planes.h")
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffast-math", "-fno-finite-math-only", "-shared", "-fPIC")
 WINDOW = 16
 WIDEST = 64
@@ -118,14 +118,15 @@ class FusedStep:
         network: the classic one, not pruned, with windows of 16 and at most 64 channels, on the CPU.
         patch: side of the low patches, in pixels, a multiple of 16.
         folder: for the compiled program, which later runs find there again.
+        half: the products of attention take bfloat16 numbers (their sums stay in single precision).
 
     Raises:
         UsageError: the network or the patch is none that the program can be made for.
-        DeviceError: no AVX-512, or no C++ compiler, or it fails.
+        DeviceError: no AVX-512 (for `half`, AVX512-BF16), or no C++ compiler, or it fails.
         OutputError: the folder cannot be written.
     """
 
-    def __init__(self, network: CAMixerSR, patch: int, folder: Path) -> None:
+    def __init__(self, network: CAMixerSR, patch: int, folder: Path, *, half: bool = False) -> None:
         config = network.config
         if (
             (config.keys or config.values or config.hidden)
@@ -149,7 +150,9 @@ class FusedStep:
         self.order = [found.get(name) for name in names(network)]
         self.weights = [weight for weight in self.order if weight is not None]
         self.sizes = [weight.numel() for weight in self.weights]
-        library = ctypes.CDLL(str(_build(config.channels, config.scale, patch, config.blocks, folder)))
+        defined = {"CHANNELS": config.channels, "SCALE": config.scale, "PATCH": patch, "HALF": int(half)}
+        defined["GROUPS"] = f"{{{','.join(map(str, config.blocks))}}}"
+        library = ctypes.CDLL(str(_build(defined, folder)))
         assert library.count_weights() == len(self.order)
         library.begin.restype = ctypes.c_void_p
         library.end.argtypes = [ctypes.c_void_p]
@@ -321,7 +324,7 @@ class _Known(torch.autograd.Function):
         return (None, None, *(gradient * grad_outputs[0] for gradient in ctx.gradients))
 
 
-def _build(channels: int, scale: int, patch: int, blocks: Sequence[int], folder: Path) -> Path:
+def _build(defined: Mapping[str, Any], folder: Path) -> Path:
     """Compile the program for a shape, or find what an earlier run compiled."""
     processor = _processor()
     if "avx512f" not in processor:
@@ -329,8 +332,11 @@ def _build(channels: int, scale: int, patch: int, blocks: Sequence[int], folder:
             'kernels = "fused" expects a processor with AVX-512 (and Linux), and found none; '
             'use kernels = "torch"'
         )
-    groups = ",".join(str(count) for count in blocks)
-    shape = [f"-DCHANNELS={channels}", f"-DSCALE={scale}", f"-DPATCH={patch}", f"-DGROUPS={{{groups}}}"]
+    if defined["HALF"] and "avx512_bf16" not in processor:
+        raise DeviceError(
+            'kernels = "fused" in precision = "bf16" expects a processor with AVX512-BF16; use "fp32"'
+        )
+    shape = [f"-D{name}={value}" for name, value in defined.items()]
     here = Path(__file__).parent
     sources = [(here / name).read_bytes() for name in SOURCES]
     key = hashlib.sha256(b"\0".join([*sources, processor.encode(), *map(str.encode, (*FLAGS, *shape))]))

@@ -1,6 +1,7 @@
 // Deformable attention of chosen windows, and who is chosen: camixersr.nn.attention and the mask of
 // camixersr.nn.predictor, each with its gradient.
 #pragma once
+#include "half.h"
 #include "layers.h"
 
 constexpr int M = 16, TOKENS = M * M, BESIDE = TOKENS + 16;  // side of a window; stride of its planes
@@ -21,16 +22,20 @@ struct AttentionWeights {
 
 // What an attended window leaves for the way back.
 struct Attended {
-  float own[C * BESIDE], seen[C * BESIDE];
+  float seen[C * BESIDE];
   float right[C * BESIDE], down[C * BESIDE];  // how `seen` changes where its place moves
-  float q[C * BESIDE], k[C * BESIDE], v[C * BESIDE], out[C * BESIDE];
+  float q[C * BESIDE], k[C * BESIDE], out[C * BESIDE];
   float hints[HINTS * BESIDE], hidden[MOVES * BESIDE], move[2 * BESIDE];
-  float part[TOKENS * BESIDE];  // of key j in query i, at j * BESIDE + i
+  Kept part[TOKENS * KEPT];  // of key j in query i, at row j
 };
 
 // Scratch of one thread.
 struct AttentionScratch {
-  float a[C * BESIDE], b[C * BESIDE], c[C * BESIDE], d[C * BESIDE], square[TOKENS * BESIDE], turned[C * TOKENS];
+  float own[C * BESIDE], v[C * BESIDE], a[C * BESIDE], b[C * BESIDE], c[C * BESIDE], d[C * BESIDE];
+  float square[TOKENS * BESIDE], turned[C * TOKENS];
+#if HALF
+  Pair left[TOKENS * BESIDE / 2], pairs[TOKENS * BESIDE / 2], runs[TOKENS * KEPT];
+#endif
 };
 
 static size_t corner(int window) { return (size_t)(window / ACROSS) * M * SIDE + window % ACROSS * M; }
@@ -66,12 +71,47 @@ static void project_weights(const float* g, int O, const float* in, int K, float
     b[o] += sum(s);
   }
 }
-// to[c][j] = sum over i of g[c][i] * in[j][i], for all tokens j
-static void against(const float* g, const float* in, float* to, float* turned) {
-  memset(turned, 0, sizeof(float) * C * TOKENS);
-  correlate(g, BESIDE, C, token_vectors(in), TOKENS, turned);
-  for (int c = 0; c < C; c++) memcpy(to + c * BESIDE, turned + c * TOKENS, TOKENS * 4);
+
+// The six products of attention. `square` holds a number for each pair of tokens, key j in row j.
+#if HALF
+// square[j][i] = sum over c of k[c][j] * q[c][i]
+static void pair_up(const float* k, const float* q, float* square, AttentionScratch& s) {
+  interleave(k, C, s.left);
+  interleave(q, C, s.pairs);
+  half_multiply(s.left, 1, BESIDE, TOKENS, (C + 1) / 2, s.pairs, square);
 }
+// out[c][i] = sum over j of v[c][j] * square[j][i], the square as s.pairs
+static void mix_tokens(const float* v, float* out, AttentionScratch& s) {
+  shorten(v, C, s.left);
+  half_multiply(s.left, KEPT, 1, C, TOKENS / 2, s.pairs, out);
+}
+// to[c][j] = sum over i of g[c][i] * square[j][i]
+static void against(const float* g, const Pair* square, float* to, AttentionScratch& s) {
+  shorten(g, C, s.left);
+  half_correlate(s.left, C, square, s.turned);
+  for (int c = 0; c < C; c++) memcpy(to + c * BESIDE, s.turned + c * TOKENS, TOKENS * 4);
+}
+static void keep(const float* square, Kept* kept) { shorten(square, TOKENS, kept); }
+static void recall(const Kept* kept, int row, Vector* numbers) {
+  for (int i = 0; i < TOKENS / (2 * LANES); i++) lengthen(kept + row * KEPT + LANES * i, numbers + 2 * i);
+}
+#else
+static void pair_up(const float* k, const float* q, float* square, AttentionScratch&) {
+  multiply<HELD>(k, 1, BESIDE, TOKENS, C, tokens(q), square, BESIDE, nullptr, false);
+}
+static void mix_tokens(const float* v, float* out, AttentionScratch& s) {
+  multiply<HELD>(v, BESIDE, 1, C, TOKENS, tokens(s.square), out, BESIDE, nullptr, false);
+}
+static void against(const float* g, const float* square, float* to, AttentionScratch& s) {
+  memset(s.turned, 0, sizeof s.turned);
+  correlate(g, BESIDE, C, token_vectors(square), TOKENS, s.turned);
+  for (int c = 0; c < C; c++) memcpy(to + c * BESIDE, s.turned + c * TOKENS, TOKENS * 4);
+}
+static void keep(const float* square, Kept* kept) { memcpy(kept, square, sizeof(float) * TOKENS * BESIDE); }
+static void recall(const Kept* kept, int row, Vector* numbers) {
+  for (int i = 0; i < TOKENS / LANES; i++) numbers[i] = load(kept + row * KEPT + LANES * i);
+}
+#endif
 
 // Where sixteen tokens of a row read the map: four corners, and how far between them.
 struct Spot {
@@ -111,9 +151,9 @@ static inline Vector gather(const float* plane, __m512i at) { return _mm512_i32g
 
 // x: the block's input; v: its values; hints: the predictor's features. The result is in w.out.
 static void attend(const AttentionWeights& p, const float* x, const float* v, const float* hints, int window,
-                   Attended& w) {
-  take(x, C, window, w.own);
-  take(v, C, window, w.v);
+                   Attended& w, AttentionScratch& scratch) {
+  take(x, C, window, scratch.own);
+  take(v, C, window, scratch.v);
   take(hints, HINTS, window, w.hints);
   project(p.move1_w, p.move1_b, MOVES, HINTS, w.hints, w.hidden);
   leak(w.hidden, MOVES * BESIDE);
@@ -125,7 +165,7 @@ static void attend(const AttentionWeights& p, const float* x, const float* v, co
   for (int i = 0; i < TOKENS; i += LANES) {
     Spot s = spot(w, window, i);
     for (int c = 0; c < C; c++) {
-      Vector k = load(w.own + c * BESIDE + i), at[4];
+      Vector k = load(scratch.own + c * BESIDE + i), at[4];
       for (int j = 0; j < 4; j++) {
         at[j] = gather(x + (size_t)c * STRIDE, s.at[j]);
         k = fma(s.part[j], at[j], k);
@@ -135,44 +175,64 @@ static void attend(const AttentionWeights& p, const float* x, const float* v, co
       store(w.down + c * BESIDE + i, (all(1.f) - s.right) * (at[2] - at[0]) + s.right * (at[3] - at[1]));
     }
   }
-  project(p.q_w, p.q_b, C, C, w.own, w.q);
+  project(p.q_w, p.q_b, C, C, scratch.own, w.q);
   project(p.k_w, p.k_b, C, C, w.seen, w.k);
-  multiply<HELD>(w.k, 1, BESIDE, TOKENS, C, tokens(w.q), w.part, BESIDE, nullptr, false);
+  float* part = scratch.square;
+  pair_up(w.k, w.q, part, scratch);
   for (int i = 0; i < TOKENS; i += LANES) {  // softmax over the keys
-    Vector most = load(w.part + i), total = all(0.f);
-    for (int j = 1; j < TOKENS; j++) most = larger(most, load(w.part + j * BESIDE + i));
+    Vector most = load(part + i), total = all(0.f);
+    for (int j = 1; j < TOKENS; j++) most = larger(most, load(part + j * BESIDE + i));
     for (int j = 0; j < TOKENS; j++) {
-      Vector e = exponential(load(w.part + j * BESIDE + i) - most);
+      Vector e = exponential(load(part + j * BESIDE + i) - most);
       total += e;
-      store(w.part + j * BESIDE + i, e);
+      store(part + j * BESIDE + i, e);
     }
     total = all(1.f) / total;
-    for (int j = 0; j < TOKENS; j++)
-      store(w.part + j * BESIDE + i, load(w.part + j * BESIDE + i) * total);
+    for (int j = 0; j < TOKENS; j++) store(part + j * BESIDE + i, load(part + j * BESIDE + i) * total);
   }
-  multiply<HELD>(w.v, BESIDE, 1, C, TOKENS, tokens(w.part), w.out, BESIDE, nullptr, false);
+  keep(part, w.part);
+#if HALF
+  interleave(part, TOKENS, scratch.pairs);
+#endif
+  mix_tokens(scratch.v, w.out, scratch);
 }
 
-// g: gradient of the mixed map. Sets the window in gv; adds to gx and ghints.
-static void attend_back(const AttentionWeights& p, const AttentionWeights& to, int window, const Attended& w,
-                        AttentionScratch& s, const float* g, float* gv, float* gx, float* ghints) {
+// x and v as for `attend`; g: gradient of the mixed map. Sets the window in gv; adds to gx and ghints.
+static void attend_back(const AttentionWeights& p, const AttentionWeights& to, const float* x, const float* v,
+                        int window, const Attended& w, AttentionScratch& s, const float* g, float* gv, float* gx,
+                        float* ghints) {
+  take(x, C, window, s.own);
+  take(v, C, window, s.v);
   float* gout = s.a;
   take(g, C, window, gout);
-  against(gout, w.part, s.b, s.turned);
+  against(gout, w.part, s.b, s);
   put(s.b, C, window, gv, false);
-  multiply<HELD>(w.v, 1, BESIDE, TOKENS, C, tokens(gout), s.square, BESIDE, nullptr, false);
-  for (int i = 0; i < TOKENS; i += LANES) {
-    Vector mean = all(0.f);
-    for (int c = 0; c < C; c++) mean = fma(load(gout + c * BESIDE + i), load(w.out + c * BESIDE + i), mean);
-    for (int j = 0; j < TOKENS; j++) {
-      float* at = s.square + j * BESIDE + i;
-      store(at, load(w.part + j * BESIDE + i) * (load(at) - mean));
+  pair_up(s.v, gout, s.square, s);
+  Vector mean[TOKENS / LANES];
+  for (int i = 0; i < TOKENS / LANES; i++) {
+    mean[i] = all(0.f);
+    for (int c = 0; c < C; c++)
+      mean[i] = fma(load(gout + c * BESIDE + LANES * i), load(w.out + c * BESIDE + LANES * i), mean[i]);
+  }
+  for (int j = 0; j < TOKENS; j++) {
+    Vector part[TOKENS / LANES];
+    recall(w.part, j, part);
+    for (int i = 0; i < TOKENS / LANES; i++) {
+      float* at = s.square + j * BESIDE + LANES * i;
+      store(at, part[i] * (load(at) - mean[i]));
     }
   }
   float *gq = s.b, *gk = s.c, *gown = s.a, *gseen = s.d;
-  multiply<HELD>(w.k, BESIDE, 1, C, TOKENS, tokens(s.square), gq, BESIDE, nullptr, false);
-  against(w.q, s.square, gk, s.turned);
-  project_weights(gq, C, w.own, C, to.q_w, to.q_b);
+#if HALF
+  interleave(s.square, TOKENS, s.pairs);
+  mix_tokens(w.k, gq, s);
+  shorten(s.square, TOKENS, s.runs);
+  against(w.q, s.runs, gk, s);
+#else
+  mix_tokens(w.k, gq, s);
+  against(w.q, s.square, gk, s);
+#endif
+  project_weights(gq, C, s.own, C, to.q_w, to.q_b);
   project_weights(gk, C, w.seen, C, to.k_w, to.k_b);
   project_back(p.k_w, C, C, gk, gseen, false);
   memcpy(gown, gseen, sizeof s.a);

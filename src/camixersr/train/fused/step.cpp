@@ -119,7 +119,8 @@ static void forward(const BlockWeights& p, BlockRecord& r, Workspace& k, float* 
   mix(p, r, k);
   choose(p.attention, r.hints, least, r.choice);
   for (int w = 0; w < WINDOWS; w++)
-    if (r.choice.attended[w]) attend(p.attention, r.x, r.v, r.hints, w, *(r.choice.kept[w] = k.window()));
+    if (r.choice.attended[w])
+      attend(p.attention, r.x, r.v, r.hints, w, *(r.choice.kept[w] = k.window()), *k.scratch);
   both_branches(r, k.y);
   depthwise<1>(p.local1_w, p.local1_b, C, k.y, r.local1, k.padded1);
   depthwise<2>(p.local2_w, p.local2_b, C, r.local1, r.local2, k.padded1);
@@ -231,7 +232,7 @@ static void backward(const BlockWeights& p, const BlockWeights& to, BlockRecord&
   choose_back(p.attention, to.attention, r.choice, glogits);
   for (int w = 0; w < WINDOWS; w++)
     if (r.choice.attended[w])
-      attend_back(p.attention, to.attention, w, *r.choice.kept[w], *k.scratch, gmixed, gv, g, ghints);
+      attend_back(p.attention, to.attention, r.x, r.v, w, *r.choice.kept[w], *k.scratch, gmixed, gv, g, ghints);
   leak_back(ghints, r.hints, HINTS * STRIDE);
   float *gplain = k.b, *gseen = k.gseen;
   normalise_back(ghints, r.hint_unit, r.hint_inverse, HINTS, p.norm_w, gplain, to.norm_w, to.norm_b);
