@@ -243,7 +243,7 @@ def test_a_run_learns_what_it_learns_with_torch(
     monkeypatch.setitem(PRESETS, "tiny", CAMixerSRConfig(channels=12, scale=2, blocks=(1, 1)))
     photos = pictures(tmp_path / "photos", 128)
     plan = replace(
-        recipe(tmp_path, tmp_path, model="tiny", optimizer="adamw", ema=0.0, patch=32, plain=0.3),
+        recipe(tmp_path, tmp_path, model="tiny", optimizer="adamw", ema=0.0, patch=32, plain=0.2),
         photos=str(photos),
         validation="",
         attention_first=0.0,

@@ -131,8 +131,7 @@ def transfer(source: Network, target: Network) -> None:
         fits = fits and replace(source.config, scale=target.config.scale) == target.config
     else:
         given, wanted = source.config, target.config
-        free = {"scale": wanted.scale, "latitude": wanted.latitude, "pool": wanted.pool}
-        fits = replace(given, **free) == wanted
+        fits = replace(given, scale=wanted.scale, latitude=wanted.latitude, pool=wanted.pool) == wanted
     if not fits:
         raise InputError(
             f"cannot start {target.config} from weights of {source.config}; they may differ in scale "
@@ -168,7 +167,7 @@ def load_checkpoint(path: str | Path) -> Model:
         facts = {"steps": str(held["global_step"]), "hours": f"{held['seconds'] / 3600:.2f}"}
         config = infer_config(tensors, path)
         if isinstance(config, CAMixerSRConfig):
-            config = replace(config, latitude="latitude.weight" in tensors)
+            config = replace(config, latitude="latitude.weight" in tensors, pool=held.get("pool", 0))
         network = make(config)
         network.load_state_dict(tensors)
     except (OSError, pickle.UnpicklingError, EOFError, KeyError, TypeError, RuntimeError) as error:

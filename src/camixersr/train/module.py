@@ -324,9 +324,10 @@ class Training(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the clock and the recent scores along."""
+        """Take along the clock, the recent scores, and what weights alone do not tell of the network."""
         checkpoint["seconds"] = self.elapsed
         checkpoint["recent_scores"] = self.recent.known
+        checkpoint["pool"] = getattr(self.network.config, "pool", 0)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put the clock forward."""

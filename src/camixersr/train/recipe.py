@@ -48,7 +48,7 @@ class Recipe:
         blocks: of each group of the network; empty for the preset's.
         window: side of the network's windows, in low pixels; 16 in every preset.
         pool: what channel attention pools over: cells as large as a "patch", which is what training sees
-            whatever is said here; or the whole "image", as in the paper.
+            whatever is said here; or the whole "image", as in the paper. Weights to start from keep theirs.
         without: parts of the network that are put out of action and not trained, for ablations:
             "offsets" of the keys, "spatial" and "channel" attention, the global "condition".
         start: a file of weights to start from, of this scale or, for all but the last layer, of

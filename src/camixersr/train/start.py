@@ -85,10 +85,11 @@ def preset_of(recipe: Recipe) -> Config:
 
 
 def shape_of(recipe: Recipe, before: Model | None) -> Config:
-    """The recipe's preset; one that was pruned stays as narrow as the weights it starts from."""
+    """The recipe's preset; what it starts from says how narrow it is and what it pools over."""
     config, given = preset_of(recipe), before and before.config
     if isinstance(config, CAMixerSRConfig) and isinstance(given, CAMixerSRConfig):
-        return replace(config, keys=given.keys, values=given.values, hidden=given.hidden)
+        same = {name: getattr(given, name) for name in ("keys", "values", "hidden", "pool")}
+        return replace(config, **same)
     return config
 
 

@@ -133,7 +133,7 @@ class FusedStep:
             or config.window != WINDOW
             or config.channels > WIDEST
             or patch % WINDOW
-            or config.pool not in (0, patch)
+            or (config.pool and config.pool < patch)
         ):
             raise UsageError(
                 f'kernels = "fused" expects a network that is not pruned, with windows of {WINDOW} and at '
@@ -150,7 +150,12 @@ class FusedStep:
         self.order = [found.get(name) for name in names(network)]
         self.weights = [weight for weight in self.order if weight is not None]
         self.sizes = [weight.numel() for weight in self.weights]
-        defined = {"CHANNELS": config.channels, "SCALE": config.scale, "PATCH": patch, "HALF": int(half)}
+        defined: dict[str, Any] = {
+            "CHANNELS": config.channels,
+            "SCALE": config.scale,
+            "PATCH": patch,
+            "HALF": int(half),
+        }
         defined["GROUPS"] = f"{{{','.join(map(str, config.blocks))}}}"
         library = ctypes.CDLL(str(_build(defined, folder)))
         assert library.count_weights() == len(self.order)
