@@ -415,7 +415,7 @@ def _as_image(raw: Raw) -> Any:
         if not data:
             try:
                 data = raw.read_bytes(place - len(head), min(wanted, size + len(head) - place))
-            except OutputError:
+            except (OutputError, ValueError):  # closed: a stopped encoder reads on for a while
                 return b""  # which libvips reports: this is called from its code, and cannot raise
         place += len(data)
         return data
