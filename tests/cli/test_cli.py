@@ -217,6 +217,30 @@ def test_bad_input_is_one_line_an_exit_code_and_no_file(
         assert files(tmp_path) == before, name
 
 
+@pytest.mark.parametrize("arguments", [
+    ["in.png", "-o", "LONG.png"], ["in.png", "--name", "{stem}LONG"], ["in.png", "--json", "LONG.json"],
+    ["in.png", "--route-map", "LONG.png"], ["LONG.png"], ["in.png", "-o", "o.png", "--spill", "LONG"],
+    ["in.png", "-o", "LONG/"], ["LONG/*.png"], ["in.png", "--model", "LONG.safetensors"],
+], ids=" ".join)  # fmt: skip
+def test_names_that_are_too_long_are_one_line(
+    picture: Path, model: Path, arguments: list[str], capsys
+) -> None:
+    """A name may have 255 bytes."""
+    place = picture.parent
+    before = files(place)
+    given = [each.replace("LONG", "n" * 256) for each in arguments]
+    if "{stem}" not in " ".join(given):
+        given = [each if each.startswith("-") else str(place / each) for each in given]
+    given = [str(picture) if each.endswith("in.png") else each for each in given]
+    if "--model" not in given:
+        given += ["--model", str(model)]
+    assert run("upscale", *given) == 3
+    said = capsys.readouterr().err
+    assert "too long" in said
+    assert len(said.splitlines()) == 1
+    assert files(place) == before
+
+
 def test_debug_shows_the_traceback(tmp_path: Path, model: Path) -> None:
     with pytest.raises(camixersr.CamixerError, match="nothing"):
         main(["upscale", str(tmp_path / "nothing.png"), "--model", str(model), "--debug"])

@@ -146,6 +146,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
+    except OSError as error:  # what the system says of a name or a disk, wherever it was met
+        if debug or error.strerror is None:
+            raise
+        from camixersr.image.files import shown
+
+        where = f"{shown(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+        _fail(f"{where}{error.strerror}", 3)
     except MemoryError:
         if debug:
             raise

@@ -28,7 +28,7 @@ _NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EIO, getattr(errno, "EDQUOT", errno
 """What the system says where a disk, a quota or a limit of file sizes is reached, or a disk fails."""
 
 
-def shown(path: str | Path) -> str:
+def shown(path: str | bytes | Path) -> str:
     r"""A path as text for a message: one line, printable, whatever the name is made of.
 
     >>> shown("two\nlines.png")
