@@ -41,14 +41,14 @@ def inputs(model, low, ratio):
     low = np.pad(low, ((0, 0), (0, -low.shape[1] % window), (0, -low.shape[2] % window)), mode="reflect")
     windows = low.shape[1] * low.shape[2] // window**2
     hidden = (model.config.channels + 4) // 4
+    whole = {"pooled": np.zeros((blocks, hidden), np.float32), "whole": np.ones(1, np.float32)}
     return {
         "low": low[None],
         "thresholds": np.full(blocks, FAR, np.float32),
         "slopes": np.ones(blocks, np.float32),
         "count": np.array([round(ratio * windows)]),
         "allowed": np.ones((blocks, windows), np.float32),
-        "pooled": np.zeros((blocks, hidden), np.float32),
-        "whole": np.ones(1, np.float32),
+        **({} if model.config.pool else whole),
     }
 
 

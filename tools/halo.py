@@ -1,10 +1,10 @@
 """How far does a cut reach into a tile? Measures the halo that a model needs.
 
-A picture is computed whole, and again with everything beyond a line cut away, channel attention
-being handed the same pool. What differs, by distance from the line, is the cut's doing. The halo is
-the first multiple of 16 pixels from which on nothing differs by half a grey level of 8 bits, at any
-ratio, in any picture: beyond it a tile's pixels are the whole picture's. The line is laid through the
-picture at several places, down and across.
+A picture is computed whole, and again with everything beyond a line cut away. What differs, by distance
+from the line, is the cut's doing. The halo is the first multiple of 16 pixels from which on nothing
+differs by half a grey level of 8 bits, at any ratio, in any picture: beyond it a tile's pixels are the
+whole picture's. The line is laid through the picture at several places, down and across: along cells
+where the network pools over such; where it pools over the image, it is handed the same pool.
 
     python tools/halo.py PICTURE... [--model s-x4] [--attention-ratio 0 0.5 1] [--json FILE]
 """
@@ -21,7 +21,7 @@ from camixersr.inference.arrays import from_array
 from camixersr.inference.tiles import GRID
 from camixersr.nn.predictor import Pooled, pool_image
 
-REACH = 96  # low pixels looked at beside a cut
+REACH = 128  # low pixels looked at beside a cut
 STEPS = range(0, REACH, GRID)
 SIDE = 256  # of the part of a picture that is used
 
@@ -43,9 +43,11 @@ def profile(network, low: torch.Tensor, policy) -> torch.Tensor:
     s = network.config.scale
     worst = torch.zeros(REACH)
     for image in (low, low.transpose(1, 2)):
-        pool = Recorded()
+        cell = network.config.pool
+        pool = None if cell else Recorded()
         whole, _ = network.route(image[None], policy, pool=pool)
-        for cut in range(REACH, image.shape[2] - GRID, 2 * GRID):
+        step = cell or 2 * GRID
+        for cut in range(-(-REACH // step) * step, image.shape[2] - GRID, step):
             part, _ = network.route(image[None, :, :, :cut], policy, pool=pool)
             error = 255.0 * (part[0] - whole[0, :, :, : s * cut]).abs().amax(dim=(0, 1))
             worst = torch.maximum(worst, error.reshape(cut, s).amax(dim=1).flip(0)[:REACH])

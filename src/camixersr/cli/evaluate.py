@@ -64,7 +64,7 @@ def evaluate(
     sigma
         Of models that remove noise: its standard deviation in 8-bit steps; one or several.
     tile
-        Side of a tile in low pixels, a multiple of 16; 0 for whole pictures.
+        Side of a tile in low pixels, a multiple of 64 (authors' models: 16); 0 for whole pictures.
     device
         Where to compute.
     backend

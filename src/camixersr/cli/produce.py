@@ -35,7 +35,7 @@ class Asked:
         max_share: Never attend more than this share of each picture's windows.
         seconds: Choose the attention ratio so that each picture takes no longer than this.
         memory: Choose tiles so that no more memory is needed in all, such as 2GB.
-        tile: Side of a tile in pixels of the input, a multiple of 16; 0 for none; or auto.
+        tile: Side of a tile in pixels of the input, a multiple of 64; 0 for none; or auto.
         device: Where to compute: cpu, cuda, cuda:1, mps; several such as cuda:0,cuda:1, or all,
             share a picture's tiles or a folder's files; auto is the first accelerator, else the
             CPU.
@@ -124,7 +124,7 @@ def produce(
         resume=asked.resume,
     )
     if asked.tile != "auto" and not asked.tile.isdecimal():
-        raise UsageError(f"--tile must be auto, 0 or a multiple of 16, got {asked.tile!r}")
+        raise UsageError(f"--tile must be auto, 0 or a multiple of 64, got {asked.tile!r}")
     if asked.overwrite + asked.skip_existing + asked.resume > 1:
         raise UsageError("--overwrite, --skip-existing and --resume exclude each other; give one of them")
     if asked.max_pixels is not None and asked.max_pixels < 1:

@@ -1,9 +1,9 @@
 """A panorama as a source of tiles: read beyond an edge, it goes on where the sphere does.
 
-This is all the wrap-around there is. Tiles are computed with a halo that is longer than anything the
-network can see (decision 0004), and a panorama's halos are read from the other side of the seam and
-from across the poles: padding, convolutions, warps and windows inside the network then have what a
-closed sphere would give them, without knowing of it (decision 0006).
+This is all the wrap-around there is, but for cells (`camixersr.inference.cells`). Tiles are computed
+with a halo as long as the network sees (decision 0004), and a panorama's halos are read from the other
+side of the seam and from across the poles: padding, convolutions, warps and windows inside the network
+then have what a closed sphere would give them, without knowing of it (decision 0006).
 """
 
 from dataclasses import dataclass
