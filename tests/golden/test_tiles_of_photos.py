@@ -30,8 +30,10 @@ def agree(
     panorama: Panorama | None = None,
     batch: int | Literal["auto"] = "auto",
 ) -> None:
-    """What the bar says."""
+    """What the bar says; `tile` is made a multiple of the model's cells."""
     model = find(name)
+    cell = model.config.pool or 16
+    tile = tile if tile == "auto" else -(-tile // cell) * cell
     how = {"attention_ratio": ratio, "panorama": panorama}
     whole = Upscaler(model, device="cpu", tile=0).run(low, **how)
     tiled = Upscaler(model, device="cpu", tile=tile, batch=batch).run(low, **how)
