@@ -35,8 +35,8 @@ from camixersr.inference.arrays import from_array, to_array
 from camixersr.inference.prepared import Prepared
 from camixersr.metrics import luma, psnr
 from camixersr.models import CAMixerSR, Classes
-from camixersr.models.classsr import windows_of
-from camixersr.nn.routing import ByClass, Policy, Routing
+from camixersr.models.classsr import ByClass, windows_of
+from camixersr.nn.routing import Policy, Routing
 from camixersr.operations import count, count_classifier
 from camixersr.weights import Model
 

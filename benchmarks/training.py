@@ -27,12 +27,12 @@ import torch.nn.functional as F
 from camixersr.image.resize import resize
 from camixersr.models import PRESETS, CAMixerSR
 from camixersr.nn.detail import window_detail
-from camixersr.nn.routing import Explore, Stochastic, TopShare
+from camixersr.nn.routing import Stochastic, TopShare
 from camixersr.train.fused import FusedStep, Patch
 from camixersr.train.objective import detail_loss, paper_loss, percentile
 from camixersr.train.optimizer import MuonAdamW
 from camixersr.train.photos import MARGIN, PatchStream, Photos, reduce
-from camixersr.train.shares import RecentScores
+from camixersr.train.policies import Explore, RecentScores
 
 
 def photographs() -> Photos:

@@ -34,7 +34,8 @@ from camixersr.models import (
     PatchClassifier,
     make,
 )
-from camixersr.nn.routing import Calibration, Policy, TopShare
+from camixersr.nn.calibration import Calibration
+from camixersr.nn.routing import Policy, TopShare
 from camixersr.official import infer_config, read_official
 
 __all__ = ["Model", "load_file", "plain_name", "save"]

@@ -17,8 +17,8 @@ from camixersr.image.panorama import Panorama
 from camixersr.inference.arrays import from_array
 from camixersr.inference.upscaler import Upscaler
 from camixersr.models import Classes, PatchClassifier
-from camixersr.models.classsr import windows_of
-from camixersr.nn import ByClass, Calibration, TopShare
+from camixersr.models.classsr import ByClass, windows_of
+from camixersr.nn import Calibration, TopShare
 from camixersr.operations import count, count_classifier
 from camixersr.runtimes import engine
 from camixersr.weights import Model, load_file, save

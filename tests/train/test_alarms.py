@@ -10,7 +10,6 @@ from camixersr.models import CAMixerSR
 from camixersr.nn.camixer import CAMixer
 from camixersr.train.alarms import measure
 from camixersr.train.objective import GATE, gate_loss, pixel_loss
-from camixersr.train.shares import REMEMBERED, AtLeast, RecentScores
 from tests.conftest import random_network
 from tests.train.test_train import scene
 
@@ -71,21 +70,6 @@ def test_a_dial_that_buys_nothing_is_flat() -> None:
     assert found["dial"] == 0.0
     assert found["chosen"] == 0.0
     assert found["project_out"] == 0.0
-
-
-def test_a_share_is_one_of_recent_windows_not_of_a_patchs_own() -> None:
-    recent = RecentScores(2)
-    assert torch.isneginf(recent.least(0.5)).all(), "before anything is known, everything is attended"
-    plain, busy = torch.full((2, 100), -2.0), torch.full((2, 100), 2.0)
-    spread = torch.linspace(-0.5, 0.5, 100).expand(2, -1)
-    recent.add(torch.cat((plain + spread, busy + spread), dim=1))
-    policy = AtLeast(recent.least(0.5))
-    assert not policy.choose(plain + spread, 0).any()
-    assert policy.choose(busy + spread, 1).all()
-    assert torch.isposinf(recent.least(0.0)).all()
-    assert torch.isneginf(recent.least(1.0)).all()
-    recent.add(torch.zeros(2, 3 * REMEMBERED))
-    assert recent.known.shape == (2, REMEMBERED)
 
 
 def test_gates_that_close_cost_and_open_ones_do_not() -> None:

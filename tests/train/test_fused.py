@@ -20,8 +20,8 @@ from camixersr.train import fused
 from camixersr.train.fused import FusedStep, Patch, names
 from camixersr.train.objective import PixelLoss, detach_scores, detail_loss, gate_loss, pixel_loss
 from camixersr.train.photos import MixedStream, load_photos
+from camixersr.train.policies import AtLeast
 from camixersr.train.restart import restart_attention
-from camixersr.train.shares import AtLeast
 from tests.conftest import random_network
 from tests.train.test_train import needs_fused, recipe, run, scene
 

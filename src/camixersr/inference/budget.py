@@ -17,8 +17,9 @@ from camixersr.inference.plan import Source
 from camixersr.inference.survey import survey
 from camixersr.inference.tiles import GRID
 from camixersr.inference.upscaler import Upscaler
+from camixersr.models.classsr import ByClass
 from camixersr.nn.predictor import Pool
-from camixersr.nn.routing import ByClass, Policy, Routing, TopShare
+from camixersr.nn.routing import Policy, Routing, TopShare
 
 __all__ = ["Speed", "best_ratio", "measure_speed"]
 

@@ -19,9 +19,9 @@ from camixersr.image.panorama import Panorama
 from camixersr.inference.cells import pool_panorama
 from camixersr.inference.tiles import GRID, Tile, of_owned
 from camixersr.models.classsr import PATCH as CLASSIFIED
-from camixersr.models.classsr import PatchClassifier, windows_of
+from camixersr.models.classsr import ByClass, PatchClassifier, windows_of
 from camixersr.nn.predictor import Pool, PoolCells, Pooled, pool_image
-from camixersr.nn.routing import ByClass, Policy, TopShare
+from camixersr.nn.routing import Policy, TopShare
 
 __all__ = ["Allowed", "Classified", "Plan", "Source", "classify"]
 

@@ -15,7 +15,7 @@ from camixersr.errors import ShapeError, ValueRangeError
 from camixersr.nn.camixer import CAMixer
 from camixersr.nn.layers import FeedForward, conv2d
 from camixersr.nn.predictor import Pool, pool_of
-from camixersr.nn.routing import BlockRouting, ByClass, FixedWindows, Policy, Routing, TopShare
+from camixersr.nn.routing import BlockRouting, OfImages, Policy, Routing, TopShare
 from camixersr.nn.windows import window_position
 
 __all__ = [
@@ -187,7 +187,7 @@ def one_by_one(
     results = [
         route(
             low[number : number + 1],
-            policy.of_image(number) if isinstance(policy, FixedWindows | ByClass) else policy,
+            policy.of_image(number) if isinstance(policy, OfImages) else policy,
             pool,
         )
         for number in range(len(low))

@@ -19,10 +19,12 @@ from torch import Tensor, nn
 
 from camixersr.errors import ShapeError, ValueRangeError
 from camixersr.models.camixersr import pad_to_windows
+from camixersr.nn.routing import Policy
 
 __all__ = [
     "CLASSES",
     "PATCH",
+    "ByClass",
     "Classes",
     "PatchClassifier",
     "average_loss",
@@ -146,6 +148,48 @@ class Classes:
         if dial <= 0.5:
             return tuple(2.0 * dial * ratio for ratio in self.ratios)
         return tuple(ratio + (2.0 * dial - 1.0) * (1.0 - ratio) for ratio in self.ratios)
+
+
+@dataclass(frozen=True)
+class ByClass:
+    """Let the class of a window decide who routes it.
+
+    Each policy sees the windows of its own class only, image by image: a `TopShare` is a share of
+    these.
+
+    Attributes:
+        policies: one a class.
+        classes: B x N int64, the class of every window: an index into `policies`.
+    """
+
+    policies: tuple[Policy, ...]
+    classes: Tensor
+
+    def of_image(self, number: int) -> "ByClass":
+        """The classes of one image of the batch."""
+        return ByClass(self.policies, self.classes[number : number + 1])
+
+    def choose(self, logits: Tensor, block: int) -> Tensor:
+        """See `Policy.choose`."""
+        if self.classes.shape != logits.shape:
+            raise ShapeError(
+                f"expected the classes of {tuple(logits.shape)} windows, got {tuple(self.classes.shape)}; "
+                "give one class for each window of each image"
+            )
+        classes = self.classes.to(logits.device)
+        parts: list[tuple[Tensor, Tensor]] = []
+        for image in range(len(logits)):
+            for number, policy in enumerate(self.policies):
+                own = (classes[image] == number).nonzero().squeeze(1)
+                if len(own):
+                    chosen = policy.choose(logits[image : image + 1, own], block)[0]
+                    parts.append((image * logits.shape[1] + own, chosen))
+        # one that blends makes all floating point
+        floating = any(chosen.dtype != torch.bool for _, chosen in parts)
+        mask = torch.zeros_like(logits, dtype=logits.dtype if floating else torch.bool).flatten()
+        for where, chosen in parts:
+            mask = mask.index_copy(0, where, chosen.to(mask.dtype))
+        return mask.view_as(logits)
 
 
 def windows_of(patches: Tensor, rows: int, columns: int, window: int) -> Tensor:

@@ -8,14 +8,12 @@ windows, counted row by row.
 Paper: Wang et al., "CAMixerSR: Only Details Need More 'Attention'", CVPR 2024 (arXiv 2402.19289).
 """
 
+from camixersr.nn.calibration import Calibration
 from camixersr.nn.camixer import CAMixer
 from camixersr.nn.layers import FeedForward
 from camixersr.nn.routing import (
     BlockRouting,
-    ByClass,
-    Calibration,
     ExpectedCount,
-    Explore,
     FixedWindows,
     Policy,
     Routing,
@@ -27,11 +25,9 @@ from camixersr.nn.windows import merge, partition, window_position
 
 __all__ = [
     "BlockRouting",
-    "ByClass",
     "CAMixer",
     "Calibration",
     "ExpectedCount",
-    "Explore",
     "FeedForward",
     "FixedWindows",
     "Policy",

@@ -90,16 +90,16 @@ class WindowAttention(nn.Module):
         column = (corner_column[:, None, None] + inside).expand(K, M, M).reshape(-1)
         image = image.repeat_interleave(M * M)
 
-        pixel = (image * H + row) * W + column
-        own = x.reshape(B * H * W, C).index_select(0, pixel)
+        pixel = (image * H + row) * W + column  # K*M*M
+        own = x.reshape(B * H * W, C).index_select(0, pixel)  # K*M*M C
         # float: bfloat16 knows no odd numbers above 256, and float16 none above 2048
-        move = offsets.reshape(B * H * W, 2).index_select(0, pixel)
+        move = offsets.reshape(B * H * W, 2).index_select(0, pixel)  # K*M*M 2
         move = move.to(torch.promote_types(move.dtype, torch.float32))
-        warped = sample(x, image, column + move[:, 0], row + move[:, 1])
+        warped = sample(x, image, column + move[:, 0], row + move[:, 1])  # K*M*M C
 
         D, V = self.project_q.out_features, v.shape[-1]
         q = self.project_q(own).reshape(K, 1, M * M, D)
         k = self.project_k(own + warped).reshape(K, 1, M * M, D)
         if D < V:  # fused kernels, which keep no map of weights, want one width
             q, k = F.pad(q, (0, V - D)), F.pad(k, (0, V - D))
-        return F.scaled_dot_product_attention(q, k, v[:, None], scale=1.0).squeeze(1)
+        return F.scaled_dot_product_attention(q, k, v[:, None], scale=1.0).squeeze(1)  # K M*M V

@@ -77,18 +77,18 @@ class CAMixer(nn.Module):
         """
         self._require(x, condition, policy)
         _, H, W, _ = x.shape
-        v = self.project_v(x)
+        v = self.project_v(x)  # B H W V
         guidance = self.predictor(v, condition, pool=pool, block=block)
-        mask = policy.choose(guidance.logits, block)
+        mask = policy.choose(guidance.logits, block)  # B N
 
         plain = partition(v * guidance.spatial, self.window)  # the convolution branch, B N M*M V
         if getattr(policy, "everywhere", False):
             index = torch.arange(mask.numel(), device=x.device)
         else:  # attention runs where it is wanted and nowhere else
-            index = (mask.detach() > 0.0).flatten().nonzero().squeeze(1)
+            index = (mask.detach() > 0.0).flatten().nonzero().squeeze(1)  # K
         if index.shape[0]:
-            values = gather(partition(v, self.window), index)
-            attended = self.attention(x, values, guidance.offsets, index)
+            values = gather(partition(v, self.window), index)  # K M*M V
+            attended = self.attention(x, values, guidance.offsets, index)  # K M*M V
             if mask.dtype != torch.bool:  # the same values, with gradients to the mask
                 instead = gather(plain, index)
                 attended = instead + mask.flatten()[index, None, None] * (attended - instead)
@@ -96,7 +96,7 @@ class CAMixer(nn.Module):
         else:
             mixed = plain
 
-        y = merge(mixed, H, W)
+        y = merge(mixed, H, W)  # B H W V
         local = y
         for convolution in self.local:
             assert isinstance(convolution, nn.Conv2d)

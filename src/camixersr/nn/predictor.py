@@ -171,13 +171,14 @@ class Predictor(nn.Module):
         Returns:
             The `Guidance` of this block.
         """
-        f = F.leaky_relu(self.norm(self.project_in(torch.cat((v, condition), dim=-1))), SLOPE)
+        f = torch.cat((v, condition), dim=-1)  # B H W V+4
+        f = F.leaky_relu(self.norm(self.project_in(f)), SLOPE)  # B H W (C+4)//4
         plain = partition(f.mean(dim=-1, keepdim=True), self.window).squeeze(-1)  # B N M*M
-        attend, convolve = self.mask(plain).unbind(dim=-1)
+        attend, convolve = self.mask(plain).unbind(dim=-1)  # B N, twice
         pooled = pool(f, block)
         return Guidance(
-            logits=attend - convolve,  # the softmax over two classes is the sigmoid of this
-            offsets=MAX_OFFSET * self.offsets(f).tanh(),
-            spatial=conv2d(self.spatial, f).sigmoid(),
+            logits=attend - convolve,  # B N; the softmax over two classes is the sigmoid of this
+            offsets=MAX_OFFSET * self.offsets(f).tanh(),  # B H W 2
+            spatial=conv2d(self.spatial, f).sigmoid(),  # B H W 1
             channel=spread(self.channel(pooled.means).sigmoid(), pooled.heights),
         )

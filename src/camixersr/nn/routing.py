@@ -11,20 +11,19 @@ A policy's mask is one of two kinds:
   0. `Threshold` fades a window in that has only just earned attention, so that a rounding difference
   in its score is one in its pixels and not another branch. In training the mask carries gradients:
   at a window <dL/dy, attention - convolution>, minus the *gain* of attending there, by how much
-  attention lowers the loss. The backward pass computes it for free. `Explore` learns its scores from
-  it; `Stochastic` wants it at every window, so that both branches run everywhere, which is how the
-  paper trains (section 3.2).
+  attention lowers the loss. The backward pass computes it for free. `Stochastic` wants it at every
+  window, so that both branches run everywhere, which is how the paper trains (section 3.2).
 
 Differs from the paper's code: inference there takes its count from a fresh random mask averaged
 over the batch, so that a picture's result changes from run to run and with its neighbours. Here
-every image is routed by itself; only the training policies, `Stochastic` and `Explore`, draw
-anything or look at the whole batch (decision 0002).
+every image is routed by itself, and only `Stochastic`, for training, draws anything (decision 0002).
+More policies for training are in `camixersr.train.policies`.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -34,19 +33,19 @@ from camixersr.errors import ShapeError, ValueRangeError
 __all__ = [
     "BAND",
     "BlockRouting",
-    "ByClass",
-    "Calibration",
     "ExpectedCount",
-    "Explore",
     "FixedWindows",
+    "OfImages",
     "Policy",
     "Routing",
     "Stochastic",
     "Threshold",
     "TopShare",
+    "check_share",
     "fade",
     "log_odds",
-    "ranking_gradient",
+    "logistic",
+    "top",
 ]
 
 
@@ -130,14 +129,24 @@ class Policy(Protocol):
         ...
 
 
-def _check_share(share: float) -> None:
+@runtime_checkable
+class OfImages(Policy, Protocol):
+    """A policy that knows the images of its batch one by one."""
+
+    def of_image(self, number: int) -> Policy:
+        """The policy of one image of the batch."""
+        ...
+
+
+def check_share(share: float) -> None:
+    """Raise `ValueRangeError` unless a share lies in [0, 1]."""
     if not 0.0 <= share <= 1.0:
         raise ValueRangeError(
             f"attention ratio must lie in [0, 1], got {share}; 0 is pure convolution, 1 pure attention"
         )
 
 
-def _top(logits: Tensor, count: Tensor) -> Tensor:
+def top(logits: Tensor, count: Tensor) -> Tensor:
     """Mark the `count` (B) highest of every row of B x N; of equals, the earlier window wins."""
     order = logits.argsort(dim=1, descending=True, stable=True)
     rank = torch.empty_like(order).scatter_(
@@ -163,7 +172,7 @@ class TopShare:
     share: float
 
     def __post_init__(self) -> None:
-        _check_share(self.share)
+        check_share(self.share)
 
     def choose(self, logits: Tensor, block: int) -> Tensor:
         """See `Policy.choose`."""
@@ -171,7 +180,7 @@ class TopShare:
         count = int(self.share * N + 0.5)
         if count in (0, N):
             return torch.full((B, N), count == N, dtype=torch.bool, device=logits.device)
-        return _top(logits, torch.full((B,), count, device=logits.device))
+        return top(logits, torch.full((B,), count, device=logits.device))
 
 
 BAND = 0.25
@@ -269,48 +278,6 @@ class FixedWindows:
 
 
 @dataclass(frozen=True)
-class ByClass:
-    """Let the class of a window decide who routes it (`camixersr.models.classsr`).
-
-    Each policy sees the windows of its own class only, image by image: a `TopShare` is a share of
-    these.
-
-    Attributes:
-        policies: one a class.
-        classes: B x N int64, the class of every window: an index into `policies`.
-    """
-
-    policies: tuple[Policy, ...]
-    classes: Tensor
-
-    def of_image(self, number: int) -> "ByClass":
-        """The classes of one image of the batch."""
-        return ByClass(self.policies, self.classes[number : number + 1])
-
-    def choose(self, logits: Tensor, block: int) -> Tensor:
-        """See `Policy.choose`."""
-        if self.classes.shape != logits.shape:
-            raise ShapeError(
-                f"expected the classes of {tuple(logits.shape)} windows, got {tuple(self.classes.shape)}; "
-                "give one class for each window of each image"
-            )
-        classes = self.classes.to(logits.device)
-        parts: list[tuple[Tensor, Tensor]] = []
-        for image in range(len(logits)):
-            for number, policy in enumerate(self.policies):
-                own = (classes[image] == number).nonzero().squeeze(1)
-                if len(own):
-                    chosen = policy.choose(logits[image : image + 1, own], block)[0]
-                    parts.append((image * logits.shape[1] + own, chosen))
-        # one that blends makes all floating point
-        floating = any(chosen.dtype != torch.bool for _, chosen in parts)
-        mask = torch.zeros_like(logits, dtype=logits.dtype if floating else torch.bool).flatten()
-        for where, chosen in parts:
-            mask = mask.index_copy(0, where, chosen.to(mask.dtype))
-        return mask.view_as(logits)
-
-
-@dataclass(frozen=True)
 class ExpectedCount:
     """The paper's inference without its dice: K = floor(N * 2 * gamma * mean(sigma(p0 - p1))).
 
@@ -329,7 +296,7 @@ class ExpectedCount:
     share: float
 
     def __post_init__(self) -> None:
-        _check_share(self.share)
+        check_share(self.share)
 
     def choose(self, logits: Tensor, block: int) -> Tensor:
         """See `Policy.choose`."""
@@ -337,10 +304,10 @@ class ExpectedCount:
         if self.share == 1.0:
             return torch.ones_like(logits, dtype=torch.bool)
         expected = (2.0 * logits.double().sigmoid() - 1.0).sigmoid().mean(dim=1)
-        return _top(logits, (N * 2.0 * self.share * expected).floor().clamp(max=N))
+        return top(logits, (N * 2.0 * self.share * expected).floor().clamp(max=N))
 
 
-def _logistic(like: Tensor, generator: torch.Generator) -> Tensor:
+def logistic(like: Tensor, generator: torch.Generator) -> Tensor:
     """The difference of two Gumbel draws, for every element."""
     tiny = 1e-6
     uniform = torch.empty_like(like).uniform_(tiny, 1.0 - tiny, generator=generator)
@@ -377,158 +344,8 @@ class Stochastic:
 
     def choose(self, logits: Tensor, block: int) -> Tensor:
         """See `Policy.choose`."""
-        noise = _logistic(logits, self.generator)
+        noise = logistic(logits, self.generator)
         odds = logits if self.noise_on == "logits" else 2.0 * logits.sigmoid() - 1.0
         soft = ((odds + noise) / self.temperature).sigmoid()
         hard = (soft > 0.5).to(soft.dtype)
         return hard + (soft - soft.detach())
-
-
-@dataclass(frozen=True)
-class Explore:
-    """Attend a share of the *batch's* windows by noisy scores, and rank scores by gain (training only).
-
-    A block attends the best share of all windows of the batch together, so that a plain picture
-    gets less than a busy one. Logits are brought to one scale (zero mean, unit deviation) before
-    noise is added, or the noise would drown them; Gumbel noise before a top-K is sampling without
-    replacement (Kool et al., ICML 2019).
-
-    Some of the attended windows, drawn anew each time, are *probes*: they take half of each branch.
-    In the backward pass their gains are known (see the module's text), and their logits get the
-    gradient of a pairwise logistic ranking loss (RankNet, Burges et al., ICML 2005): of two windows
-    the one with more gain should have the higher score, and a pair counts as much as its gains differ.
-    Half-way, because the loss curves: the slope there is the difference between the branches, while
-    the slope at full attention is too low, most of all where there is detail (docs/training.md).
-    What the loss itself would tell the logits, a straight-through estimate, is that gain times a
-    slope: noisier and without a scale.
-
-    Attributes:
-        share: gamma in [0, 1].
-        generator: where the noise comes from, on the logits' device.
-        temperature: scale of the noise in deviations of the logits; 0 is none.
-        weight: of the ranking loss, a mean over pairs in each block.
-        probes: chance of an attended window to be a probe.
-        gains: for each block the gains measured in the backward pass and the logits they belong
-            to, one for each probe; filled in by it.
-
-    Raises:
-        ValueRangeError: `share` lies outside [0, 1], or a number is negative.
-    """
-
-    share: float
-    generator: torch.Generator
-    temperature: float = 1.0
-    weight: float = 1.0
-    probes: float = 0.25
-    gains: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        _check_share(self.share)
-        if self.temperature < 0.0 or self.weight < 0.0 or not 0.0 <= self.probes <= 1.0:
-            raise ValueRangeError(
-                "expected temperature and weight not below 0 and probes in [0, 1], got "
-                f"{self.temperature}, {self.weight} and {self.probes}"
-            )
-
-    def choose(self, logits: Tensor, block: int) -> Tensor:
-        """See `Policy.choose`."""
-        odds = logits.detach().float()
-        odds = (odds - odds.mean()) / odds.std(correction=0).clamp(min=1e-6)
-        odds = odds + self.temperature * _logistic(odds, self.generator)
-        count = int(self.share * odds.numel() + 0.5)
-        mask = _top(odds.reshape(1, -1), torch.tensor([count], device=odds.device)).view_as(logits)
-        if not logits.requires_grad:
-            return mask
-        drawn = torch.empty_like(odds).uniform_(generator=self.generator)
-        probes = mask & (drawn < self.probes)
-        gate: Tensor = _RankByGain.apply(logits, mask, probes, self, block)  # type: ignore[assignment]
-        return gate
-
-
-def ranking_gradient(logits: Tensor, gains: Tensor) -> Tensor:
-    """Gradient of the pairwise logistic ranking loss, pairs weighted by how much their gains differ.
-
-    The loss is the weighted mean over pairs i, j of softplus(-sign(g_i - g_j) * (l_i - l_j)), with
-    weights |g_i - g_j|.
-
-    Args:
-        logits: K.
-        gains: K, of any scale.
-
-    Returns:
-        K; zeros where fewer than two windows can be compared, or all gains are equal.
-    """
-    ahead = gains[:, None] - gains
-    total = ahead.abs().sum()
-    if not total > 0.0:
-        return torch.zeros_like(logits)
-    # d softplus(-t)/dt = -sigmoid(-t); every pair stands in the table twice, once with each sign
-    behind = ((logits - logits[:, None]) * ahead.sign()).sigmoid()
-    return -2.0 * (ahead * behind).sum(dim=1) / total
-
-
-class _RankByGain(torch.autograd.Function):
-    """The mask going forward, half at probes; going backward, gradients that rank their logits by gain."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, logits: Tensor, mask: Tensor, probes: Tensor, policy: Explore, block: int
-    ) -> Tensor:
-        ctx.save_for_backward(logits, probes)
-        ctx.policy, ctx.block = policy, block
-        return mask.to(logits.dtype) - 0.5 * probes.to(logits.dtype)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
-        logits, probes = ctx.saved_tensors
-        known, gains = logits[probes].float(), -gradients[0][probes].float()
-        ctx.policy.gains[ctx.block] = (gains, known)
-        result = torch.zeros_like(logits)
-        result[probes] = (ctx.policy.weight * ranking_gradient(known, gains)).to(logits.dtype)
-        return result, None, None, None, None
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """Thresholds of every block that attend a wanted share, on average over photographs.
-
-    Attributes:
-        ratios: ascending attention ratios in (0, 1) at which thresholds were measured.
-        thresholds: for each ratio, one score a block.
-
-    Raises:
-        ShapeError: the two do not match.
-    """
-
-    ratios: tuple[float, ...]
-    thresholds: tuple[tuple[float, ...], ...]
-
-    def __post_init__(self) -> None:
-        if (
-            not self.ratios
-            or len(self.ratios) != len(self.thresholds)
-            or len({len(row) for row in self.thresholds}) != 1
-            or list(self.ratios) != sorted(self.ratios)
-        ):
-            raise ShapeError("expected ascending ratios and, for each, one threshold a block")
-
-    def at(self, ratio: float) -> Policy:
-        """The policy for an attention ratio; between two measured ones, interpolated linearly.
-
-        Args:
-            ratio: gamma in [0, 1]. 0 and 1 are exact: nothing and everything.
-
-        Raises:
-            ValueRangeError: `ratio` lies outside [0, 1].
-        """
-        _check_share(ratio)
-        if ratio in (0.0, 1.0):
-            return TopShare(ratio)
-        blocks = len(self.thresholds[0])
-        known = [0.0, *self.ratios, 1.0]
-        rows = [(1.0,) * blocks, *self.thresholds, (0.0,) * blocks]
-        after = next(i for i, value in enumerate(known) if value >= ratio)
-        part = (ratio - known[after - 1]) / (known[after] - known[after - 1])
-        return Threshold(
-            tuple(low + part * (high - low) for low, high in zip(rows[after - 1], rows[after], strict=True))
-        )

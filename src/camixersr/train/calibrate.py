@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from camixersr.image.degradation import Degradation
 from camixersr.image.resize import resize
 from camixersr.models import Trainable
-from camixersr.nn.routing import Calibration, TopShare
+from camixersr.nn.calibration import Calibration
+from camixersr.nn.routing import TopShare
 
 __all__ = ["RATIOS", "calibrate"]
 

@@ -32,8 +32,8 @@ from camixersr.image.files import make_folder
 from camixersr.inference.prepared import Prepared
 from camixersr.metrics import luma, psnr
 from camixersr.models import CAMixerSR, Classes, PatchClassifier
-from camixersr.models.classsr import CLASSES, PATCH, average_loss, blend, class_loss, windows_of
-from camixersr.nn.routing import ByClass, Policy
+from camixersr.models.classsr import CLASSES, PATCH, ByClass, average_loss, blend, class_loss, windows_of
+from camixersr.nn.routing import Policy
 from camixersr.train.calibrate import calibrate
 from camixersr.train.class_recipe import ClassRecipe
 from camixersr.train.photos import Batches, PatchStream, Photos, list_photos, load_photos, reduce

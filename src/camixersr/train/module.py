@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from camixersr.models import CAMixerSR, Trainable
 from camixersr.nn.detail import window_detail
 from camixersr.nn.predictor import Predictor
-from camixersr.nn.routing import Explore, Policy, Routing, Stochastic, TopShare
+from camixersr.nn.routing import Policy, Routing, Stochastic, TopShare
 from camixersr.train.alarms import measure
 from camixersr.train.fused import FusedStep, Patch
 from camixersr.train.objective import (
@@ -33,10 +33,10 @@ from camixersr.train.photos import (
     PatchStream,
     Photos,
 )
+from camixersr.train.policies import AtLeast, Explore, RecentScores
 from camixersr.train.rates import factor, make_optimizer
 from camixersr.train.recipe import Recipe
 from camixersr.train.score import Images, score
-from camixersr.train.shares import AtLeast, RecentScores
 from camixersr.train.teacher import Hints, TaughtStream
 
 __all__ = ["Training"]
