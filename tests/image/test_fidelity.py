@@ -388,3 +388,43 @@ def test_webp_comes_back_as_lossless_as_it_was(tmp_path: Path) -> None:
         assert (b"VP8L" in out.read_bytes()) == lossless
         if lossless:
             assert np.array_equal(np.asarray(Image.open(out)), image)
+
+
+OME = (
+    '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">'
+    '<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="uint8" SizeX="30" SizeY="20" SizeC="3" SizeZ="1" '
+    'SizeT="1"/></Image></OME>'
+)
+
+
+@pytest.mark.parametrize(("description", "told"), [
+    ('{"shape": [20, 30, 3]}', False), ('{"shape": [20, 30, 3], "axes": "YXS", "dose": 3}', True),
+    ("ImageJ=1.53t\nimages=1\nunit=micron\n", True), (OME, True),
+], ids=["shape", "shape and more", "ImageJ", "OME"])  # fmt: skip
+def test_a_description_that_states_sizes_is_not_copied(
+    tmp_path: Path, description: str, told: bool
+) -> None:
+    """Readers believe it more than the tags: tifffile refuses the old shape, ImageJ and OME show others."""
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    source, out = tmp_path / "a.tif", tmp_path / "b.tif"
+    tifffile.imwrite(source, pixels, photometric="rgb", description=description, metadata=None)
+    picture = read(source)
+    assert any("description" in note for note in picture.notes) == told
+    _, high = enlarge(Upscaler(Model("tiny", random_network(channels=8, blocks=(1,)))), picture)
+    assert write(out, high) == []
+    with tifffile.TiffFile(out) as file:
+        assert not file.pages[0].description
+        assert not file.is_ome
+        assert not file.is_imagej
+        assert file.asarray().shape == (40, 60, 3)
+
+
+@pytest.mark.parametrize("description", ["a holiday", "{not JSON}", "<p>some</p>", "the shape of it"])
+def test_any_other_description_is_kept(tmp_path: Path, description: str) -> None:
+    source, out = tmp_path / "a.tif", tmp_path / "b.tif"
+    tifffile.imwrite(
+        source, np.zeros((20, 30, 3), np.uint8), photometric="rgb", description=description, metadata=None
+    )
+    write(out, read(source))
+    with tifffile.TiffFile(out) as file:
+        assert file.pages[0].description == description

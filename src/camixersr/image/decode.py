@@ -20,7 +20,7 @@ from camixersr.image.formats import CAMERA_RAW, is_lossless, kind_of
 from camixersr.image.libvips import DAMAGED, damaged, forget_errors, reason, vips
 from camixersr.image.metadata import PNG_COLOUR, cicp_of_avif, gather, png_colour_chunks, upright_xmp
 from camixersr.image.picture import MAX_PIXELS, Picture, Pixels
-from camixersr.image.tiff import full_pages, misread
+from camixersr.image.tiff import full_pages, layout_in, misread
 
 __all__ = ["Opened", "open_image", "prepare", "read", "reopened", "salvaged", "why_refused"]
 
@@ -126,8 +126,10 @@ def open_image(
         upright = kind == "avif"  # libheif has turned it
     metadata = gather(image)
     if kind in ("tiff", "raw"):
+        described = _keep_description(metadata, notes)
         with _stream(source) as stream:
-            blocks = {"exif-data": exif.from_tiff(stream), "iptc-data": exif.iptc_from_tiff(stream)}
+            known = exif.from_tiff(stream, described=described)
+            blocks = {"exif-data": known, "iptc-data": exif.iptc_from_tiff(stream)}
         for name, block in blocks.items():
             metadata.pop(name, None)
             if block:
@@ -137,6 +139,18 @@ def open_image(
         metadata[PNG_COLOUR] = vips().GValue.blob_type, chunks
     count = len(pages) or (image.get("n-pages") if image.get_typeof("n-pages") else 1)
     return Opened(image, kind, metadata, count, _is_lossless(source, kind), upright, notes)
+
+
+def _keep_description(metadata: dict[str, tuple[int, Any]], notes: list[str]) -> bool:
+    """Drop a description that states sizes, which an enlargement makes untrue; false if it was one."""
+    text = metadata.get("image-description", (0, ""))[1]
+    whose, more = layout_in(text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text))
+    if not whose:
+        return True
+    del metadata["image-description"]
+    if more:
+        notes.append(f"its description ({whose}) states sizes that change, and was left out")
+    return False
 
 
 def _is_lossless(source: Path | bytes, kind: str) -> bool:

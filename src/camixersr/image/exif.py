@@ -16,7 +16,7 @@ __all__ = ["correct", "from_tiff", "iptc_from_tiff", "is_dng", "orientation", "s
 
 EXIF, GPS, INTEROPERABILITY = 0x8769, 0x8825, 0xA005
 ORIENTATION, WIDTH, HEIGHT, IPTC = 0x0112, 0xA002, 0xA003, 33723
-DNG_VERSION = 50706
+DESCRIPTION, DNG_VERSION = 0x010E, 50706
 
 GEOREFERENCE = frozenset({33550, 33922, 34264, 34735, 34736, 34737})
 """Tags that tie pixels to the ground, and would be wrong for other pixels."""
@@ -147,11 +147,12 @@ def _pack_children(
     return pointers, written
 
 
-def from_tiff(file: BinaryIO) -> bytes:
+def from_tiff(file: BinaryIO, *, described: bool = True) -> bytes:
     """Gather what a TIFF file tells about its picture.
 
     Args:
         file: the TIFF file, seekable.
+        described: with its description (ImageDescription).
 
     Returns:
         An EXIF block; empty if there is nothing in it.
@@ -162,6 +163,8 @@ def from_tiff(file: BinaryIO) -> bytes:
     except BadDirectoryError:
         return b""
     kept = {tag: entry for tag, entry in first.items() if tag not in OF_THE_FILE and entry.kind < 14}
+    if not described:
+        kept.pop(DESCRIPTION, None)
     children = _children(file, first, layout)
     if not kept and not children:
         return b""

@@ -1,6 +1,7 @@
 """Several pages in one TIFF file: which there are, and pages written singly put behind one another."""
 
 import io
+import json
 import shutil
 import struct
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import BinaryIO
 
 from camixersr.image.ifd import BadDirectoryError, Entry, pack, read_directory, read_header
 
-__all__ = ["append", "full_pages", "misread"]
+__all__ = ["append", "full_pages", "layout_in", "misread"]
 
 STRIPS, TILES = 273, 324  # tags whose values are places in the file
 
@@ -63,6 +64,34 @@ def misread(file: BinaryIO, page: int) -> str:
         if value(530, (2, 2)) == (1, 1):
             return "YCbCr that is not subsampled"
     return {9: "ICC LAB", 10: "ITU LAB"}.get(colours, "")
+
+
+def layout_in(description: str) -> tuple[str, bool]:
+    """Whose description of a file's own layout a text is: its readers believe it more than the tags.
+
+    >>> layout_in('{"shape": [20, 30, 3]}')
+    ("tifffile's shape", False)
+    >>> layout_in("a holiday")
+    ('', False)
+
+    Args:
+        description: from the tag ImageDescription.
+
+    Returns:
+        What it is, in words, empty for any other text; and whether it tells more than sizes.
+    """
+    text = description.lstrip("\ufeff \r\n\t")
+    if text.startswith("ImageJ="):
+        return "ImageJ's", True
+    if text.startswith("<") and "<OME" in text[:2000]:
+        return "OME-XML", True
+    if text.startswith("{") and '"shape"' in text:
+        try:
+            names = set(json.loads(text))
+        except (ValueError, RecursionError, TypeError):
+            names = set()
+        return "tifffile's shape", names != {"shape"}
+    return "", False
 
 
 def append(page: Path, *, to: Path) -> None:
