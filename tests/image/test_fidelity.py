@@ -392,8 +392,8 @@ def test_webp_comes_back_as_lossless_as_it_was(tmp_path: Path) -> None:
 
 OME = (
     '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">'
-    '<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="uint8" SizeX="30" SizeY="20" SizeC="3" SizeZ="1" '
-    'SizeT="1"/></Image></OME>'
+    '<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="uint8" SizeX="30" SizeY="20" '
+    'SizeC="3" SizeZ="1" SizeT="1"/></Image></OME>'
 )
 
 
@@ -428,3 +428,34 @@ def test_any_other_description_is_kept(tmp_path: Path, description: str) -> None
     write(out, read(source))
     with tifffile.TiffFile(out) as file:
         assert file.pages[0].description == description
+
+
+def test_no_page_costs_more_than_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted in directories that are read, of 60 pages, while they are read and written in turn."""
+    from camixersr.image import exif, tiff
+    from camixersr.image.codec import write_pages
+
+    source, out = tmp_path / "a.tif", tmp_path / "b.tif"
+    stack = np.random.default_rng(0).integers(0, 256, (60, 8, 9), dtype=np.uint8)
+    tifffile.imwrite(source, stack, photometric="minisblack")
+    counted = [0]
+
+    def counting(*arguments):
+        counted[0] += 1
+        return read_directory(*arguments)
+
+    read_directory = tiff.read_directory
+    for module in (tiff, exif):
+        monkeypatch.setattr(module, "read_directory", counting)
+    costs: list[int] = []
+
+    def pages():
+        for number in range(60):
+            before = counted[0]
+            yield read(source, page=number)
+            costs.append(counted[0] - before)
+
+    write_pages(out, pages(), count=60)
+    assert len(set(costs[1:])) == 1
+    assert costs[-1] < 12
+    assert np.array_equal(tifffile.imread(out), stack)

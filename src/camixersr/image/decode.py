@@ -8,6 +8,7 @@ refuses. A truncated file is an error, never a half-grey picture.
 import io
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,11 +17,12 @@ import numpy as np
 from camixersr.errors import ImageError
 from camixersr.image import exif, fallback, jpeg, png
 from camixersr.image.color import Color, to_rgb
+from camixersr.image.files import open_regular
 from camixersr.image.formats import CAMERA_RAW, is_lossless, kind_of
 from camixersr.image.libvips import DAMAGED, damaged, forget_errors, reason, vips
 from camixersr.image.metadata import PNG_COLOUR, cicp_of_avif, gather, png_colour_chunks, upright_xmp
 from camixersr.image.picture import MAX_PIXELS, Picture, Pixels
-from camixersr.image.tiff import full_pages, layout_in, misread
+from camixersr.image.tiff import Page, full_pages, layout_in, misread
 
 __all__ = ["Opened", "open_image", "prepare", "read", "reopened", "salvaged", "why_refused"]
 
@@ -61,7 +63,7 @@ def _beginning(source: Path | bytes) -> bytes:
             raise ImageError("expected a picture, but this is a folder; name the files in it")
         if source.exists() and not source.is_file():
             raise ImageError("expected a file, but this is a device or a pipe; use - for standard input")
-        with source.open("rb") as file:
+        with open_regular(source) as file:
             head = file.read(_HEAD)
     except ImageError:
         raise
@@ -73,7 +75,7 @@ def _beginning(source: Path | bytes) -> bytes:
 
 
 def _stream(source: Path | bytes) -> BinaryIO:
-    return io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+    return io.BytesIO(source) if isinstance(source, bytes) else open_regular(source)
 
 
 def open_image(
@@ -108,19 +110,19 @@ def open_image(
     forget_errors()
     notes: list[str] = []
     upright = False
-    pages: list[int] = []
+    pages: tuple[Page, ...] = ()
     raw = isinstance(source, Path) and source.suffix.lower() in CAMERA_RAW and kind in ("", "tiff")
     if kind == "tiff":
+        pages = _pages(source)
         with _stream(source) as stream:
-            pages = full_pages(stream)
             raw = raw or exif.is_dng(stream)
     if raw:
         image, kind, upright = fallback.read_with_rawpy(source, max_pixels=max_pixels), "raw", True
-        pages = []
+        pages = ()
     elif kind == "heic":
         image, upright = fallback.read_heic(source, max_pixels=max_pixels), True
     else:
-        place = pages[page] if page < len(pages) else page
+        place = pages[page] if page < len(pages) else Page(page, 0)
         how = _How(place, max_pixels, salvage, tolerant)
         image, kind = _load(source, kind, how, notes)
         upright = kind == "avif"  # libheif has turned it
@@ -139,6 +141,20 @@ def open_image(
         metadata[PNG_COLOUR] = vips().GValue.blob_type, chunks
     count = len(pages) or (image.get("n-pages") if image.get_typeof("n-pages") else 1)
     return Opened(image, kind, metadata, count, _is_lossless(source, kind), upright, notes)
+
+
+def _pages(source: Path | bytes) -> tuple[Page, ...]:
+    if isinstance(source, bytes):
+        return full_pages(io.BytesIO(source))
+    there = source.stat()
+    return _pages_of(source, there.st_size, there.st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _pages_of(path: Path, _size: int, _changed: int) -> tuple[Page, ...]:
+    """Pages of a file as it is now: to read one after the other, they are looked for once."""
+    with open_regular(path) as file:
+        return full_pages(file)
 
 
 def _keep_description(metadata: dict[str, tuple[int, Any]], notes: list[str]) -> bool:
@@ -205,9 +221,9 @@ _LOADERS = {
 
 @dataclass(frozen=True)
 class _How:
-    """How to decode: as of `open_image`; `page` counts every directory of a TIFF."""
+    """How to decode: as of `open_image`; the number of `page` counts every directory of a TIFF."""
 
-    page: int
+    page: Page
     max_pixels: int
     salvage: bool = False
     tolerant: bool = False
@@ -264,8 +280,8 @@ def _require_whole(source: Path | bytes) -> None:
 def _load_strictly(source: Path | bytes, kind: str, how: _How, notes: list[str]) -> Any:
     libvips = vips()
     options: dict[str, object] = {"access": "sequential"}
-    if how.page:
-        options["page"] = how.page
+    if how.page.number:
+        options["page"] = how.page.number
 
     def load(fail_on: str) -> Any:
         # a path goes as bytes, because a name may be no text, or end in [options]
@@ -315,7 +331,9 @@ def _touch(image: Any) -> None:
 def _with_pillow(source: Path | bytes, kind: str, how: _How, why: str, notes: list[str]) -> tuple[Any, str]:
     """The second decoder; `why` is what the first said."""
     try:
-        image, format_name = fallback.read_with_pillow(source, max_pixels=how.max_pixels, page=how.page)
+        image, format_name = fallback.read_with_pillow(
+            source, max_pixels=how.max_pixels, page=how.page.number
+        )
     except fallback.TooLargeError:
         raise
     except ImageError as error:
@@ -433,7 +451,7 @@ def reopened(
         raise error
     notes: list[str] = []
     why = why_refused(origin, opened.kind, error)
-    image, _ = _with_pillow(origin, opened.kind, _How(0, max_pixels), why, notes)
+    image, _ = _with_pillow(origin, opened.kind, _How(Page(0, 0), max_pixels), why, notes)
     return replace(opened, image=image, notes=notes)
 
 

@@ -97,7 +97,7 @@ def write_pages(
     if count > 1 and kind.kind != "tiff":
         raise OutputError(f"{shown(path)}: {path.suffix} holds one page, not {count}; use .tif")
     notes: list[str] = []
-    size = 0
+    size = pointer = 0
     with replacing(path) as partial, unwritable(path), tempfile.TemporaryDirectory() as folder:
         for number, page in enumerate(pages):
             size = size or count * (
@@ -114,7 +114,7 @@ def write_pages(
             complete(target, metadata, options=options)
             notes += said
             if count > 1:
-                append(target, to=partial)
+                pointer = append(target, to=partial, pointer=pointer)
     return list(dict.fromkeys(notes))
 
 

@@ -5,25 +5,32 @@ import json
 import shutil
 import struct
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
-from camixersr.image.ifd import BadDirectoryError, Entry, pack, read_directory, read_header
+from camixersr.image.ifd import BadDirectoryError, Entry, Layout, pack, read_directory, read_header
 
-__all__ = ["append", "full_pages", "layout_in", "misread"]
+__all__ = ["Page", "append", "full_pages", "layout_in", "misread"]
 
 STRIPS, TILES = 273, 324  # tags whose values are places in the file
 
 
-def full_pages(file: BinaryIO) -> list[int]:
+class Page(NamedTuple):
+    """A page of a TIFF: the number of its directory, from 0, and where that lies in the file."""
+
+    number: int
+    place: int
+
+
+def full_pages(file: BinaryIO) -> tuple[Page, ...]:
     """Directories that are pages, not thumbnails or reduced copies of one (a pyramid).
 
     Args:
         file: a TIFF file, seekable.
 
     Returns:
-        Their numbers, from 0; empty if the file cannot be followed.
+        The pages, in order; empty if the file cannot be followed.
     """
-    found: list[int] = []
+    found: list[Page] = []
     seen: set[int] = set()
     try:
         layout, place = read_header(file)
@@ -31,26 +38,24 @@ def full_pages(file: BinaryIO) -> list[int]:
             entries, following = read_directory(file, place, layout)
             kind = entries[254].numbers(layout.order) if 254 in entries else (0,)
             if kind and not kind[0] & 1:
-                found.append(len(seen))
+                found.append(Page(len(seen), place))
             seen.add(place)
             place = following
     except BadDirectoryError:
         pass
-    return found
+    return tuple(found)
 
 
-def misread(file: BinaryIO, page: int) -> str:
+def misread(file: BinaryIO, page: Page) -> str:
     """What libvips would take for RGB although it is not, in words; empty as a rule.
 
     Args:
         file: a TIFF file, seekable.
-        page: number of the directory, from 0.
+        page: one of it.
     """
     try:
-        layout, place = read_header(file)
-        entries, following = read_directory(file, place, layout)
-        for _ in range(page):
-            entries, following = read_directory(file, following, layout)
+        layout, _ = read_header(file)
+        entries, _ = read_directory(file, page.place, layout)
     except BadDirectoryError:
         return ""
 
@@ -94,16 +99,23 @@ def layout_in(description: str) -> tuple[str, bool]:
     return "", False
 
 
-def append(page: Path, *, to: Path) -> None:
+def append(page: Path, *, to: Path, pointer: int) -> int:
     """Put a one-page TIFF behind the pages of another.
 
     Args:
         page: written by libvips, in the byte order and kind (classic or BigTIFF) of `to`.
         to: a TIFF, or an empty file.
+        pointer: what the call for the page before returned, so that no page costs more than another; 0
+            for an empty file.
+
+    Returns:
+        Where the last directory keeps the place of the one that may follow.
     """
     if to.stat().st_size == 0:
         shutil.copyfile(page, to)
-        return
+        with to.open("rb") as target:
+            layout, place = read_header(target)
+            return _pointer_behind(target, place, layout)
     with page.open("rb") as source, to.open("r+b") as target:
         layout, place = read_header(source)
         entries, _ = read_directory(source, place, layout)
@@ -122,18 +134,14 @@ def append(page: Path, *, to: Path) -> None:
         directory += directory % 2
         target.seek(directory)
         target.write(pack(entries, layout, directory))
-        _, last = read_header(target)
-        pointer = 8 if layout.big else 4
-        while last:
-            pointer = _pointer_behind(target, last, layout.big, layout.order)
-            _, last = read_directory(target, last, layout)
         target.seek(pointer)
         target.write(struct.pack(layout.order + layout.offset, directory))
+        return _pointer_behind(target, directory, layout)
 
 
-def _pointer_behind(file: io.BufferedRandom, place: int, big: bool, order: str) -> int:
+def _pointer_behind(file: BinaryIO, place: int, layout: Layout) -> int:
     """Where a directory keeps the place of the next one."""
-    head = 8 if big else 2
+    head = 8 if layout.big else 2
     file.seek(place)
-    (count,) = struct.unpack(order + ("Q" if big else "H"), file.read(head))
-    return place + head + count * (20 if big else 12)
+    (count,) = struct.unpack(layout.order + ("Q" if layout.big else "H"), file.read(head))
+    return place + head + count * layout.entry_size
