@@ -66,7 +66,7 @@ def main() -> None:
                 f"({row.fastest:.2f} to {row.slowest:.2f}) {row.microseconds_per_low_pixel:6.2f} us/px, "
                 f"{row.tiles} tiles, x{row.times_reference or 0:.2f}, "
                 f"{parity.get(f'{row.backend} {row.precision}', '')} dB, first {row.first:.1f} s, "
-                f"{(row.peak_memory_bytes or 0) / 2**20:.0f} MiB",
+                f"{(row.peak_memory_bytes or 0) / 1e6:.0f} MB",
                 flush=True,
             )
 

@@ -14,22 +14,30 @@ from camixersr.errors import CamixerError
 
 if TYPE_CHECKING:
     from camixersr.enlarge.kinds import File, Held
+    from camixersr.enlarge.options import Options
     from camixersr.enlarge.upscaler import Upscaler
     from camixersr.image.formats import WriteOptions
     from camixersr.image.panorama import Projection
     from camixersr.image.picture import Picture
     from camixersr.image.size import Size
+    from camixersr.runs.files import Run, restore_files, upscale_files
+    from camixersr.runs.results import Result
 
 __all__ = [
     "CamixerError",
+    "Options",
     "Picture",
+    "Result",
+    "Run",
     "Size",
     "Upscaler",
     "WriteOptions",
     "__version__",
     "load",
     "restore",
+    "restore_files",
     "upscale",
+    "upscale_files",
 ]
 
 __version__ = "0.1.0"
@@ -189,10 +197,15 @@ def restore(
 
 
 _FROM = {
+    "Options": "camixersr.enlarge.options",
     "Picture": "camixersr.image.picture",
+    "Result": "camixersr.runs.results",
+    "Run": "camixersr.runs.files",
     "Size": "camixersr.image.size",
     "Upscaler": "camixersr.enlarge.upscaler",
     "WriteOptions": "camixersr.image.formats",
+    "restore_files": "camixersr.runs.files",
+    "upscale_files": "camixersr.runs.files",
 }
 """Where names come from that are loaded when first asked for."""
 

@@ -122,7 +122,7 @@ def _table(rows: Sequence[Row]) -> str:
         "attended",
         "GMACs",
         "seconds",
-        "peak MiB",
+        "peak MB",
     )
     lines = [f"<tr>{''.join(f'<th>{name}</th>' for name in head)}</tr>"]
     for row in rows:
@@ -138,7 +138,7 @@ def _table(rows: Sequence[Row]) -> str:
             f"{100 * fmean(score.attention_share for score in row.images):.0f} %" if ran else "",
             f"{fmean(score.macs for score in row.images) / 1e9:.2f}" if ran else "",
             f"{fmean(score.seconds for score in row.images):.2f}",
-            f"{max(peaks) / 2**20:.0f}" if peaks else "",
+            f"{max(peaks) / 1e6:.0f}" if peaks else "",
         )
         lines.append(f"<tr>{''.join(f'<td>{html.escape(str(cell))}</td>' for cell in cells)}</tr>")
     return f"<h2>Scores</h2><table>{''.join(lines)}</table>"

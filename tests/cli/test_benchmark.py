@@ -59,7 +59,7 @@ def test_memory_is_that_of_whole_processes(model: Path, tmp_path: Path, capsys) 
         "--photo", photo, "--json", target,
     )  # fmt: skip
     assert code == 0
-    assert "predicted MiB" in capsys.readouterr().out
+    assert "predicted MB" in capsys.readouterr().out
     small, large = json.loads(target.read_text())["rows"]
     assert (small["low_size"], small["tile"], small["predicted_memory_bytes"]) == ([64, 48], None, None)
     assert (large["low_size"], large["high_size"]) == ([800, 720], [1600, 1440])

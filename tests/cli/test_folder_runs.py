@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from camixersr.runs.find import Found
-from camixersr.runs.pipeline import run as run_jobs
+from camixersr.runs.pipeline import pipeline
 from camixersr.runs.targets import Job
 from camixersr.weights import Model, save
 from tests.conftest import ROOT, noise_picture, random_network, run
@@ -191,7 +191,7 @@ def test_one_bad_file_never_stops_the_rest(tree: Path, tmp_path: Path, model: Pa
 def test_a_crash_in_one_picture_is_that_pictures_failure(
     tree: Path, tmp_path: Path, model: Path, monkeypatch, capsys
 ) -> None:
-    from camixersr.cli import pictures
+    from camixersr.runs import picture as pictures
 
     def explode(path: Path, *rest: object) -> list[str]:
         if path.name.startswith("b"):
@@ -400,7 +400,7 @@ def test_max_pixels_is_checked_before_decoding(tmp_path: Path, model: Path, caps
 
 def test_pictures_come_out_in_order_whatever_fails() -> None:
     jobs = [Job(Found(Path(str(n)), Path(str(n))), Path(f"{n}.out"), settled=True) for n in range(9)]
-    written, finished, asked = [], [], []
+    written, asked = [], []
 
     def given():
         for job in jobs:
@@ -413,21 +413,18 @@ def test_pictures_come_out_in_order_whatever_fails() -> None:
             raise ValueError(name)
         return name
 
-    def encode(job: Job, name: str) -> None:
+    def encode(job: Job, name: str) -> str:
         written.append((job.source.name, name))
         if name in ("2", "8"):
             raise OSError(name)
+        return f"{name} is done"
 
-    failures = run_jobs(
-        given(),
-        decode=lambda job: job.source.name,
-        compute=compute,
-        encode=encode,
-        finished=lambda job: finished.append(job.source.name),
-    )
+    came = list(pipeline(given(), decode=lambda job: job.source.name, compute=compute, encode=encode))
     assert written == [(str(n), str(n)) for n in range(9) if n not in (3, 7)]
-    assert finished == [str(n) for n in range(9)]
-    assert [(each.job.source.name, str(each.cause)) for each in failures] == [(n, n) for n in "2378"]
+    assert [job.source.name for job, _ in came] == [str(n) for n in range(9)]
+    said = [str(outcome) for _, outcome in came]
+    assert said == [str(n) if n in (2, 3, 7, 8) else f"{n} is done" for n in range(9)]
+    assert [type(outcome) for _, outcome in came].count(str) == 5
 
 
 @pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM", "the terminal closes", "a device dies"])

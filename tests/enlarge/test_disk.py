@@ -10,8 +10,9 @@ import torch
 from PIL import Image
 
 from camixersr.enlarge import disk as streaming
-from camixersr.enlarge.disk import Options, Streamed, enlarge_file
+from camixersr.enlarge.disk import Streamed, enlarge_file
 from camixersr.enlarge.enlarge import enlarge
+from camixersr.enlarge.options import Options
 from camixersr.errors import (
     CamixerError,
     CancelledError,
@@ -46,8 +47,11 @@ def picture(folder: Path, mode: str = "RGB", size: tuple[int, int] = (150, 210))
     return path
 
 
-def run(up: Upscaler, source: Path, target: Path, progress=None, **options) -> Streamed:
-    return enlarge_file(up, source, target, Options(**options), progress=progress)
+def run(
+    up: Upscaler, source: Path, target: Path, progress=None, *, resume=False, spill=None, **options
+) -> Streamed:
+    how = Options(**options)
+    return enlarge_file(up, source, target, how, progress=progress, resume=resume, spill=spill)
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "P"])
@@ -252,7 +256,7 @@ def test_little_memory_makes_small_tiles_and_too_little_one_error(tmp_path: Path
     layout = Layout(600, 600, 3, "uint8")
     streamed = run(up, source, tmp_path / "o.png", memory=predict(up, layout, 128) + SLACK)
     assert 64 <= streamed.tile < AUTO_TILE
-    with pytest.raises(MemoryLimitError, match="48 MB of memory do not suffice"):
+    with pytest.raises(MemoryLimitError, match="50 MB of memory do not suffice"):
         run(up, source, tmp_path / "p.png", memory=50_000_000)
     with pytest.raises(MemoryLimitError, match="use --tile"):
         run(upscaler(tile=512), source, tmp_path / "p.png", memory=predict(up, layout, 128) + SLACK)

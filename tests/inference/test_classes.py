@@ -11,7 +11,8 @@ from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 from camixersr.cli import main
-from camixersr.enlarge.disk import Options, enlarge_file
+from camixersr.enlarge.disk import enlarge_file
+from camixersr.enlarge.options import Options
 from camixersr.errors import CheckpointError, UsageError
 from camixersr.image.panorama import Panorama
 from camixersr.inference.arrays import from_array

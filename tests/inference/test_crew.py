@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 import torch
 
-from camixersr.enlarge.disk import Options, enlarge_file
+from camixersr.enlarge.disk import enlarge_file
+from camixersr.enlarge.options import Options
 from camixersr.errors import DeviceError, ImageError, MemoryLimitError, UsageError, ValueRangeError
 from camixersr.image.stream import Layout
 from camixersr.inference.cost import Bill

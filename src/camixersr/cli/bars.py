@@ -17,7 +17,6 @@ class Bars:
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
         console = Console(stderr=True)
-        self._name = ""
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -44,17 +43,15 @@ class Bars:
         """Move the picture's bar."""
         self._progress.update(self._task, completed=done, total=total)
 
-    def say(self, line: str, name: str = "") -> None:
-        """Print a line above the bar, about the picture under way or a named one."""
-        line = f"camixersr: {name or self._name}: {line}"
-        self._progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
+    def say(self, line: str) -> None:
+        """Print a line on stderr, above the bars."""
+        self._progress.console.print(f"camixersr: {line}", highlight=False, markup=False, soft_wrap=True)
 
     def begin(self, name: str) -> None:
         """Show another picture."""
-        self._name = name
         self._progress.reset(self._task, description=name, total=None)
 
-    def finished(self, _: object) -> None:
+    def finished(self) -> None:
         """Count one more picture."""
         if self._total is not None:
             self._progress.advance(self._total)

@@ -213,7 +213,7 @@ def _print_speed(rows: "list[Row]") -> None:
         "us/px in",
         "GFLOP/s",
         "of peak",
-        "MiB",
+        "MB",
         "dB",
     ):
         table.add_column(name, justify="right")
@@ -231,7 +231,7 @@ def _print_speed(rows: "list[Row]") -> None:
             f"{row.microseconds_per_low_pixel:.2f}",
             f"{row.gflops:.1f}",
             "" if share is None else f"{100 * share:.0f} %",
-            "" if memory is None else f"{memory / 2**20:.0f}",
+            "" if memory is None else f"{memory / 1e6:.0f}",
             "" if row.parity_db is None else _decibel(row.parity_db),
         )
     print_table(table)
@@ -244,7 +244,7 @@ def _print_notes(rows: "list[Row]", best: dict[str, float], dropped: list[str], 
     peak = ", ".join(f"{name} {speed:.0f} GFLOP/s" for name, speed in best.items())
     print(f"peak: a large matrix product, {peak}")
     print(
-        f"seconds: median of {rounds}, in turns; MiB: of the process; dB: against the first row of a ratio"
+        f"seconds: median of {rounds}, in turns; MB: of the process; dB: against the first row of a ratio"
     )
     plain = [row for row in rows if row.backend == REFERENCE]
     if any(row.tiles > 1 for row in plain):
@@ -289,7 +289,7 @@ def _print_memory(rows: "list[MemoryRow]") -> None:
     from camixersr.cli.tables import print_table
 
     table = Table(box=None, pad_edge=False)
-    for name in ("input", "ratio", "tile", "peak MiB", "predicted MiB", "seconds", "us/px in"):
+    for name in ("input", "ratio", "tile", "peak MB", "predicted MB", "seconds", "us/px in"):
         table.add_column(name, justify="right")
     for row in rows:
         width, height = row.low_size
@@ -298,8 +298,8 @@ def _print_memory(rows: "list[MemoryRow]") -> None:
             f"{width} x {height}",
             f"{row.attention_ratio:g}",
             "" if row.tile is None else str(row.tile),
-            "" if row.peak_memory_bytes is None else f"{row.peak_memory_bytes / 2**20:.0f}",
-            "" if predicted is None else f"{predicted / 2**20:.0f}",
+            "" if row.peak_memory_bytes is None else f"{row.peak_memory_bytes / 1e6:.0f}",
+            "" if predicted is None else f"{predicted / 1e6:.0f}",
             f"{row.seconds:.1f}",
             f"{row.seconds / (width * height) * 1e6:.2f}",
         )

@@ -77,8 +77,8 @@ def _print_machine(facts: dict[str, Any]) -> None:
     )
     print(f"  has {', '.join(machine['features']) or 'nothing that is known here'}")
     if machine["memory_bytes"]:
-        print(f"memory: {machine['memory_bytes'] / 2**30:.1f} GiB")
-    names = [f"{gpu['name']}, {gpu['memory_bytes'] / 2**30:.1f} GiB" for gpu in machine["gpus"]]
+        print(f"memory: {machine['memory_bytes'] / 1e9:.1f} GB")
+    names = [f"{gpu['name']}, {gpu['memory_bytes'] / 1e9:.1f} GB" for gpu in machine["gpus"]]
     print(f"GPU: {'; '.join(names) or 'none that torch can use'}")
     print(f"versions: {', '.join(f'{name} {number}' for name, number in facts['versions'].items())}")
 

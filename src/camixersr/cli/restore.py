@@ -1,23 +1,26 @@
 """`camixersr restore`: pictures in, the same pictures out without what compression or noise did to them."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from camixersr.cli.produce import Asked, produce
+from camixersr.cli.files import make
+from camixersr.cli.flags import Flags, options_of, output_parameter, with_flags
 
 __all__ = ["restore"]
 
+OF_ENLARGING = frozenset({"scale", "width", "height", "fit", "megapixels", "alpha", "projection"})
 
+
+@with_flags(leave_out=OF_ENLARGING, model="s-jpeg", name="{stem}_restored")
 def restore(
     inputs: Annotated[list[Path], Parameter(name="INPUT", negative=())],
     /,
     *,
-    output: Annotated[str | None, Parameter(name=["--output", "-o"])] = None,
-    model: str = "s-jpeg",
-    name: str = "{stem}_restored",
-    asked: Asked | None = None,
+    output: Annotated[str | None, output_parameter] = None,
+    given: Any = None,
+    flags: Flags | None = None,
 ) -> int:
     """Restore pictures: undo what JPEG compression (or noise, with a model for it) did to them.
 
@@ -30,23 +33,9 @@ def restore(
         such as 'photos/**/*.jpg', or - for standard input.
     output
         File to write, folder/ or - for standard output. By default NAME_restored beside each input
-        or folder, in its format; a JPEG is written at quality 95, and
-        --format png keeps every bit.
-    model
-        A model that restores: a name from `camixersr models list`, or a file of weights.
-    name
-        Names of results, from {stem} and {name} (with suffix).
+        or folder, in its format; a JPEG is written at quality 95, and --format png keeps every bit.
     """
-    from camixersr.image.size import Size
+    options = options_of(given)
+    from camixersr.runs.files import restore_files
 
-    return produce(
-        inputs,
-        asked or Asked(),
-        output=output,
-        model=model,
-        size=Size(),
-        restoring=True,
-        name=name,
-        projection="flat",
-        alpha="bicubic",  # at scale 1: as it is
-    )
+    return make(restore_files, inputs, output, options, flags or Flags())

@@ -10,7 +10,7 @@ import shutil
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,12 @@ from torch import Tensor
 
 from camixersr import __version__
 from camixersr.enlarge.enlarge import Cancel, Steps
+from camixersr.enlarge.options import Options
 from camixersr.errors import MemoryLimitError, OutputError
 from camixersr.image.alpha import HALO, bleed, visible
 from camixersr.image.codec import MAX_PIXELS, check_writable
-from camixersr.image.color import Color
-from camixersr.image.formats import WriteOptions
 from camixersr.image.metadata import fitted
-from camixersr.image.panorama import Panorama, Projection, panorama_of
+from camixersr.image.panorama import Panorama, panorama_of
 from camixersr.image.planes import Form, enlarge_alpha, join, split
 from camixersr.image.spill import Spill, digest, folder_for
 from camixersr.image.stream import (
@@ -50,43 +49,15 @@ from camixersr.inference.sphere import Spherical
 from camixersr.inference.survey import patches
 from camixersr.inference.tiles import Tile, owned
 from camixersr.inference.upscaler import Piece, Upscaler
+from camixersr.units import shown_bytes
 
-__all__ = ["Options", "Streamed", "enlarge_file"]
+__all__ = ["Streamed", "enlarge_file"]
 
 CONTEXT = 4
 """Low pixels that bicubic enlargement looks at beside a place; it needs two."""
 
 Say = Callable[[str], None]
 """Told, in one line, what a person wants to know before a long job."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """How to enlarge a file.
-
-    Attributes:
-        attention_ratio: gamma in [0, 1]; not used where `seconds` is given.
-        max_share: most windows that may be attended in any block, as a share of all.
-        seconds: a deadline, from which the attention ratio follows; None for none.
-        memory: most bytes of memory; None for no limit.
-        spill: folder for the intermediate files, instead of the target's.
-        resume: go on with what an interrupted run left, and leave it behind if interrupted.
-        color: what becomes of colour profiles, as for `camixersr.image.codec.read`.
-        max_pixels: larger pictures are refused.
-        projection: whether it is a panorama, as for `camixersr.image.panorama.panorama_of`.
-        write: how to encode.
-    """
-
-    attention_ratio: float = 0.5
-    max_share: float = 1.0
-    seconds: float | None = None
-    memory: int | None = None
-    spill: Path | None = None
-    resume: bool = False
-    color: Color = "keep"
-    max_pixels: int = MAX_PIXELS
-    projection: Projection = "auto"
-    write: WriteOptions = field(default_factory=WriteOptions)
 
 
 @dataclass(frozen=True)
@@ -170,6 +141,9 @@ def enlarge_file(
     target: Path,
     options: Options,
     *,
+    spill: Path | None = None,
+    resume: bool = False,
+    max_pixels: int = MAX_PIXELS,
     say: Say = lambda line: None,
     progress: Progress | None = None,
     cancel: Cancel | None = None,
@@ -180,7 +154,10 @@ def enlarge_file(
         upscaler: the model; of its `tile`, "auto" is chosen here.
         source: the picture.
         target: the file to make or replace.
-        options: how.
+        options: how; what the upscaler was made with is not looked at, nor is the size.
+        spill: folder for the intermediate files, instead of the target's.
+        resume: go on with what an interrupted run left, and leave it behind if interrupted.
+        max_pixels: larger pictures are refused.
         say: told, before the work begins, what it needs; and the ratio that a deadline allows.
         progress: told how far the network is, then the encoder.
         cancel: asked, several times a tile, whether to stop.
@@ -197,31 +174,31 @@ def enlarge_file(
     """
     began = time.perf_counter()
     steps = Steps(progress, cancel)
-    seen = look(source, color=options.color, max_pixels=options.max_pixels)
+    seen = look(source, color=options.colours, max_pixels=max_pixels, salvage=options.salvage)
     high = seen.layout.enlarged(upscaler.scale)
     panorama, remark = panorama_of(seen.metadata, seen.layout.height, seen.layout.width, options.projection)
     check_writable(target, height=high.height, width=high.width)
-    folder = folder_for(target, options.spill)
+    folder = folder_for(target, spill)
     bill = Bill(upscaler.model.config, upscaler.device, seen.layout.height, seen.layout.width, steps)
-    with _threads_kept(), Spill(folder, _job(upscaler, source, options), options.resume) as spill:
-        fresh = not spill.settled
-        resumed = sum(len(batch["tiles"]) for batch in spill.done)
+    with _threads_kept(), Spill(folder, _job(upscaler, source, options), resume) as journal:
+        fresh = not journal.settled
+        resumed = sum(len(batch["tiles"]) for batch in journal.done)
         held = high.size if target.suffix.lower() in HELD_WHOLE else 0
         if fresh:
-            tile = _tile(upscaler, seen.layout, held, options.memory, panorama)
+            tile = _tile(upscaler, seen.layout, held, options.memory_bytes, panorama)
             tiles = upscaler.cut(seen.layout.height, seen.layout.width, tile, panorama)
             # memory is granted for one tile at a time
-            batch = batch_size(upscaler, tiles) if options.memory is None else 1
+            batch = batch_size(upscaler, tiles) if options.memory_bytes is None else 1
             _require_room(folder, seen, high)
         else:  # the same again, so that the same bytes come out
-            tile, batch = int(spill.settled["tile"]), int(spill.settled["batch"])
-            torch.set_num_threads(int(spill.settled["threads"]))
+            tile, batch = int(journal.settled["tile"]), int(journal.settled["batch"])
+            torch.set_num_threads(int(journal.settled["threads"]))
         needed = predict(upscaler, seen.layout, tile, held, panorama, batch=batch)
         disk = seen.layout.size + high.size
         say(
             f"{seen.layout.width} x {seen.layout.height} -> {high.width} x {high.height}, "
             + (f"tiles of up to {tile} x {tile}, " if tile else "in one piece, ")
-            + f"at most {_size(needed)} of memory, {_size(disk)} on disk meanwhile"
+            + f"at most {shown_bytes(needed)} of memory, {shown_bytes(disk)} on disk meanwhile"
             + (f"; {resumed} tiles are there already" if resumed else "")
         )
         with (
@@ -232,26 +209,33 @@ def enlarge_file(
             if panorama is not None:
                 picture = Spherical(picture, panorama, upscaler.model.config.latitude)
             if fresh:
-                decode(
+                damage = decode(
                     source,
                     low,
                     lambda done, total: steps.check(),
-                    color=options.color,
-                    max_pixels=options.max_pixels,
+                    color=options.colours,
+                    max_pixels=max_pixels,
+                    salvage=options.salvage,
                 )
                 low.sync()
                 ratio = options.attention_ratio
                 if options.seconds is not None:
                     left = options.seconds - (time.perf_counter() - began)
                     ratio = _ratio_in(left, upscaler, picture, tile, target, high, options, say)
-                spill.settle(
-                    {"tile": tile, "batch": batch, "threads": torch.get_num_threads(), "ratio": ratio}
+                journal.settle(
+                    {
+                        "tile": tile,
+                        "batch": batch,
+                        "threads": torch.get_num_threads(),
+                        "ratio": ratio,
+                        "damage": damage,
+                    }
                 )
-            ratio = float(spill.settled["ratio"])
+            ratio = float(journal.settled["ratio"])
             plan = upscaler.plan(
                 picture, bill, attention_ratio=ratio, max_share=options.max_share, tile=tile
             )
-            _run(upscaler, plan, upscaler.batches(plan, batch=batch), picture, low, out, spill, bill)
+            _run(upscaler, plan, upscaler.batches(plan, batch=batch), picture, low, out, journal, bill)
             notes = encode(
                 out,
                 target,
@@ -266,13 +250,16 @@ def enlarge_file(
                 lossless=seen.lossless,
             )
         cost = bill.cost()
-        notes = [*([remark] if remark else []), *notes]
+        notes = [*([remark] if remark else []), *journal.settled["damage"], *notes]
         return Streamed(cost, seen, high, ratio, tile, needed, resumed, tuple(notes), panorama)
 
 
 def _job(upscaler: Upscaler, source: Path, options: Options) -> dict[str, Any]:
     """All that the result depends on, and that the user chose."""
-    return {
+    asked = options.record(of_pixels=True)
+    if options.seconds is not None:
+        asked["attention_ratio"] = None  # it is not looked at
+    return asked | {
         "version": __version__,
         "torch": torch.__version__,
         "source": digest(source),
@@ -281,12 +268,8 @@ def _job(upscaler: Upscaler, source: Path, options: Options) -> dict[str, Any]:
         "backend": upscaler.backend,
         "precision": upscaler.precision,
         "tile": upscaler.tile,
-        "attention ratio": None if options.seconds is not None else options.attention_ratio,
-        "max share": options.max_share,
+        "batch": upscaler.batch,
         "routing": "top share" if upscaler.model.calibration is None else "thresholds",
-        "seconds": options.seconds,
-        "color": options.color,
-        "projection": options.projection,
     }
 
 
@@ -300,9 +283,9 @@ def _tile(
         return tile
     largest = largest_tile(upscaler, layout, memory, held, panorama)  # complains if there is none
     if upscaler.tile != "auto":
-        needed = _size(predict(upscaler, layout, tile, held, panorama))
+        needed = shown_bytes(predict(upscaler, layout, tile, held, panorama))
         raise MemoryLimitError(
-            f"a tile of {tile or 'the whole picture'} needs {needed}, more than the {_size(memory)} "
+            f"a tile of {tile or 'the whole picture'} needs {needed}, more than the {shown_bytes(memory)} "
             f"granted; use --tile {largest}"
         )
     return largest
@@ -317,13 +300,9 @@ def _require_room(folder: Path, seen: Look, high: Layout) -> None:
         return  # then the disk tells when it is full
     if needed > free:
         raise OutputError(
-            f"{folder.parent}: {_size(needed)} are needed there meanwhile, {_size(free)} are free; make "
-            "room, or name a folder on another disk with --spill"
+            f"{folder.parent}: {shown_bytes(needed)} are needed there meanwhile, {shown_bytes(free)} are "
+            "free; make room, or name a folder on another disk with --spill"
         )
-
-
-def _size(count: int) -> str:
-    return f"{count / 2**30:.1f} GB" if count >= 2**30 else f"{count / 2**20:.0f} MB"
 
 
 def _ratio_in(

@@ -174,7 +174,8 @@ def _compare(folder: Path, before: Any, now: dict[str, Any]) -> None:
         return
     names: Iterable[str] = now
     other = [name for name in names if not isinstance(before, dict) or before.get(name) != now[name]]
+    what = ", ".join(other).replace("_", " ") or "form"
     raise UsageError(
-        f"{shown(folder)}: belongs to a job with another {', '.join(other) or 'form'}; repeat that "
-        "command, or start anew without --resume"
+        f"{shown(folder)}: belongs to a job with another {what}; repeat that command, or "
+        "start anew without --resume"
     )

@@ -7,7 +7,6 @@ worst that was seen, since the C library's allocator may keep freed maps (prepar
 `benchmarks/memory.py` sets prediction and measurement side by side.
 """
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ from camixersr.image.stream import Layout
 from camixersr.inference.cost import resident_memory
 from camixersr.inference.engine import Footprint
 from camixersr.inference.tiles import GRID, Tile, smallest_tile
+from camixersr.units import shown_bytes
 
 if TYPE_CHECKING:
     from camixersr.inference.upscaler import Upscaler
@@ -133,8 +133,8 @@ def largest_tile(
     smallest = predict(upscaler, layout, least, held, panorama)
     if smallest > memory:
         raise MemoryLimitError(
-            f"{memory / 2**20:.0f} MB of memory do not suffice: the smallest tile needs "
-            f"{math.ceil(smallest / 2**20)} MB in all; grant that much with --memory"
+            f"{shown_bytes(memory)} of memory do not suffice: the smallest tile needs "
+            f"{shown_bytes(smallest)} in all; grant that much with --memory"
             + (", or write PNG or TIFF, which are not encoded in memory" if held else "")
         )
     for tile in range(upscaler.auto_tile, least, -grid):

@@ -42,7 +42,7 @@ class Shared:
             self.array = np.memmap(self._path, np.float32, "r+", shape=shape)
         except OSError as error:
             raise OutputError(
-                f"{size / 2**20:.0f} MB of memory for several processes: cannot be had: "
+                f"{size / 1e6:.0f} MB of memory for several processes: cannot be had: "
                 f"{error.strerror or error}; use one device"
             ) from error
 

@@ -2,93 +2,76 @@
 
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from typing import TypeVar
 
-from camixersr.errors import CamixerError, InputError
-from camixersr.image.files import shown
+from camixersr.errors import CancelledError
 from camixersr.runs.targets import Job
 
-__all__ = ["Failure", "run"]
+__all__ = ["pipeline"]
 
 Decoded = TypeVar("Decoded")
 Computed = TypeVar("Computed")
+Encoded = TypeVar("Encoded")
 
 
-@dataclass(frozen=True)
-class Failure:
-    """A picture that could not be done, why, and what was raised."""
-
-    job: Job
-    error: CamixerError
-    cause: Exception
-
-
-def _guarded(error: Exception, job: Job) -> CamixerError:
-    """An error of ours, whatever went wrong."""
-    if isinstance(error, CamixerError):
-        return error
-    what = "out of memory" if isinstance(error, MemoryError) else f"{type(error).__name__}: {error}"
-    return InputError(f"{shown(job.source)}: {what}")
-
-
-def run(
+def pipeline(
     jobs: Iterable[Job],
     *,
     decode: Callable[[Job], Decoded],
     compute: Callable[[Job, Decoded], Computed],
-    encode: Callable[[Job, Computed], None],
-    finished: Callable[[Job], None] = lambda _: None,
-) -> list[Failure]:
-    """Do all jobs: the next picture is decoded and the last one encoded while others are computed.
-
-    An error ends its picture, never the run. Order, and so every result, is that of `jobs`.
+    encode: Callable[[Job, Computed], Encoded],
+) -> Generator[tuple[Job, Encoded | Exception]]:
+    """Do all jobs; an error ends its picture, never the run, unless it cancels that.
 
     Args:
         jobs: what to do; the next is asked for when the one before it begins to be computed.
         decode: called in a thread of its own; of one picture at a time.
         compute: called in this thread, with what `decode` returned.
         encode: called in a thread of its own, with what `compute` returned; of one picture at a time.
-        finished: called in this thread after each picture, good or bad.
 
-    Returns:
-        What failed, in order.
+    Yields:
+        Each job with what `encode` returned, or with what was raised, in the order of the jobs: at the
+        latest when the next one has been computed.
+
+    Raises:
+        CancelledError: a step has raised it.
     """
-    failures: list[Failure] = []
-    writing: tuple[Job, Future[None]] | None = None
+    writing: tuple[Job, Future[Encoded]] | None = None
 
-    def fail(job: Job, error: Exception) -> None:
-        failures.append(Failure(job, _guarded(error, job), error))
-        finished(job)
-
-    def settle() -> None:
+    def written() -> Generator[tuple[Job, Encoded | Exception]]:
+        nonlocal writing
         if writing is not None:
             job, future = writing
-            try:
-                future.result()
-            except Exception as error:  # noqa: BLE001 - one bad file never stops the rest
-                fail(job, error)
-            else:
-                finished(job)
+            writing = None
+            yield job, _outcome(future)
 
     with ThreadPoolExecutor(1, "decode") as reader, ThreadPoolExecutor(1, "encode") as writer:
         try:
             for job, decoded in _ahead(jobs, decode, reader):
                 try:
                     computed = compute(job, decoded.result())
+                except CancelledError:
+                    raise
                 except Exception as error:  # noqa: BLE001 - one bad file never stops the rest
-                    settle()
-                    writing = None
-                    fail(job, error)
+                    yield from written()
+                    yield job, error
                     continue
-                settle()
+                yield from written()
                 writing = job, writer.submit(encode, job, computed)
-            settle()
+            yield from written()
         except BaseException:
             for pool in (reader, writer):
                 pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return failures
+
+
+def _outcome(future: Future[Encoded]) -> Encoded | Exception:
+    try:
+        return future.result()
+    except CancelledError:
+        raise
+    except Exception as error:  # noqa: BLE001 - one bad file never stops the rest
+        return error
 
 
 def _ahead(

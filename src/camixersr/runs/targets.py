@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import string
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +15,6 @@ from camixersr.runs.manifest import place_of
 
 __all__ = [
     "Job",
-    "check_template",
     "default_folder",
     "is_folder",
     "plan",
@@ -25,9 +23,6 @@ __all__ = [
     "with_suffix",
     "without_results",
 ]
-
-FIELDS = ("stem", "name", "size")
-"""What a name template may contain: name without suffix, with it, and the size asked for (x4)."""
 
 
 @dataclass(frozen=True)
@@ -51,34 +46,6 @@ class Job:
     def source(self) -> Path:
         """The input file."""
         return self.found.source
-
-
-def check_template(template: str) -> None:
-    """Refuse a name template that cannot name files.
-
-    Args:
-        template: such as "{stem}_{size}"; the suffix is added to it.
-
-    Raises:
-        UsageError: unknown fields, a path, or no field that tells pictures apart.
-    """
-    try:
-        fields = [
-            (name, spec, conversion) for _, name, spec, conversion in string.Formatter().parse(template)
-        ]
-    except ValueError as error:
-        raise UsageError(f"--name {template!r} is no template: {error}") from error
-    used = [name for name, _, _ in fields if name is not None]
-    plain = all(not spec and not conversion for _, spec, conversion in fields)
-    known = ", ".join(f"{{{name}}}" for name in FIELDS)
-    if any(name not in FIELDS for name in used) or not plain:
-        raise UsageError(f"--name {template!r} may contain {known} and nothing else in braces")
-    if not {"stem", "name"} & set(used):
-        raise UsageError(
-            f"--name {template!r} must contain {{stem}} or {{name}}, or all results are one file"
-        )
-    if "/" in template or os.sep in template or "\0" in template:
-        raise UsageError(f"--name {template!r} must be a name, not a path; folders are mirrored")
 
 
 def _named(template: str, found: Found, size: str, stem: str) -> str:
@@ -108,7 +75,7 @@ def default_folder(inputs: Sequence[Path], *, size: str, template: str) -> Path 
     Args:
         inputs: as given.
         size: what was asked for, in names, such as "x4".
-        template: of names; see `FIELDS`.
+        template: of names; see `Options.name`.
 
     Returns:
         The folder's own name by the template, in the folder above it; None if no folder was given.
@@ -163,7 +130,7 @@ def plan(
         output: a file for one input, a folder, `STREAM`, or None: beside the inputs.
         folder: it is a folder, see `is_folder`.
         size: what was asked for, in names, such as "x4".
-        template: of names; see `FIELDS`.
+        template: of names; see `Options.name`.
         suffix: of the format asked for; empty for the source's.
         route_map: as `output`.
         route_folder: as `folder`.

@@ -386,8 +386,8 @@ def _reference(model: Model, device: torch.device, piece: int) -> Compute:
         needed = tall * wide * config.channels * REFERENCE_BYTES
         if free is not None and needed > free:
             raise MemoryLimitError(
-                f"needs about {needed / 2**30:.1f} GB for {wide} x {tall} pixels in one piece, "
-                f"{free / 2**30:.1f} are free"
+                f"needs about {needed / 1e9:.1f} GB for {wide} x {tall} pixels in one piece, "
+                f"{free / 1e9:.1f} are free"
             )
         policy = TopShare(ratio)
         windows = attended = pieces = 0

@@ -86,7 +86,7 @@ def plan(recipe: Recipe) -> str:
         f"time         {hours:.2f} h without validation: {seconds:.2f} s a step of {own} patches on "
         f"{device}, {'fused' if fused else 'uncompiled'}"
         + (f", {recipe.devices} processes" if recipe.devices > 1 else ""),
-        f"memory       {memory / 2**20:.0f} MiB a process",
+        f"memory       {memory / 1e6:.0f} MB a process",
         f"writes       {output}: {decoded * 3 / 1e9:.2f} GB of decoded photographs, checkpoints of about "
         f"{recipe.keep + 1} x {_checkpoint(network) / 1e6:.0f} MB; {free / 1e9:.0f} GB "
         "are free",

@@ -1,0 +1,112 @@
+"""The options of commands that make pictures of pictures: a flag for each field of `Options`."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, make_dataclass
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_type_hints
+
+from cyclopts import Group, Parameter
+
+from camixersr.enlarge.options import Options
+from camixersr.errors import UsageError
+
+__all__ = ["FIRST", "GROUP_OF", "Flags", "options_of", "output_parameter", "with_flags"]
+
+FIRST = Group("Options", sort_key=0)
+"""What matters first."""
+SIZE = Group("Size of the result", sort_key=1)
+EFFORT = Group("Effort: time, memory and attention", sort_key=2)
+COMPUTING = Group("What computes, and where", sort_key=3)
+INPUTS = Group("What is in the pictures", sort_key=4)
+FILES = Group("Files that are written", sort_key=5)
+RUN = Group("Runs over many or large pictures", sort_key=6)
+
+GROUP_OF: Mapping[str, Group] = {
+    **dict.fromkeys(("model", "scale", "fit", "attention_ratio", "format", "quality"), FIRST),
+    **dict.fromkeys(("width", "height", "megapixels"), SIZE),
+    **dict.fromkeys(("routing", "max_share", "seconds", "memory", "tile", "batch"), EFFORT),
+    **dict.fromkeys(("device", "backend", "precision"), COMPUTING),
+    **dict.fromkeys(("alpha", "projection", "salvage", "color"), INPUTS),
+    **dict.fromkeys(("subsampling", "compression", "lossless", "strip", "name"), FILES),
+}
+"""Where `--help` lists each option."""
+
+output_parameter = Parameter(name=["--output", "-o"], group=FIRST)
+
+
+@Parameter(name="*")  # its fields are options of the commands
+@dataclass(frozen=True, kw_only=True)
+class Flags:
+    """What a run does beside enlarging.
+
+    Attributes:
+        overwrite: Replace files that exist.
+        resume: Do what an interrupted run with the same options has not done: of a folder the
+            pictures that are missing, of a large picture the tiles.
+        json_: Also write the facts of the summary as JSON; a list for several inputs.
+        skip_existing: Leave out inputs whose result exists.
+        spill: Folder for the intermediate files of large pictures, instead of the output's.
+        route_map: Also write a picture of where attention went; a folder for several inputs.
+        max_pixels: Refuse larger inputs before decoding them. Default: 2,000,000,000.
+    """
+
+    overwrite: Annotated[bool, Parameter(negative=(), group=FIRST)] = False
+    resume: Annotated[bool, Parameter(negative=(), group=FIRST)] = False
+    json_: Annotated[Path | None, Parameter(name="--json", group=FIRST)] = None
+    skip_existing: Annotated[bool, Parameter(negative=(), group=RUN)] = False
+    spill: Annotated[Path | None, Parameter(group=RUN)] = None
+    route_map: Annotated[str | None, Parameter(group=FILES)] = None
+    max_pixels: Annotated[int | None, Parameter(group=INPUTS)] = None
+
+    def __post_init__(self) -> None:
+        if self.overwrite + self.skip_existing + self.resume > 1:
+            raise UsageError(
+                "--overwrite, --skip-existing and --resume exclude each other; give one of them"
+            )
+
+
+Command = TypeVar("Command", bound=Callable[..., int])
+
+
+def with_flags(*, leave_out: frozenset[str] = frozenset(), **defaults: Any) -> Callable[[Command], Command]:
+    """Give a command's parameter `given` a flag for each option.
+
+    The command then gets what was given as a record from which `options_of` makes the `Options`: their
+    checks speak for themselves, and not as a parser's remarks.
+
+    Args:
+        leave_out: options that the command does not have.
+        defaults: of options, where they are others.
+    """
+    hints = get_type_hints(Options)
+    names = {"scale": ["--scale", "-s"]}
+    members = [
+        (
+            each.name,
+            Annotated[
+                hints[each.name],
+                Parameter(
+                    name=names.get(each.name),
+                    group=GROUP_OF[each.name],
+                    negative=None if each.default is None else (),  # only what has no default can be off
+                ),
+            ],
+            field(default=defaults.get(each.name, each.default)),
+        )
+        for each in fields(Options)
+        if each.name not in leave_out
+    ]
+    record: Any = make_dataclass(
+        "Given", members, kw_only=True, namespace={"__doc__": Options.__doc__, "__module__": __name__}
+    )
+
+    def give(command: Command) -> Command:
+        command.__annotations__["given"] = Parameter(name="*")(record) | None
+        return command
+
+    return give
+
+
+def options_of(given: Any, **others: Any) -> Options:
+    """The options of what was given on a command line; None is all defaults."""
+    return Options(**({} if given is None else vars(given)), **others)

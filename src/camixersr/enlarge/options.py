@@ -1,0 +1,202 @@
+"""The options of an enlargement: everything that decides the pixels or the file of a result.
+
+One record, and no other list of them anywhere: the flags of the command line, the manifest of a run, the
+journal of a large picture and the facts in JSON walk its fields. What is added here is in all of them.
+"""
+
+import os
+import string
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from camixersr.errors import UsageError, ValueRangeError
+from camixersr.image.formats import WriteOptions, format_of
+from camixersr.image.size import Size
+from camixersr.units import parse_bytes
+
+__all__ = ["Options", "check_template"]
+
+_OF_THE_FILE = frozenset({"format", "quality", "subsampling", "compression", "lossless", "name"})
+"""Options that decide how pixels are stored, and not which they are."""
+
+_IN_NAMES = ("stem", "name", "size")
+"""What a name template may contain: name without suffix, with it, and the size asked for (x4)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How to enlarge pictures, and how to write the results.
+
+    Attributes:
+        model: A name from `camixersr models list`, or a file of weights. Default: an embedded one.
+        scale: How many times as high and wide, for example 4 or 1.5, as far as the models go. Default: 4,
+            or what the given model does.
+        width: Columns of the result; rows follow, unless the height is given too.
+        height: Rows of the result; columns follow.
+        fit: Frame that the result just fits into, for example 3840x2160.
+        megapixels: Size of the result, in millions of pixels.
+        attention_ratio: Share of windows that get attention, an average over photographs: 0 (fastest)
+            to 1.
+        routing: auto: by thresholds, so that a plain picture spends less than the ratio; top-share:
+            exactly that share of every picture's windows.
+        max_share: Never attend more than this share of each picture's windows.
+        seconds: Choose the attention ratio so that each picture takes no longer than this.
+        memory: Choose tiles so that no more memory is needed in all, such as 2GB.
+        tile: Side of a tile in pixels of the input, a multiple of 64; 0 for none; or auto.
+        batch: Tiles of a picture that are computed at once; auto is one on the CPU, and on a GPU as
+            many as its memory is expected to hold.
+        device: Where to compute: cpu, cuda, cuda:1, mps; several such as cuda:0,cuda:1, or all, share a
+            picture's tiles or a folder's files; auto is the first accelerator, else the CPU.
+        backend: What computes: torch; torch.compile; ONNX Runtime or OpenVINO (extras, on the CPU); or
+            auto: whichever is the fastest here, measured once for a model (`camixersr doctor`).
+        precision: What to compute in; auto is fp32.
+        alpha: What enlarges transparency: the model, or bicubic interpolation.
+        projection: erp: the pictures are equirectangular 360-degree panoramas, and are enlarged without
+            a seam. auto: those whose metadata (GPano) says so. flat: none is.
+        salvage: Of damaged or truncated pictures take what there is, instead of refusing them.
+        color: Keep the colour values and their profile, or convert them to sRGB.
+        format: Format of the results. Default: the source's where it can hold the result, else PNG or
+            TIFF.
+        quality: 1 to 100, for JPEG and WebP (default 95) and AVIF (90).
+        subsampling: Of colour, for JPEG and AVIF. Default: 4:4:4.
+        compression: For PNG 0 to 9 (default 6), for TIFF none, lzw, deflate (default) or packbits.
+        lossless: WebP and AVIF without loss, or not. Default: as the source was.
+        strip: Write no metadata at all; colours with a profile are converted to sRGB.
+        name: Names of results, from {stem}, {name} (with suffix) and {size} (x4, w1920 ...). Default:
+            {stem}_{size}, or {stem}_restored.
+
+    Raises:
+        UsageError: an unknown value, or two that exclude each other.
+        ValueRangeError: a number out of its range.
+    """
+
+    model: str | None = None
+    scale: float | None = None
+    width: int | None = None
+    height: int | None = None
+    fit: str | None = None
+    megapixels: float | None = None
+    attention_ratio: float = 0.5
+    routing: Literal["auto", "top-share"] = "auto"
+    max_share: float = 1.0
+    seconds: float | None = None
+    memory: int | str | None = None
+    tile: int | Literal["auto"] = "auto"
+    batch: int | Literal["auto"] = "auto"
+    device: str = "auto"
+    backend: Literal["torch", "compile", "onnxruntime", "openvino", "auto"] = "torch"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    alpha: Literal["model", "bicubic"] = "model"
+    projection: Literal["auto", "flat", "erp"] = "auto"
+    salvage: bool = False
+    color: Literal["keep", "srgb"] = "keep"
+    format: Literal["png", "jpg", "jpeg", "webp", "tif", "tiff", "avif"] | None = None
+    quality: int | None = None
+    subsampling: Literal["4:4:4", "4:2:0"] | None = None
+    compression: str | None = None
+    lossless: bool | None = None
+    strip: bool = False
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, hint in _hints().items():
+            _require_choice(name, getattr(self, name), hint)
+        for name in ("attention_ratio", "max_share"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueRangeError(f"{_flag(name)} must lie in [0, 1], got {getattr(self, name):g}")
+        if self.seconds is not None and not self.seconds > 0.0:
+            raise ValueRangeError(f"--seconds must be positive, got {self.seconds:g}")
+        if self.memory is not None:
+            object.__setattr__(self, "memory", parse_bytes(str(self.memory), "--memory"))
+        if self.batch != "auto" and self.batch < 1:
+            raise ValueRangeError(f"--batch must be at least 1, got {self.batch}")
+        if self.name is not None:
+            check_template(self.name)
+        _, write = self.size, self.write  # which check themselves
+        if self.format is not None:
+            write.require_use(format_of(self.suffix).kind)
+
+    @cached_property
+    def size(self) -> Size:
+        """What was asked for of the results' size."""
+        frame = None if self.fit is None else Size.frame(self.fit)
+        return Size(self.scale, self.width, self.height, frame, self.megapixels)
+
+    @cached_property
+    def write(self) -> WriteOptions:
+        """How to encode."""
+        return WriteOptions(self.quality, self.subsampling, self.compression, self.lossless, self.strip)
+
+    @property
+    def suffix(self) -> str:
+        """Of the format asked for, with its dot; empty if none was."""
+        return f".{self.format}" if self.format else ""
+
+    @property
+    def colours(self) -> Literal["keep", "srgb"]:
+        """What becomes of colour values: without metadata their profile would be lost."""
+        return "srgb" if self.strip else self.color
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """The memory granted, in bytes."""
+        assert not isinstance(self.memory, str)
+        return self.memory
+
+    def record(self, *, of_pixels: bool = False) -> dict[str, Any]:
+        """All options as plain JSON values, by name.
+
+        Args:
+            of_pixels: only those that decide pixels, and not how they are stored.
+        """
+        return {
+            each.name: getattr(self, each.name)
+            for each in fields(self)
+            if not (of_pixels and each.name in _OF_THE_FILE)
+        }
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _hints() -> dict[str, Any]:
+    return get_type_hints(Options)
+
+
+def _require_choice(name: str, value: object, hint: Any) -> None:
+    """Refuse what is none of the words that an option knows."""
+    kinds = get_args(hint) if get_origin(hint) is not Literal else (hint,)
+    words = [word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
+    free = any(kind in (int, str) and isinstance(value, kind) for kind in kinds)
+    if words and value is not None and not free and value not in words:
+        raise UsageError(f"unknown {_flag(name)} {value!r}; use one of {', '.join(map(str, words))}")
+
+
+def check_template(template: str) -> None:
+    """Refuse a name template that cannot name files.
+
+    Args:
+        template: such as "{stem}_{size}"; the suffix is added to it.
+
+    Raises:
+        UsageError: unknown fields, a path, or no field that tells pictures apart.
+    """
+    try:
+        parsed = [
+            (name, spec, conversion) for _, name, spec, conversion in string.Formatter().parse(template)
+        ]
+    except ValueError as error:
+        raise UsageError(f"--name {template!r} is no template: {error}") from error
+    used = [name for name, _, _ in parsed if name is not None]
+    plain = all(not spec and not conversion for _, spec, conversion in parsed)
+    known = ", ".join(f"{{{name}}}" for name in _IN_NAMES)
+    if any(name not in _IN_NAMES for name in used) or not plain:
+        raise UsageError(f"--name {template!r} may contain {known} and nothing else in braces")
+    if not {"stem", "name"} & set(used):
+        raise UsageError(
+            f"--name {template!r} must contain {{stem}} or {{name}}, or all results are one file"
+        )
+    if "/" in template or os.sep in template or "\0" in template:
+        raise UsageError(f"--name {template!r} must be a name, not a path; folders are mirrored")

@@ -1,0 +1,92 @@
+"""What is told of a result: its facts, for JSON and the manifest, and the map of where attention went."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from camixersr import __version__
+from camixersr.enlarge.options import Options
+from camixersr.image.encode import write
+from camixersr.image.picture import Picture
+from camixersr.image.stream import reduced
+from camixersr.routemap import class_shares, render
+from camixersr.runs.work import Work
+
+__all__ = ["facts_of", "write_route_map"]
+
+LARGEST_MAP = 2048
+"""Longest side of a streamed picture's route map, in pixels."""
+
+
+def facts_of(work: Work, options: Options) -> dict[str, Any]:
+    """The facts of a result: plain JSON values.
+
+    Args:
+        work: a picture whose result has been written.
+        options: it was made with.
+    """
+    cost, upscaler, streamed = work.cost, work.upscaler, work.streamed
+    low = streamed.look.layout if streamed else work.low
+    high = streamed.layout if streamed else work.high
+    assert low is not None
+    assert high is not None
+    assert upscaler is not None
+    facts: dict[str, Any] = {
+        "input": str(work.job.source),
+        "output": str(work.job.target),
+        "scale": upscaler.scale,
+        "model": upscaler.model.name,
+        "projection": "flat" if work.panorama is None else "erp",
+        "low_size": [low.width, low.height],
+        "high_size": [high.width, high.height],
+        "pages": work.pages,
+        "seconds": round(work.seconds, 3),
+        "peak_memory_bytes": cost.peak_memory_bytes if cost else None,
+        "attention_ratio": streamed.attention_ratio if streamed else options.attention_ratio,
+        "attention_share": round(cost.attention_share, 4) if cost else 0.0,
+        "macs": cost.macs if cost else 0,
+        "tiles": cost.tiles if cost else 0,
+        "device": ",".join(str(each) for each in upscaler.devices),
+        "backend": upscaler.backend,
+        "precision": cost.precision if cost else upscaler.precision,
+        "version": __version__,
+        "options": options.record(),
+    }
+    if upscaler.model.restores is not None:
+        facts |= {"restores": asdict(upscaler.model.restores), "quality": work.quality}
+    if cost is not None and cost.classes is not None:
+        facts["classes"] = [round(share, 4) for share in class_shares(cost.classes)]
+    if streamed is not None:
+        facts |= {
+            "tile": streamed.tile,
+            "predicted_memory_bytes": streamed.predicted_memory_bytes,
+            "resumed_tiles": streamed.resumed,
+        }
+    return facts
+
+
+def write_route_map(path: Path, work: Work) -> None:
+    """Write a map of where attention went, over the picture, or over a reduced copy of a large one."""
+    cost, upscaler = work.cost, work.upscaler
+    if cost is None or upscaler is None:
+        return
+    side = window = upscaler.model.config.window
+    if work.streamed is not None:
+        side = max(1, min(window, LARGEST_MAP // max(cost.shares.shape)))
+        layout = work.streamed.look.layout
+        height, width = (max(1, length * side // window) for length in (layout.height, layout.width))
+        image = reduced(work.job.source, height=height, width=width)
+    else:
+        assert work.low is not None
+        image: Any = work.low.pixels
+        if image.dtype.kind == "f":
+            image = (image.clip(0.0, 1.0) * 255.0).astype(np.uint8)
+        elif image.dtype == np.uint16:
+            image = (image // 257).astype(np.uint8)
+        image = np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
+    canvas = render(
+        image, cost.shares, side=side, attention_share=cost.attention_share, classes=cost.classes
+    )
+    write(path, Picture(np.asarray(canvas)))

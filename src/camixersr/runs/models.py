@@ -1,0 +1,116 @@
+"""Which model enlarges a picture: the one that was given, or an embedded one for each scale."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from camixersr.catalogue import default_model, embedded, find
+from camixersr.enlarge.options import Options
+from camixersr.errors import UsageError
+from camixersr.image.panorama import Panorama
+from camixersr.image.size import Size, best_scale
+from camixersr.inference.upscaler import Upscaler, devices_of
+from camixersr.runs.manifest import digest
+from camixersr.runtimes import upscaler
+
+__all__ = ["Models"]
+
+
+class Models:
+    """The model to use, or one for each scale, loaded when first needed.
+
+    Args:
+        options: what was asked for.
+        restoring: the model is to restore, at scale 1, and not to enlarge.
+        say: told, in one line, if backends are measured.
+
+    Raises:
+        CamixerError: a model that is missing, damaged, or of the other kind; a device that is not there.
+    """
+
+    def __init__(self, options: Options, *, restoring: bool, say: Callable[[str], None]) -> None:
+        self.options, self.restoring, self._say = options, restoring, say
+        self.devices = tuple(str(each) for each in devices_of(options.device))
+        self._loaded: dict[str, Upscaler] = {}
+        self._loading = threading.Lock()
+        if options.model is not None:
+            self.scales: tuple[int, ...] = (self._get(options.model).scale,)
+        else:
+            endings = {each.rsplit("-x", 1)[-1] for each in embedded()}
+            self.scales = tuple(sorted(int(each) for each in endings if each.isdecimal()))
+        self._require(options.size)
+
+    @property
+    def default_scale(self) -> int:
+        """What is done where no size was asked for: 4, or the given model's scale."""
+        return 4 if 4 in self.scales else max(self.scales)
+
+    def _require(self, size: Size) -> None:
+        """Refuse a factor that no model reaches, and load the first model, before anything is done."""
+        if size.scale is not None and size.scale > max(self.scales):
+            which = f"model {self.options.model}" if self.options.model else "the largest embedded model"
+            raise UsageError(
+                f"--scale {size.scale:g} is more than {which} does, x{max(self.scales)}; choose another "
+                "--model or --scale"
+            )
+        if size == Size():
+            self.of(self.default_scale)
+
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of every model that may be used, by name: what results are made with."""
+        if self.options.model is not None:
+            model = self._get(self.options.model).model
+            return {model.name: model.sha256}
+        return {name: digest(path) for name, path in embedded().items()}
+
+    def on(self, device: str) -> Options:
+        """The options for one of the devices, in a process of its own."""
+        backend = self.options.backend
+        if backend == "auto":  # it is not chosen again by each
+            chosen: Any = self.of(self.default_scale).backend
+            backend = chosen
+        return replace(self.options, device=device, backend=backend)
+
+    def of(self, scale: int, *, projection: str = "flat") -> Upscaler:
+        """The model of a scale, for flat pictures or panoramas."""
+        return self._get(self.options.model or default_model(scale, projection=projection))
+
+    def reaching(
+        self, low: tuple[int, int], high: tuple[int, int], *, panorama: Panorama | None = None
+    ) -> Upscaler:
+        """The smallest model that makes a picture large enough; the largest if none does."""
+        scale = best_scale(low, high, self.scales) or max(self.scales)
+        return self.of(scale, projection="flat" if panorama is None else "erp")
+
+    def _get(self, name: str) -> Upscaler:
+        with self._loading:
+            if name not in self._loaded:
+                self._loaded[name] = self._load(name)
+            return self._loaded[name]
+
+    def _load(self, name: str) -> Upscaler:
+        model, options = find(name), self.options
+        if self.restoring and not model.restores:
+            raise UsageError(
+                f"{model.name} enlarges x{model.config.scale} and restores nothing; use `camixersr "
+                "upscale`, or give a --model that restores, such as s-jpeg"
+            )
+        if model.restores and not self.restoring:
+            raise UsageError(
+                f"{model.name} restores ({model.restores.about}) and does not enlarge; use "
+                "`camixersr restore`"
+            )
+        if options.routing == "top-share":
+            if model.classes is not None:
+                raise UsageError(f"model {model.name} routes by classes; leave --routing top-share out")
+            model = replace(model, calibration=None)
+        return upscaler(
+            model,
+            device=options.device,
+            backend=options.backend,
+            precision=options.precision,
+            tile=options.tile,
+            batch=options.batch,
+            say=self._say,
+        )

@@ -1,0 +1,421 @@
+"""One picture's way through a run: decoded, computed and encoded, in memory or from disk to disk."""
+
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from camixersr import __version__
+from camixersr.enlarge.disk import enlarge_file
+from camixersr.enlarge.enlarge import enlarge
+from camixersr.errors import ImageError, OutputError, UsageError
+from camixersr.image.decode import read
+from camixersr.image.degradation import quality_of
+from camixersr.image.encode import check_writable, write, write_pages
+from camixersr.image.files import make_folder, shown
+from camixersr.image.formats import WRITABLE, suffix_for
+from camixersr.image.metadata import PNG_COLOUR
+from camixersr.image.panorama import panorama_of
+from camixersr.image.picture import Picture
+from camixersr.image.stream import Look, look
+from camixersr.inference.upscaler import AUTO_WHOLE, Enlarged, Upscaler
+from camixersr.runs.facts import facts_of, write_route_map
+from camixersr.runs.find import STREAM, require_regular
+from camixersr.runs.manifest import Manifest, digest
+from camixersr.runs.models import Models
+from camixersr.runs.results import Advanced, Began, Finished, Listener, Remark, Result
+from camixersr.runs.targets import Job, require_inside, with_suffix
+from camixersr.runs.work import Settings, Work, refuse_existing
+
+__all__ = ["Pictures"]
+
+HELD = 2048 * 2048
+"""Largest picture, in pixels, whose transparency goes through the model, in memory."""
+
+
+class Pictures:
+    """The three steps of each picture, for `camixersr.runs.pipeline`.
+
+    Args:
+        models: to choose from, with the options.
+        settings: for all pictures.
+        jobs: all of them.
+        manifest: record to keep, or None.
+        emit: told what happens.
+        check: called often; what it raises ends the run.
+    """
+
+    def __init__(
+        self,
+        models: Models,
+        settings: Settings,
+        jobs: Sequence[Job],
+        manifest: Manifest | None,
+        *,
+        emit: Listener,
+        check: Callable[[], None],
+    ) -> None:
+        self.models, self.options, self.settings = models, models.options, settings
+        self.manifest, self._emit, self._check = manifest, emit, check
+        self._taken = {path for job in jobs for path in (job.target, job.source)}
+        self._recording = threading.Lock()
+        self._content = sys.stdin.buffer.read() if any(job.source == STREAM for job in jobs) else b""
+        self._record: dict[str, Any] = {}
+        if manifest is not None:
+            self._record = self.options.record() | {"model": models.digests(), "version": __version__}
+
+    # decode -----------------------------------------------------------------------------------------
+
+    def decode(self, job: Job) -> Work:
+        """Read a picture, if it is to be done."""
+        self._check()
+        began = time.perf_counter()
+        work = Work(job)
+        with self._recorded(work):
+            work.there = self._there(work)
+            if work.there is not None:
+                return work
+            work.seen = self._look(job)
+            if work.seen is None:
+                work.low = self._read(work, 0)
+                work.pages = work.low.pages
+            self._suit(work)
+        if work.seen is None:
+            work.seconds += time.perf_counter() - began
+        return work
+
+    def _there(self, work: Work) -> dict[str, Any] | None:
+        """The facts of a result that need not be made, none of them where nothing is recorded."""
+        job, existing = work.job, self.settings.existing
+        if job.source != STREAM and job.target != STREAM:
+            both = job.source.exists() and job.target.exists()
+            if both and job.source.samefile(job.target):
+                raise OutputError(f"{shown(job.target)}: is the input itself; name another file with -o")
+        if job.source != STREAM:
+            require_regular(job.source)
+        if job.target == STREAM:
+            return None
+        if self.manifest is not None:
+            work.sha256 = digest(job.source) if job.source != STREAM else ""
+            if existing == "resume":
+                done = self.manifest.done(
+                    job.found.relative, work.sha256, self._record, route_map=job.route_map is not None
+                )
+                if done is not None:
+                    assert self.settings.folder is not None
+                    target = self.settings.folder / done["output"]
+                    work.job = replace(job, target=target)
+                    return {**done["facts"], "input": str(job.source), "output": str(target)}
+        if existing == "skip" and job.target.is_file():
+            self._require_same_input(work, job.target)
+            return {}
+        return None
+
+    def _require_same_input(self, work: Work, path: Path) -> None:
+        """Refuse to replace, or to count as done, what was made from another picture.
+
+        Raises:
+            OutputError: it was.
+        """
+        if self.manifest is None or not path.is_file():
+            return
+        other = self.manifest.other_source(path, work.job.source, work.sha256)
+        if other is not None:
+            raise OutputError(
+                f"{shown(path)}: was made from another picture, {shown(other)}; name another folder with -o"
+            )
+
+    def _look(self, job: Job) -> Look | None:
+        """The head of a picture that is to be streamed; None for one that is held in memory."""
+        options = self.options
+        given = {"--memory": options.memory, "--seconds": options.seconds, "--spill": self.settings.spill}
+        must = next((name for name, value in given.items() if value is not None), "")
+        if job.source == STREAM or job.target == STREAM:
+            why, seen = "neither standard input nor output can be", None
+        else:
+            try:
+                seen = look(
+                    job.source,
+                    color=options.colours,
+                    max_pixels=self.settings.max_pixels,
+                    salvage=options.salvage,
+                )
+            except ImageError:
+                return None  # the second decoder may know better, or say what is wrong
+            why = self._unstreamable(seen)
+        if why and must:
+            raise UsageError(f"{must} is for pictures that are computed in tiles from the disk; {why}")
+        if why or seen is None:
+            return None
+        large = options.tile != 0 and seen.layout.height * seen.layout.width > AUTO_WHOLE
+        return seen if must or large else None
+
+    def _unstreamable(self, seen: Look) -> str:
+        """What keeps a picture from being streamed, in words; empty if nothing does."""
+        layout = seen.layout
+        low = (layout.height, layout.width)
+        high = self._size(*low)
+        scale = self.models.reaching(low, high).scale
+        if layout.dtype == "float32":
+            return "floating point needs the whole picture"
+        if layout.alpha and self.options.alpha == "model" and layout.height * layout.width <= HELD:
+            return "transparency enlarged by the model needs the whole picture; add --alpha bicubic"
+        if seen.pages > 1:
+            return "one of several pages cannot be"
+        if high != (scale * low[0], scale * low[1]):
+            return f"sizes other than x{scale} need the whole picture"
+        return ""
+
+    def _read(self, work: Work, page: int) -> Picture:
+        return read(
+            self._content if work.job.source == STREAM else work.job.source,
+            color=self.options.colours,
+            max_pixels=self.settings.max_pixels,
+            page=page,
+            salvage=self.options.salvage,
+        )
+
+    def _suit(self, work: Work) -> None:
+        """Note a JPEG's quality, and whether the model that is to restore it knows that quality."""
+        head = work.low or work.seen
+        if not self.models.restoring or head is None or head.kind != "jpeg":
+            return
+        model = self.models.of(self.models.default_scale).model
+        work.quality = quality_of(self._content if work.job.source == STREAM else work.job.source)
+        known = model.restores
+        if (
+            known
+            and known.kind == "jpeg"
+            and work.quality
+            and not known.least <= work.quality <= known.most
+        ):
+            work.notes.append(
+                f"a JPEG of quality {work.quality}; {model.name} learnt from {known.least:g} to "
+                f"{known.most:g}, and may "
+                + ("soften it" if work.quality > known.most else "not mend it all")
+            )
+
+    # compute ----------------------------------------------------------------------------------------
+
+    def compute(self, job: Job, work: Work) -> Work:
+        """Enlarge a picture, its target checked and settled first."""
+        self._check()
+        if work.there is not None:
+            return work
+        began = time.perf_counter()
+        self._emit(Began(job.source))
+        with self._recorded(work):
+            if work.seen is not None:
+                self._stream(work, work.seen)
+            else:
+                self._hold(work)
+        work.seconds += time.perf_counter() - began
+        return work
+
+    def _hold(self, work: Work) -> None:
+        """Enlarge a picture in memory."""
+        assert work.low is not None
+        self._choose(work, work.low)
+        if work.pages > 1 and work.job.target.suffix.lower() in (".tif", ".tiff"):
+            work.notes += write_pages(
+                work.job.target, self._pages(work), self.options.write, count=work.pages
+            )
+            return
+        if work.pages > 1:
+            work.notes.append(f"only the first of {work.pages} pages is read")
+            work.pages = 1
+        work.cost, work.high = self._enlarge(work, work.low)
+
+    def _pages(self, work: Work) -> Generator[Picture, None, None]:
+        """Enlarge page by page, so that only one is in memory."""
+        assert work.low is not None
+        for number in range(work.pages):
+            picture = work.low if number == 0 else self._read(work, number)
+            low, size = (picture.height, picture.width), self._size(picture.height, picture.width)
+            work.panorama, remark = panorama_of(picture.metadata, *low, self.options.projection)
+            work.notes += [remark] if remark else []
+            work.upscaler = self.models.reaching(low, size, panorama=work.panorama)
+            cost, high = self._enlarge(work, picture)
+            if number == 0:
+                work.cost, work.high = cost, high
+            yield high
+
+    def _stream(self, work: Work, seen: Look) -> None:
+        """Enlarge a large picture from disk to disk."""
+        upscaler = self._choose(work, seen)
+        source = work.job.source
+        work.streamed = enlarge_file(
+            upscaler,
+            source,
+            work.job.target,
+            self.options,
+            spill=self.settings.spill,
+            resume=self.settings.existing == "resume",
+            max_pixels=self.settings.max_pixels,
+            say=lambda line: self._emit(Remark(line, source)),
+            progress=self._progress(source),
+            cancel=self._cancelled,
+        )
+        work.cost = work.streamed.cost
+        work.notes += work.streamed.notes
+        if seen.layout.alpha and self.options.alpha == "model":
+            work.notes.append("its transparency was enlarged bicubically: too large for the model")
+
+    def _choose(self, work: Work, head: Picture | Look) -> Upscaler:
+        """Choose the model and the target, now that the picture is known, and claim the target."""
+        layout = head if isinstance(head, Picture) else head.layout
+        low = (layout.height, layout.width)
+        high = self._size(*low)
+        work.panorama, remark = panorama_of(head.metadata, *low, self.options.projection)
+        if remark and isinstance(head, Picture):  # what is streamed notes it by itself
+            work.notes.append(remark)
+        work.upscaler = self.models.reaching(low, high, panorama=work.panorama)
+        work.job = self._settled(work, head, high)
+        self._claim(work, high)
+        return work.upscaler
+
+    def _size(self, height: int, width: int) -> tuple[int, int]:
+        return self.options.size.of(height, width, default=self.models.default_scale)
+
+    def _progress(self, source: Path) -> Callable[[int, int], None]:
+        return lambda done, total: self._emit(Advanced(source, done, total))
+
+    def _cancelled(self) -> bool:
+        self._check()  # says so by itself
+        return False
+
+    def _enlarge(self, work: Work, picture: Picture) -> tuple[Enlarged | None, Picture]:
+        assert work.upscaler is not None
+        return enlarge(
+            work.upscaler,
+            picture,
+            size=self._size(picture.height, picture.width),
+            attention_ratio=self.options.attention_ratio,
+            max_share=self.options.max_share,
+            alpha_by=self.options.alpha,
+            progress=self._progress(work.job.source),
+            cancel=self._cancelled,
+            panorama=work.panorama,
+        )
+
+    def _settled(self, work: Work, head: Picture | Look, high: tuple[int, int]) -> Job:
+        """Choose the format now that the picture is known."""
+        job = work.job
+        if job.settled:
+            return job
+        suffix, why = suffix_for(
+            head.kind,
+            height=high[0],
+            width=high[1],
+            depth=head.depth,
+            name_suffix=job.source.suffix,
+            wide=PNG_COLOUR in head.metadata,
+        )
+        if why:
+            work.notes.append(why)
+        named = WRITABLE.get(job.source.suffix.lower())
+        if named is not None and named.kind != head.kind and not why:
+            work.notes.append(
+                f"its name says {named.kind}, its content is {head.kind}; the result is {suffix}"
+            )
+        if job.target == STREAM or suffix == job.target.suffix:
+            return job
+        return with_suffix(job, suffix, self._taken)
+
+    def _claim(self, work: Work, high: tuple[int, int]) -> None:
+        """Make sure that the targets can be written, and may be."""
+        job = work.job
+        paths = [path for path in (job.target, job.route_map) if path is not None and path != STREAM]
+        for path in paths:
+            if self.settings.folder is not None and job.found.searched:
+                require_inside(path, self.settings.folder if path == job.target else path.parent)
+                make_folder(path.parent)
+            ours = (
+                self.manifest is not None
+                and self.settings.existing == "resume"
+                and self.manifest.is_ours(path)
+            )
+            self._require_same_input(work, path)
+            if self.settings.existing != "overwrite" and not ours:
+                refuse_existing(path)
+            if self.manifest is not None and path == job.target:
+                self.manifest.clear(path)
+            size = high if path == job.target else (1, 1)
+            check_writable(path, height=size[0], width=size[1])
+        self._note(work, "begun")
+
+    # encode -----------------------------------------------------------------------------------------
+
+    def encode(self, job: Job, work: Work) -> Result:
+        """Write a picture, and say what was done."""
+        if work.there is not None:
+            result = Result(job.source, work.job.target, "skipped", work.there)
+        else:
+            self._check()
+            result = self._write(work)
+        self._emit(Finished(result))
+        return result
+
+    def _write(self, work: Work) -> Result:
+        assert work.upscaler is not None
+        began = time.perf_counter()
+        job = work.job
+        with self._recorded(work):
+            if job.target == STREAM:
+                self._write_to_stream(work)
+            elif work.high is not None and work.pages == 1:
+                work.notes += write(job.target, work.high, self.options.write)
+            if job.route_map is not None:
+                write_route_map(job.route_map, work)
+        work.seconds += time.perf_counter() - began
+        head = work.low or work.seen
+        notes = tuple(dict.fromkeys((*(head.notes if head is not None else ()), *work.notes)))
+        facts = facts_of(work, self.options)
+        if self.manifest is not None:
+            self._note(work, "done", bytes=job.target.stat().st_size, facts=facts)
+        return Result(job.source, job.target, "done", facts, notes)
+
+    def _write_to_stream(self, work: Work) -> None:
+        low = work.low
+        assert low is not None
+        assert work.high is not None
+        own, _ = suffix_for(low.kind, height=1, width=1, depth=low.depth, wide=PNG_COLOUR in low.metadata)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"result{self.options.suffix or own}"
+            work.notes += write(path, work.high, self.options.write)
+            with path.open("rb") as file:
+                shutil.copyfileobj(file, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+
+    # record -----------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _recorded(self, work: Work) -> Generator[None, None, None]:
+        """Write an error into the manifest."""
+        try:
+            yield
+        except Exception as error:
+            self._note(work, "failed", error=" ".join(str(error).split()))
+            raise
+
+    def _note(self, work: Work, result: str, **facts: Any) -> None:
+        if self.manifest is None:
+            return
+        job = work.job
+        with self._recording:
+            self.manifest.note(
+                job.source,
+                job.found.relative,
+                job.target,
+                result=result,
+                route_map=job.route_map,
+                sha256=work.sha256,
+                options=self._record,
+                **facts,
+            )

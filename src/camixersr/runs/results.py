@@ -1,0 +1,71 @@
+"""What a run tells while it goes on, and what came of each picture."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from camixersr.errors import CamixerError
+
+__all__ = ["Advanced", "Began", "Event", "Finished", "Listener", "Remark", "Result"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a picture.
+
+    Attributes:
+        source: the input.
+        target: the result's file; `Path("-")` for standard output.
+        status: "done"; "skipped", since it was there already; or "failed".
+        facts: of a result, as `camixersr upscale --json` writes them; empty where nothing is known of
+            what was there already.
+        notes: what a person wants to know, in words: what the format could not hold, for example.
+        error: why it failed; None if it did not.
+        cause: what was raised; None likewise.
+    """
+
+    source: Path
+    target: Path
+    status: Literal["done", "skipped", "failed"]
+    facts: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    notes: tuple[str, ...] = ()
+    error: CamixerError | None = None
+    cause: Exception | None = None
+
+
+@dataclass(frozen=True)
+class Began:
+    """A picture is being computed; with several devices also others are."""
+
+    source: Path
+
+
+@dataclass(frozen=True)
+class Advanced:
+    """So much of a picture is done, of so much in all; told once or more in each tile."""
+
+    source: Path
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Remark:
+    """A line for a person, of a picture under way (what it needs) or of the run."""
+
+    text: str
+    source: Path | None = None
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A picture is done, was there already, or failed."""
+
+    result: Result
+
+
+Event = Began | Advanced | Remark | Finished
+
+Listener = Callable[[Event], None]
+"""Told what happens, as it happens, in whatever thread it happens; of two events at once one waits."""

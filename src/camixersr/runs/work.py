@@ -1,0 +1,84 @@
+"""What holds for all pictures of a run, and what is known of one on its way."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from camixersr.enlarge.disk import Streamed
+from camixersr.errors import OutputError
+from camixersr.image.files import shown
+from camixersr.image.panorama import Panorama
+from camixersr.image.picture import Picture
+from camixersr.image.stream import Look
+from camixersr.inference.cost import Cost
+from camixersr.inference.upscaler import Upscaler
+from camixersr.runs.targets import Job
+
+__all__ = ["Existing", "Settings", "Work", "refuse_existing"]
+
+Existing = Literal["refuse", "overwrite", "skip", "resume"]
+"""What to do about results that exist."""
+
+
+def refuse_existing(path: Path) -> None:
+    """Refuse to replace a file.
+
+    Raises:
+        OutputError: it exists.
+    """
+    if path.is_file() or path.is_symlink():
+        raise OutputError(f"{shown(path)}: exists already; add --overwrite to replace it")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What holds for all pictures of a run beside its options.
+
+    Attributes:
+        existing: what to do about results that exist.
+        folder: of the results, where there are several.
+        spill: folder for the intermediate files of large pictures; None for the output's.
+        max_pixels: larger inputs are refused.
+    """
+
+    existing: Existing
+    folder: Path | None
+    spill: Path | None
+    max_pixels: int
+
+
+@dataclass
+class Work:
+    """A picture on its way.
+
+    Attributes:
+        job: what is to be done; its target gets its last suffix when the picture is known.
+        there: what is known of a result that was there already; None if it is to be made.
+        low: the picture, decoded.
+        seen: instead, the head of one that is streamed.
+        high: the result, if it is in memory.
+        streamed: the result, if it went to the disk.
+        cost: of the network; None if it was not needed.
+        upscaler: that was chosen.
+        panorama: what the picture shows of a sphere; None for a flat one.
+        sha256: of the input, where it is recorded.
+        quality: of a JPEG that is to be restored, as far as it tells.
+        seconds: so far.
+        pages: that are enlarged.
+        notes: for a person.
+    """
+
+    job: Job
+    there: dict[str, Any] | None = None
+    low: Picture | None = None
+    seen: Look | None = None
+    high: Picture | None = None
+    streamed: Streamed | None = None
+    cost: Cost | None = None
+    upscaler: Upscaler | None = None
+    panorama: Panorama | None = None
+    sha256: str = ""
+    quality: int | None = None
+    seconds: float = 0.0
+    pages: int = 1
+    notes: list[str] = field(default_factory=list[str])
