@@ -1,6 +1,7 @@
 """The library's face: an object that enlarges pictures, whatever they are held in."""
 
 import threading
+import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -63,6 +64,13 @@ def model_for(image: Any, size: Size, projection: Projection, *, white: float | 
     return default_model(scale, projection="flat" if panorama is None else "erp")
 
 
+MOVED = frozenset({
+    "auto", "auto_tile", "backend", "batch", "batches", "compute", "compute_batch", "crew", "device", "devices",
+    "engine", "is_prepared", "network", "plan", "policy", "policy_of", "precision", "route", "tile",
+})  # fmt: skip
+"""What an `Upscaler` had until it was told from what computes; of `Upscaler.computer` now."""
+
+
 class Upscaler:
     """Enlarges pictures with one model; `camixersr.load` makes one by name.
 
@@ -103,6 +111,18 @@ class Upscaler:
             f"backend={self.computer.backend!r}, precision={self.computer.precision!r}, "
             f"tile={self.computer.tile!r})"
         )
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name not in MOVED:
+                raise AttributeError(f"'Upscaler' has no attribute {name!r}")
+            warnings.warn(
+                f"Upscaler.{name} goes with the next version; use Upscaler.computer.{name}",
+                DeprecationWarning,
+                stacklevel=2,
+            )
+            return getattr(self.computer, name)
 
     @property
     def model(self) -> Model:
