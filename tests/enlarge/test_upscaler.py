@@ -12,12 +12,20 @@ import tifffile
 import torch
 from PIL import Image, ImageCms
 
+from camixersr.enlarge.options import Options
 from camixersr.enlarge.upscaler import Upscaler
-from camixersr.errors import CancelledError, ImageError, ShapeError, UsageError, ValueRangeError
+from camixersr.errors import (
+    CancelledError,
+    ImageError,
+    OutputError,
+    ShapeError,
+    UsageError,
+    ValueRangeError,
+)
 from camixersr.image.decode import read
 from camixersr.image.picture import Picture
 from camixersr.image.size import Size
-from camixersr.weights import Model, save
+from camixersr.weights import Model, load_file, save
 from tests.conftest import noise_picture, random_network, run
 
 
@@ -450,3 +458,63 @@ def test_bytes_may_come_from_anywhere() -> None:
     buffer = io.BytesIO()
     Image.fromarray(noise_picture(10, 12)).save(buffer, "PNG")
     assert upscaler().upscale(buffer.getvalue()).pixels.shape == (20, 24, 3)
+
+
+@pytest.mark.parametrize(
+    "name", ["rgba.png", "turned.jpg", "pages.tif", "hdr.tif", "large.png", "large.webp"]
+)
+@pytest.mark.parametrize("options", [{}, {"scale": 1.5}, {"strip": True}, {"alpha": "bicubic"}], ids=str)
+def test_a_file_becomes_the_bytes_of_the_command_line(
+    model: Path, tmp_path: Path, name: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from camixersr.enlarge import files
+    from camixersr.runs import picture
+
+    for place in (files, picture):  # so that large is what the names say
+        monkeypatch.setattr(place, "AUTO_WHOLE", 70 * 100)
+    source = tmp_path / name
+    if name == "turned.jpg":
+        phone(source)
+    elif name == "pages.tif":
+        for number in range(3):
+            tifffile.imwrite(source, noise_picture(10 + number, 12), photometric="rgb", append=number > 0)
+    elif name == "hdr.tif":
+        as_tiff(source, kinds()["hdr alpha"])
+    else:
+        image = kinds()["rgba"] if "rgba" in name else noise_picture(90, 100)
+        Image.fromarray(image).save(source, lossless=True)
+    expected, made = tmp_path / f"expected{source.suffix}", tmp_path / f"made{source.suffix}"
+    flags = [
+        part for each, value in options.items() for part in (f"--{each}", *([value] * (value is not True)))
+    ]
+    assert run("upscale", source, "-o", expected, "--model", model, "--tile", "64", *flags) == 0
+    up = Upscaler(load_file(model), tile=64)
+    shares: list[float] = []
+    written = up.upscale_file(
+        source, made, options=Options(**options), on_progress=lambda done, all_: shares.append(done / all_)
+    )
+    assert made.read_bytes() == expected.read_bytes()
+    assert written.high_size == read(made).pixels.shape[:2]
+    assert shares[-1] == 1.0
+    if "large" not in name:
+        up.upscale_file(source.read_bytes(), str(made), options=Options(**options), overwrite=True)
+        assert made.read_bytes() == expected.read_bytes()
+
+
+def test_a_file_is_not_replaced_unasked_and_options_that_are_settled_are_refused(tmp_path: Path) -> None:
+    up, source, target = upscaler(), tmp_path / "a.png", tmp_path / "b.png"
+    Image.fromarray(noise_picture(9, 9)).save(source)
+    target.write_bytes(b"somebody's")
+    with pytest.raises(OutputError, match="overwrite=True"):
+        up.upscale_file(source, target)
+    with pytest.raises(OutputError, match="input itself"):
+        up.upscale_file(source, source, overwrite=True)
+    with pytest.raises(UsageError, match="got tile, which the upscaler"):
+        up.upscale_file(source, target, options=Options(tile=64), overwrite=True)
+    with pytest.raises(UsageError, match="subsampling 4:2:0 means nothing for png"):
+        up.upscale_file(source, target, options=Options(subsampling="4:2:0"), overwrite=True)
+    with pytest.raises(CancelledError):
+        up.upscale_file(source, target, overwrite=True, cancel=lambda: True)
+    assert target.read_bytes() == b"somebody's"
+    assert up.upscale_file(str(source), str(target), overwrite=True).notes == ()
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["a.png", "b.png"]

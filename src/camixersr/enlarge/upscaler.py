@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, overload
 
 from camixersr.catalogue import default_model, embedded
 from camixersr.enlarge.enlarge import AlphaBy, Cancel, Steps, enlarge
+from camixersr.enlarge.files import Written, upscale_file
 from camixersr.enlarge.kinds import File, Held, is_batch, picture_of
+from camixersr.enlarge.options import Options
 from camixersr.errors import UsageError
 from camixersr.image.panorama import Panorama, Projection, panorama_of
-from camixersr.image.picture import Picture
+from camixersr.image.picture import MAX_PIXELS, Picture
 from camixersr.image.size import Size, best_scale
 from camixersr.inference.cost import Progress
 from camixersr.inference.upscaler import Enlarged
@@ -65,8 +67,9 @@ def model_for(image: Any, size: Size, projection: Projection, *, white: float | 
 
 
 MOVED = frozenset({
-    "auto", "auto_tile", "backend", "batch", "batches", "compute", "compute_batch", "crew", "device", "devices",
-    "engine", "is_prepared", "network", "plan", "policy", "policy_of", "precision", "route", "tile",
+    "auto", "auto_tile", "backend", "batch", "batches", "compute", "compute_batch", "crew", "device",
+    "devices", "engine", "is_prepared", "network", "plan", "policy", "policy_of", "precision", "route",
+    "tile",
 })  # fmt: skip
 """What an `Upscaler` had until it was told from what computes; of `Upscaler.computer` now."""
 
@@ -275,6 +278,58 @@ class Upscaler:
         if batched:
             return _stack(results)
         return results if many else results[0]
+
+    def upscale_file(
+        self,
+        source: File,
+        target: str | Path,
+        *,
+        options: Options | None = None,
+        overwrite: bool = False,
+        spill: str | Path | None = None,
+        max_pixels: int = MAX_PIXELS,
+        on_progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> Written:
+        """Enlarge a file into another, of any size, with all that `camixersr upscale` keeps.
+
+        Bytes of the file are those of the command line. What is large goes in tiles from disk to disk;
+        all pages of a TIFF are enlarged into another TIFF. For many files see `camixersr.upscale_files`.
+
+        Args:
+            source: a path, or the bytes of a file.
+            target: the file to make; its suffix decides the format.
+            options: how to enlarge and encode; what this upscaler has settled (model, tile, device ...) is
+                left out.
+            overwrite: replace a file that exists.
+            spill: folder for the intermediate files of a large picture, instead of the target's.
+            max_pixels: larger pictures are refused.
+            on_progress: as for `upscale`.
+            cancel: as for `upscale`.
+
+        Returns:
+            The sizes, what it cost, and notes on what could not be kept.
+
+        Raises:
+            CancelledError: `cancel` said so; nothing is left half-written.
+            ImageError: no picture, a damaged one, or more than the model makes.
+            OutputError: the target exists, or cannot be written.
+            MemoryLimitError: the memory granted, or what there is, does not suffice.
+            UsageError: an option that is not for this.
+        """
+        steps = Steps(None, cancel)
+        return upscale_file(
+            self.computer,
+            source,
+            target,
+            options or Options(),
+            overwrite=overwrite,
+            spill=None if spill is None else Path(spill),
+            max_pixels=max_pixels,
+            progress=on_progress,
+            cancel=cancel,
+            turn=lambda: self.turn(steps.check),
+        )
 
     @contextmanager
     def turn(self, check: Callable[[], None] = lambda: None) -> Generator[None]:

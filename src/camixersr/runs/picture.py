@@ -14,6 +14,7 @@ from typing import Any
 from camixersr import __version__
 from camixersr.enlarge.disk import enlarge_file
 from camixersr.enlarge.enlarge import enlarge
+from camixersr.enlarge.files import why_held
 from camixersr.errors import ImageError, OutputError, UsageError
 from camixersr.image.decode import read
 from camixersr.image.degradation import quality_of
@@ -34,9 +35,6 @@ from camixersr.runs.targets import Job, require_inside, with_suffix
 from camixersr.runs.work import Settings, Work, refuse_existing
 
 __all__ = ["Pictures"]
-
-HELD = 2048 * 2048
-"""Largest picture, in pixels, whose transparency goes through the model, in memory."""
 
 
 class Pictures:
@@ -158,19 +156,9 @@ class Pictures:
 
     def _unstreamable(self, seen: Look) -> str:
         """What keeps a picture from being streamed, in words; empty if nothing does."""
-        layout = seen.layout
-        low = (layout.height, layout.width)
+        low = (seen.layout.height, seen.layout.width)
         high = self._size(*low)
-        scale = self.models.reaching(low, high).scale
-        if layout.dtype == "float32":
-            return "floating point needs the whole picture"
-        if layout.alpha and self.options.alpha == "model" and layout.height * layout.width <= HELD:
-            return "transparency enlarged by the model needs the whole picture; add --alpha bicubic"
-        if seen.pages > 1:
-            return "one of several pages cannot be"
-        if high != (scale * low[0], scale * low[1]):
-            return f"sizes other than x{scale} need the whole picture"
-        return ""
+        return why_held(seen, self.options, size=high, scale=self.models.reaching(low, high).scale)
 
     def _read(self, work: Work, page: int) -> Picture:
         return read(

@@ -1,0 +1,205 @@
+"""A file enlarged into another file: held in memory, page by page, or from disk to disk."""
+
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from camixersr.enlarge.disk import enlarge_file
+from camixersr.enlarge.enlarge import Cancel, Steps, enlarge
+from camixersr.enlarge.kinds import File
+from camixersr.enlarge.options import Options
+from camixersr.errors import ImageError, OutputError, UsageError
+from camixersr.image.decode import read
+from camixersr.image.encode import check_writable, write_pages
+from camixersr.image.files import shown
+from camixersr.image.formats import format_of
+from camixersr.image.panorama import panorama_of
+from camixersr.image.picture import MAX_PIXELS, Picture
+from camixersr.image.stream import Look, look
+from camixersr.inference.cost import Cost, Progress
+from camixersr.inference.upscaler import AUTO_WHOLE, Upscaler
+
+__all__ = ["HELD", "Written", "upscale_file", "why_held"]
+
+HELD = 2048 * 2048
+"""Largest picture, in pixels, whose transparency goes through the model, in memory."""
+
+OF_THE_UPSCALER = frozenset(
+    ("model", "routing", "tile", "batch", "device", "backend", "precision", "format", "name")
+)
+"""Options that an upscaler, or the name of a file, has settled already."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """What came of a file.
+
+    Attributes:
+        target: the file that was made.
+        low_size: height and width of the picture that was read, upright.
+        high_size: of the one that was written.
+        cost: of the network, for the first page; None if it was not needed.
+        notes: what was changed or could not be kept, in words.
+    """
+
+    target: Path
+    low_size: tuple[int, int]
+    high_size: tuple[int, int]
+    cost: Cost | None
+    notes: tuple[str, ...]
+
+
+def why_held(seen: Look, options: Options, *, size: tuple[int, int], scale: int) -> str:
+    """What keeps a picture from being streamed, in words; empty if nothing does.
+
+    Args:
+        seen: its head.
+        options: how it is to be enlarged.
+        size: height and width of the result.
+        scale: of the model.
+    """
+    layout = seen.layout
+    if layout.dtype == "float32":
+        return "floating point needs the whole picture"
+    if layout.alpha and options.alpha == "model" and layout.height * layout.width <= HELD:
+        return "transparency enlarged by the model needs the whole picture; add --alpha bicubic"
+    if seen.pages > 1:
+        return "one of several pages cannot be"
+    if size != (scale * layout.height, scale * layout.width):
+        return f"sizes other than x{scale} need the whole picture"
+    return ""
+
+
+def upscale_file(
+    upscaler: Upscaler,
+    source: File,
+    target: str | Path,
+    options: Options,
+    *,
+    overwrite: bool = False,
+    spill: Path | None = None,
+    max_pixels: int = MAX_PIXELS,
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
+    turn: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> Written:
+    """Enlarge a file, as `camixersr upscale` does with one.
+
+    Args:
+        upscaler: the model.
+        source: the picture, or its encoded content.
+        target: the file to make; its suffix decides the format.
+        options: how; those that the upscaler has settled are left as they are.
+        overwrite: replace a file that exists.
+        spill: folder for the intermediate files of a large picture, instead of the target's.
+        max_pixels: larger pictures are refused.
+        progress: told how far it is.
+        cancel: asked whether to stop.
+        turn: makes what is entered while the network is used.
+
+    Returns:
+        What came of it.
+
+    Raises:
+        CamixerError: as for `Upscaler.upscale_file`.
+    """
+    target = Path(target)
+    file = None if isinstance(source, bytes) else Path(source)
+    for each in fields(options):
+        if each.name in OF_THE_UPSCALER and getattr(options, each.name) != each.default:
+            raise UsageError(
+                f"expected options that decide how a file is enlarged, got {each.name}, which the upscaler "
+                "or the target has settled; leave it out"
+            )
+    options.write.require_use(format_of(target.suffix).kind)
+    if file is not None and file.exists() and target.exists() and file.samefile(target):
+        raise OutputError(f"{shown(target)}: is the input itself; name another file")
+    if not overwrite and (target.is_file() or target.is_symlink()):
+        raise OutputError(f"{shown(target)}: exists already; give overwrite=True to replace it")
+    steps = Steps(progress, cancel)
+    steps.check()
+    seen = None if file is None else _seen(upscaler, file, options, spill, max_pixels)
+    if seen is not None and file is not None:
+        with turn():
+            streamed = enlarge_file(
+                upscaler,
+                file,
+                target,
+                options,
+                spill=spill,
+                max_pixels=max_pixels,
+                progress=progress,
+                cancel=cancel,
+            )
+        low, high = seen.layout, streamed.layout
+        notes = [*seen.notes, *streamed.notes]
+        if low.alpha and options.alpha == "model":
+            notes.append("its transparency was enlarged bicubically: too large for the model")
+        sizes = (low.height, low.width), (high.height, high.width)
+        return Written(target, *sizes, streamed.cost, tuple(dict.fromkeys(notes)))
+
+    def page(number: int) -> Picture:
+        return read(
+            source, color=options.colours, max_pixels=max_pixels, page=number, salvage=options.salvage
+        )
+
+    first = page(0)
+    low_size, high_size = (first.height, first.width), _size(upscaler, first, options)
+    check_writable(target, height=high_size[0], width=high_size[1])
+    several = first.pages > 1 and target.suffix.lower() in (".tif", ".tiff")
+    count = first.pages if several else 1
+    notes = [
+        *first.notes,
+        *([f"only the first of {first.pages} pages is read"] if first.pages > count else []),
+    ]
+    costs: list[Cost | None] = []
+    steps.runs = count
+
+    def pages() -> Generator[Picture]:
+        for number in range(count):
+            low = first if number == 0 else page(number)
+            panorama, remark = panorama_of(low.metadata, low.height, low.width, options.projection)
+            notes.extend([remark] if remark else [])
+            steps.begun = number
+            with turn():
+                cost, high = enlarge(
+                    upscaler,
+                    low,
+                    size=_size(upscaler, low, options),
+                    attention_ratio=options.attention_ratio,
+                    max_share=options.max_share,
+                    alpha_by=options.alpha,
+                    progress=steps,
+                    panorama=panorama,
+                )
+            costs.append(cost)
+            yield high
+
+    said = write_pages(target, pages(), options.write, count=count)
+    steps.begun = count - 1
+    steps(1, 1)
+    return Written(target, low_size, high_size, costs[0], tuple(dict.fromkeys((*notes, *said))))
+
+
+def _size(upscaler: Upscaler, picture: Picture, options: Options) -> tuple[int, int]:
+    return options.size.of(picture.height, picture.width, default=upscaler.scale)
+
+
+def _seen(
+    upscaler: Upscaler, source: Path, options: Options, spill: Path | None, max_pixels: int
+) -> Look | None:
+    """The head of a picture that is to be streamed; None for one that is held in memory."""
+    given = {"memory": options.memory, "seconds": options.seconds, "spill": spill}
+    must = next((name for name, value in given.items() if value is not None), "")
+    try:
+        seen = look(source, color=options.colours, max_pixels=max_pixels, salvage=options.salvage)
+    except ImageError:
+        return None  # the second decoder may know better, or say what is wrong
+    height, width = seen.layout.height, seen.layout.width
+    size = options.size.of(height, width, default=upscaler.scale)
+    why = why_held(seen, options, size=size, scale=upscaler.scale)
+    if why and must:
+        raise UsageError(f"{must} is for pictures that are computed in tiles from the disk; {why}")
+    large = upscaler.tile != 0 and height * width > AUTO_WHOLE
+    return seen if not why and (must or large) else None
