@@ -495,6 +495,7 @@ def test_a_file_becomes_the_bytes_of_the_command_line(
     )
     assert made.read_bytes() == expected.read_bytes()
     assert written.high_size == read(made).pixels.shape[:2]
+    assert shares == sorted(shares)
     assert shares[-1] == 1.0
     if "large" not in name:
         up.upscale_file(source.read_bytes(), str(made), options=Options(**options), overwrite=True)

@@ -1,5 +1,6 @@
 """A file enlarged into another file: held in memory, page by page, or from disk to disk."""
 
+import threading
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields
@@ -94,7 +95,7 @@ def upscale_file(
         overwrite: replace a file that exists.
         spill: folder for the intermediate files of a large picture, instead of the target's.
         max_pixels: larger pictures are refused.
-        progress: told how far it is.
+        progress: told, in this thread, how far the network is.
         cancel: asked whether to stop.
         turn: makes what is entered while the network is used.
 
@@ -121,6 +122,12 @@ def upscale_file(
     steps.check()
     seen = None if file is None else _seen(upscaler, file, options, spill, max_pixels)
     if seen is not None and file is not None:
+        own = threading.get_ident()
+
+        def told(done: int, total: int) -> None:
+            if threading.get_ident() == own:  # not of the encoder, which begins anew in its thread
+                steps(done, total)
+
         with turn():
             streamed = enlarge_file(
                 upscaler,
@@ -129,9 +136,11 @@ def upscale_file(
                 options,
                 spill=spill,
                 max_pixels=max_pixels,
-                progress=progress,
+                progress=told,
                 cancel=cancel,
             )
+        if progress is not None:
+            progress(1, 1)
         low, high = seen.layout, streamed.layout
         notes = [*seen.notes, *streamed.notes]
         if low.alpha and options.alpha == "model":
@@ -177,8 +186,8 @@ def upscale_file(
             yield high
 
     said = write_pages(target, pages(), options.write, count=count)
-    steps.begun = count - 1
-    steps(1, 1)
+    if progress is not None:
+        progress(1, 1)
     return Written(target, low_size, high_size, costs[0], tuple(dict.fromkeys((*notes, *said))))
 
 
