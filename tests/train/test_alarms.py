@@ -8,7 +8,9 @@ from torch import nn
 from camixersr.image.resize import resize
 from camixersr.models import CAMixerSR
 from camixersr.nn.camixer import CAMixer
+from camixersr.nn.routing import TopShare
 from camixersr.train.alarms import measure
+from camixersr.train.initialise import vary_signs
 from camixersr.train.objective import GATE, gate_loss, pixel_loss
 from tests.conftest import random_network
 from tests.train.test_train import scene
@@ -70,6 +72,29 @@ def test_a_dial_that_buys_nothing_is_flat() -> None:
     assert found["dial"] == 0.0
     assert found["chosen"] == 0.0
     assert found["project_out"] == 0.0
+
+
+def test_signs_let_the_mean_of_features_tell_windows_apart() -> None:
+    network = random_network(36, 2, (2,))
+    for mixer in _mixers(network):  # as they start
+        nn.init.ones_(mixer.predictor.norm.weight)
+        nn.init.zeros_(mixer.predictor.norm.bias)
+    low = torch.from_numpy(_images()[0][0].copy()).permute(2, 0, 1)[None] / 255.0
+
+    def variety() -> list[float]:
+        seen: list[torch.Tensor] = []
+        hooks = [
+            m.predictor.mask.register_forward_pre_hook(lambda _, x: seen.append(x[0]))
+            for m in _mixers(network)
+        ]
+        network.route(low, TopShare(0.0))
+        for hook in hooks:
+            hook.remove()
+        return [float(each.std()) for each in seen]
+
+    before = variety()
+    vary_signs(network)
+    assert all(after > 2.0 * least for after, least in zip(variety(), before, strict=True))
 
 
 def test_gates_that_close_cost_and_open_ones_do_not() -> None:

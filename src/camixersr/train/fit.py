@@ -23,7 +23,7 @@ from camixersr.nn.omni import OmniFeedForward
 from camixersr.train.calibrate import calibrate
 from camixersr.train.callbacks import Pictures, Progress, SaturationAlarm, Stopper, WholeCheckpoints
 from camixersr.train.fused import FusedStep
-from camixersr.train.initialise import ends, initialise_linear
+from camixersr.train.initialise import ends, initialise_linear, vary_signs
 from camixersr.train.module import Training
 from camixersr.train.photos import PatchStream, Photos, list_photos, load_photos
 from camixersr.train.provenance import provenance
@@ -111,6 +111,8 @@ def fit(
     if fresh and ends(trained):
         low, high = training.pairs(64, seed=recipe.seed + 2)
         initialise_linear(trained, low, high, tail_only=before is not None)
+        if before is None and recipe.routing != "paper":
+            vary_signs(trained)
     if recipe.attention_afresh:
         if not isinstance(trained, CAMixerSR):
             raise UsageError(
