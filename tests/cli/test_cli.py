@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -470,6 +471,17 @@ def test_budgets_that_cannot_be_are_one_line(large: Path, model: Path, capsys, o
     assert said in err
     assert err.count("\n") == 1
     assert files(large.parent) == before
+
+
+def test_what_is_said_of_memory_can_be_granted(large: Path, model: Path, capsys) -> None:
+    """What was granted is told as it was written, and what is asked for suffices when it is granted."""
+    assert run("upscale", large, "--model", model, "--memory", "200MB") == 1
+    granted, needed = re.findall(r"(\d+) MB", capsys.readouterr().err)
+    assert granted == "200"
+    assert int(needed) > 200
+    allowed = int(needed) + 60  # this process has grown a little since
+    assert run("upscale", large, "--model", model, "--memory", f"{allowed}MB") == 0
+    assert int(re.search(r"at most (\d+) MB of memory", capsys.readouterr().err)[1]) <= allowed
 
 
 def test_a_large_picture_that_ends_early_leaves_nothing(large: Path, model: Path, capsys) -> None:

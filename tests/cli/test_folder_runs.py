@@ -165,7 +165,11 @@ def test_resuming_notices_other_inputs_and_options(tree: Path, tmp_path: Path, m
     assert len(said.out.splitlines()) == 2
     assert run(*common, "--resume", "--attention-ratio", 1) == 0
     assert len(capsys.readouterr().out.splitlines()) == 5
-    assert run("upscale", tree, "--model", model, "--resume") == 2
+    capsys.readouterr()
+    for said in ("", "5 of 5 pictures were there already"):  # of nothing that was begun all is left to do
+        assert run("upscale", tree, "-o", tmp_path / "new", "--model", model, "--resume") == 0
+        assert said in capsys.readouterr().err
+    assert run("upscale", tree / "a.jpg", tree / "b.png", "--model", model, "--resume") == 2
 
 
 def test_one_bad_file_never_stops_the_rest(tree: Path, tmp_path: Path, model: Path, capsys) -> None:

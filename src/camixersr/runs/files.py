@@ -212,8 +212,8 @@ class Run(Iterator[Result]):
         if options.model is not None and Path(options.model).is_file():
             self._named["the model"] = Path(options.model)
         self.keep_apart({})
-        if existing == "resume" and self.many and (target is None or not target.is_dir()):
-            raise UsageError("--resume needs the folder of the interrupted run; name it with -o")
+        if existing == "resume" and self.many and target is None:
+            raise UsageError("--resume of several files needs their folder of results; name it with -o")
         self._folders = [
             place for place, needed in ((target, folder), (routes, route_folder)) if needed and place
         ]

@@ -14,20 +14,19 @@ from typing import Any
 from camixersr import __version__
 from camixersr.enlarge.disk import enlarge_file
 from camixersr.enlarge.enlarge import enlarge
-from camixersr.enlarge.files import why_held
-from camixersr.errors import ImageError, OutputError, UsageError
+from camixersr.errors import OutputError
 from camixersr.image.decode import read
-from camixersr.image.degradation import quality_of
 from camixersr.image.encode import check_writable, write, write_pages
 from camixersr.image.files import make_folder, shown
 from camixersr.image.formats import WRITABLE, suffix_for
 from camixersr.image.metadata import PNG_COLOUR
 from camixersr.image.panorama import panorama_of
 from camixersr.image.picture import Picture
-from camixersr.image.stream import Look, look
-from camixersr.inference.upscaler import AUTO_WHOLE, Enlarged, Upscaler
+from camixersr.image.stream import Look
+from camixersr.inference.upscaler import Enlarged, Upscaler
 from camixersr.runs.facts import facts_of, write_route_map
 from camixersr.runs.find import STREAM, require_regular
+from camixersr.runs.heads import head_of_streamed, quality_and_remarks
 from camixersr.runs.manifest import Manifest, digest
 from camixersr.runs.models import Models
 from camixersr.runs.results import Advanced, Began, Finished, Listener, Remark, Result
@@ -79,11 +78,16 @@ class Pictures:
             work.there = self._there(work)
             if work.there is not None:
                 return work
-            work.seen = self._look(job)
+            work.seen = head_of_streamed(job, self.models, self.settings)
             if work.seen is None:
                 work.low = self._read(work, 0)
                 work.pages = work.low.pages
-            self._suit(work)
+            head = work.low or work.seen
+            if self.models.restoring and head is not None and head.kind == "jpeg":
+                work.quality, remarks = quality_and_remarks(
+                    self._content if job.source == STREAM else job.source, self.models
+                )
+                work.notes += remarks
         if work.seen is None:
             work.seconds += time.perf_counter() - began
         return work
@@ -129,37 +133,6 @@ class Pictures:
                 f"{shown(path)}: was made from another picture, {shown(other)}; name another folder with -o"
             )
 
-    def _look(self, job: Job) -> Look | None:
-        """The head of a picture that is to be streamed; None for one that is held in memory."""
-        options = self.options
-        given = {"--memory": options.memory, "--seconds": options.seconds, "--spill": self.settings.spill}
-        must = next((name for name, value in given.items() if value is not None), "")
-        if job.source == STREAM or job.target == STREAM:
-            why, seen = "neither standard input nor output can be", None
-        else:
-            try:
-                seen = look(
-                    job.source,
-                    color=options.colours,
-                    max_pixels=self.settings.max_pixels,
-                    salvage=options.salvage,
-                )
-            except ImageError:
-                return None  # the second decoder may know better, or say what is wrong
-            why = self._unstreamable(seen)
-        if why and must:
-            raise UsageError(f"{must} is for pictures that are computed in tiles from the disk; {why}")
-        if why or seen is None:
-            return None
-        large = options.tile != 0 and seen.layout.height * seen.layout.width > AUTO_WHOLE
-        return seen if must or large else None
-
-    def _unstreamable(self, seen: Look) -> str:
-        """What keeps a picture from being streamed, in words; empty if nothing does."""
-        low = (seen.layout.height, seen.layout.width)
-        high = self._size(*low)
-        return why_held(seen, self.options, size=high, scale=self.models.reaching(low, high).scale)
-
     def _read(self, work: Work, page: int) -> Picture:
         return read(
             self._content if work.job.source == STREAM else work.job.source,
@@ -168,26 +141,6 @@ class Pictures:
             page=page,
             salvage=self.options.salvage,
         )
-
-    def _suit(self, work: Work) -> None:
-        """Note a JPEG's quality, and whether the model that is to restore it knows that quality."""
-        head = work.low or work.seen
-        if not self.models.restoring or head is None or head.kind != "jpeg":
-            return
-        model = self.models.of(self.models.default_scale).model
-        work.quality = quality_of(self._content if work.job.source == STREAM else work.job.source)
-        known = model.restores
-        if (
-            known
-            and known.kind == "jpeg"
-            and work.quality
-            and not known.least <= work.quality <= known.most
-        ):
-            work.notes.append(
-                f"a JPEG of quality {work.quality}; {model.name} learnt from {known.least:g} to "
-                f"{known.most:g}, and may "
-                + ("soften it" if work.quality > known.most else "not mend it all")
-            )
 
     # compute ----------------------------------------------------------------------------------------
 
