@@ -221,6 +221,19 @@ def test_compile_agrees(monkeypatch: pytest.MonkeyPatch) -> None:
     assert made.route(low(40, 40), TopShare(0.5), Recording(pool_image, {})) is None
 
 
+def test_compile_pools_over_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    from camixersr.runtimes import compiled
+
+    monkeypatch.setattr(compiled, "COMPILE", {"backend": "eager", "dynamic": True})
+    celled = Model("celled", random_network(channels=12, blocks=(2, 1), pool=32))
+    made = compiled.Compiled(celled, CPU, "fp32")
+    for size in ((40, 40), (64, 70), (100, 40)):
+        expected, _ = celled.network.route(low(*size), TopShare(0.5))
+        answer = made.route(low(*size), TopShare(0.5), celled.network.pool)
+        assert answer is not None
+        assert torch.allclose(answer[0], expected, atol=2e-6)
+
+
 @pytest.mark.parametrize("ratio", [0.0, 0.4, 1.0])
 def test_compile_takes_tiles_in_batches(monkeypatch: pytest.MonkeyPatch, ratio: float) -> None:
     """As the plain network does, with every tile's own allowed windows; and alone what is not sane."""
