@@ -48,7 +48,7 @@ def inputs(model, low, ratio):
         "slopes": np.ones(blocks, np.float32),
         "count": np.array([round(ratio * windows)]),
         "allowed": np.ones((blocks, windows), np.float32),
-        **({} if model.config.pool else whole),
+        **({"before": np.zeros(2, np.int64)} if model.config.pool else whole),
     }
 
 

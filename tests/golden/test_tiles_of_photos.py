@@ -45,9 +45,9 @@ def agree(
     assert np.mean(whole.shares != tiled.shares) <= 0.02
 
 
-@pytest.mark.parametrize(("number", "ratio"), [(1, 0.5), *((13, ratio) for ratio in RATIOS)])
+@pytest.mark.parametrize(("number", "ratio"), [(1, 0.5), (20, 0.5), (13, 0.0), (13, 1.0)])
 def test_a_detail_of_a_photo(number: int, ratio: float) -> None:
-    """Of a wall and of a stream: textures all over, where tiles once differed by 9 of 255."""
+    """A wall and a stream: textures all over, where tiles once differed by 9 of 255; a white sky, by 2."""
     agree("s-x4", photo(number, slice(100, 292), slice(200, 450)), ratio, 128)
 
 

@@ -42,12 +42,17 @@ def test_along_cells_spans_own_and_compute_whole_cells(length: int, tile: int, c
         assert span.own_start == place
         place = span.own_stop
         assert 0 < span.owned <= (tile or length)
-        assert span.own_start % cell == span.start % cell == 0
+        assert span.own_start % cell == span.start % GRID == 0
         assert span.start == max(0, span.own_start - halo_of(cell))
         assert span.own_stop == length or span.own_stop % cell == 0
-        assert span.stop == min(length, -(-span.own_stop // cell) * cell + halo_of(cell))
-        assert halo_of(cell) >= 64
+        assert span.stop == min(length, span.own_stop + halo_of(cell))
     assert place == length
+
+
+@given(cell=st.sampled_from([32, 48, 64, 128]))
+def test_a_halo_is_whole_cells_and_a_margin(cell: int) -> None:
+    assert halo_of(cell) >= 80
+    assert halo_of(cell) % cell == 16
 
 
 def borders(length: int, cell: int, *, mirrored: bool) -> set[int]:
@@ -67,15 +72,15 @@ def borders(length: int, cell: int, *, mirrored: bool) -> set[int]:
     mirrored=st.booleans(),
 )
 def test_halos_beyond_an_edge_see_whole_cells(length: int, tile: int, cell: int, mirrored: bool) -> None:
-    """And up to fifteen pixels more, to the next window."""
+    """And a margin of 16 pixels, on to the next window."""
     ends = borders(length, cell, mirrored=mirrored)
     for span in plan(length, tile, cell=cell, beyond=(True, True), mirrored=mirrored):
         assert span.start % GRID == 0
         assert span.start <= span.own_start - halo_of(cell)
         assert span.stop >= span.own_stop + halo_of(cell)
-        assert any(span.start <= end < span.start + GRID for end in ends)
-        assert any(span.stop - GRID < end <= span.stop for end in ends)
-        assert span.start > span.own_start - halo_of(cell) - 2 * cell - GRID
+        assert any(GRID <= end - span.start < 2 * GRID for end in ends)
+        assert any(GRID <= span.stop - end < 2 * GRID for end in ends)
+        assert span.start > span.own_start - halo_of(cell) - cell - GRID
 
 
 @given(height=SIDES, width=SIDES, closed=st.booleans())

@@ -27,6 +27,28 @@ def test_every_pixel_gets_the_mean_of_its_cell(height: int, width: int, side: in
     assert torch.allclose(got, of_every_pixel(features, side), atol=1e-6)
 
 
+@given(
+    size=st.tuples(st.integers(1, 70), st.integers(1, 70)),
+    before=st.tuples(st.integers(0, 31), st.integers(0, 31)),
+)
+def test_a_part_of_a_map_has_the_means_of_what_is_there(
+    size: tuple[int, int], before: tuple[int, int]
+) -> None:
+    """A map that begins within a cell, as a tile may."""
+    features = torch.rand(1, *size, 3, generator=torch.Generator().manual_seed(0))
+    pooled = PoolCells(32, before)(features, 0)
+    got = spread(pooled.means, pooled.heights).expand_as(features)
+    expected = torch.empty_like(features)
+    rows, columns = (
+        (torch.arange(length) + ahead) // 32 for length, ahead in zip(size, before, strict=True)
+    )
+    for row in rows.unique():
+        for column in columns.unique():
+            there = (rows == row)[:, None] & (columns == column)
+            expected[:, there] = features[:, there].mean(dim=1, keepdim=True)
+    assert torch.allclose(got, expected, atol=1e-5)
+
+
 def test_a_map_of_one_cell_is_pooled_as_an_image() -> None:
     features = torch.rand(2, 60, 64, 3)
     pooled = pool_of(64)(features, 0)

@@ -16,7 +16,7 @@ from camixersr.inference.survey import LogOddsThreshold, Recording, Replayed
 from camixersr.inference.tiles import cut, group
 from camixersr.inference.upscaler import Upscaler
 from camixersr.nn import Calibration, ExpectedCount, FixedWindows, Threshold, TopShare
-from camixersr.nn.predictor import Pool, pool_image
+from camixersr.nn.predictor import Pool, PoolCells, pool_image
 from camixersr.nn.routing import Policy, Routing
 from camixersr.runtimes import openvino as openvino_engine
 from camixersr.speed.memory import watch_upscale
@@ -124,6 +124,11 @@ def test_cells(name: str, precision: str, size: tuple[int, int]) -> None:
     assert answer is not None
     assert torch.allclose(answer[0], expected, atol=2e-6 if precision == "fp32" else 2e-2)
     assert made.route(low(*size), TopShare(0.5), pool_image) is None
+    inside = PoolCells(32, (16, 28))  # of a tile that begins in a cell
+    expected, routing = celled.network.route(low(*size), TopShare(0.5), pool=inside)
+    answer = made.route(low(*size), FixedWindows.replay(routing), inside)
+    assert answer is not None
+    assert torch.allclose(answer[0], expected, atol=2e-6 if precision == "fp32" else 2e-2)
 
 
 @pytest.mark.parametrize("name", RUNTIMES)

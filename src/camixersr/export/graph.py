@@ -24,7 +24,9 @@ Inputs (float32; N = H/M * W/M windows, row by row; `blocks` and `hidden` of the
     allowed     blocks x N: 1 where a window may be attended, 0 where not, or a mask in between
     pooled      blocks x hidden: what channel attention knows of the whole image, if `whole` is 0
     whole       1: 1 if `low` is the whole image, so that its own means are taken; else 0
-    The last two are not there if the network pools over cells: a tile cut along cells needs no more.
+If the network pools over cells, there is instead of the last two:
+    before      2, int64: how many rows and columns of the first cells lie before `low`; 0 and 0 for a
+                whole image, or a tile that begins where cells do
 Outputs:
     high        1 x 3 x sH x sW, RGB, nominally in [0, 1], not clamped
     logits      blocks x N: log-odds of attention
@@ -58,13 +60,16 @@ OPSET = 20
 FAR = 1e30
 """Stands for infinity in `thresholds`; real infinities would make NaN of 0 * infinity."""
 
+WHOLE_NUMBERS = ("count", "before")
+"""Inputs that are int64; all others are float32."""
+
 Array = NDArray[Any]
 
 
 def inputs_of(config: Config, *, ends: bool = True) -> tuple[str, ...]:
     """Names of the inputs of a network's graph, in order."""
     entering = ("low",) if ends else ("x", "condition")
-    pool = () if config.pool else ("pooled", "whole")
+    pool = ("before",) if config.pool else ("pooled", "whole")
     return (*entering, "thresholds", "slopes", "count", "allowed", *pool)
 
 
@@ -298,6 +303,7 @@ def build(network: Network, *, ends: bool = True) -> onnx.ModelProto:
         "allowed": [B, "N"],
         "pooled": [B, hidden],
         "whole": [1],
+        "before": [2],
         "high": [1, 3, f"{s}*H", f"{s}*W"],
         "logits": [B, "N"],
         "mask": [B, "N"],
@@ -306,7 +312,7 @@ def build(network: Network, *, ends: bool = True) -> onnx.ModelProto:
     inputs, outputs = (
         [
             helper.make_tensor_value_info(
-                name, TensorProto.INT64 if name == "count" else TensorProto.FLOAT, shapes[name]
+                name, TensorProto.INT64 if name in WHOLE_NUMBERS else TensorProto.FLOAT, shapes[name]
             )
             for name in names
         ]
@@ -358,9 +364,10 @@ def _of_cells(g: _Graph, places: _Places, side: int) -> Attend:
     there: runtimes disagree on pools that reach beyond a map.
     """
     size = g("Concat", places.height_1, places.width_1, axis=0)
-    sides = g.integers(side, side)
-    over = g("Mod", g.sub(sides, g("Mod", size, sides)), sides)
-    pads = g("Concat", g.integers(0, 0, 0, 0, 0, 0), over, axis=0)
+    sides, none = g.integers(side, side), g.integers(0, 0)
+    reach = g.add(size, "before")
+    over = g("Mod", g.sub(sides, g("Mod", reach, sides)), sides)
+    pads = g("Concat", none, "before", none, over, axis=0)
     scales = g.constant(np.array([1, 1, side, side]))
 
     def mean(x: str) -> str:
@@ -380,7 +387,10 @@ def _of_cells(g: _Graph, places: _Places, side: int) -> Attend:
             coordinate_transformation_mode="asymmetric",
             nearest_mode="floor",
         )
-        return g("Slice", wide, g.integers(0, 0), size, g.integers(2, 3)), ()
+        own = g("Slice", wide, "before", reach, g.integers(2, 3))
+        # the same shape, but known to be: a runtime does not know what `before` will be
+        values = g.integers(1, channel.out_features)
+        return g("Reshape", own, g("Concat", values, size, axis=0)), ()
 
     return attend
 

@@ -54,8 +54,8 @@ def _filled(lengths: tuple[int, ...], length: int) -> tuple[int, ...]:
 
 
 def _is_even(lengths: tuple[int, ...], side: int) -> bool:
-    """Whether all are `side`, but for a smaller last one."""
-    return lengths[-1] <= side and set(lengths[:-1]) <= {side}
+    """Whether all are `side`, but for smaller ones at the ends."""
+    return max(lengths) <= side and set(lengths[1:-1]) <= {side}
 
 
 def _runs(labels: list[tuple[int, int]]) -> tuple[int, ...]:
@@ -73,7 +73,7 @@ def pool_panorama(tile: Tile, panorama: Panorama, side: int) -> Pool:
 
     Returns:
         A pool over the cells that the panorama has from its first pixel on; a flat picture's where
-        the tile sees no smaller ones but last.
+        the tile sees no smaller ones but first and last.
     """
     rows: list[tuple[int, int]] = []
     for row in range(tile.rows.start, tile.rows.stop):
@@ -88,6 +88,7 @@ def pool_panorama(tile: Tile, panorama: Panorama, side: int) -> Pool:
     patterns = columns(False), columns(True)
     heights = _runs(rows)
     widths = tuple(patterns[turn % 2] for (turn, _), _ in groupby(rows))
-    if all(_is_even(lengths, side) for lengths in (heights, *widths)):
-        return PoolCells(side)
+    if len(set(widths)) == 1 and all(_is_even(lengths, side) for lengths in (heights, widths[0])):
+        above, left = (side - lengths[0] if len(lengths) > 1 else 0 for lengths in (heights, widths[0]))
+        return PoolCells(side, (above, left))
     return PoolPanorama(heights, widths)

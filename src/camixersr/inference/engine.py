@@ -19,7 +19,7 @@ from camixersr.inference.cost import Reporting
 from camixersr.inference.plan import Allowed
 from camixersr.inference.survey import LogOddsThreshold, Recording, Replayed
 from camixersr.models.camixersr import CAMixerSR, pad_to_windows
-from camixersr.nn.predictor import Pool, pool_image
+from camixersr.nn.predictor import Pool, PoolCells, pool_image
 from camixersr.nn.routing import BlockRouting, FixedWindows, Policy, Routing, Threshold, TopShare, log_odds
 from camixersr.weights import Model
 
@@ -273,7 +273,9 @@ class GraphEngine(ABC):
     def _pool(self, pool: Pool) -> dict[str, NDArray[np.generic]] | None:
         """What the graph is told of a pool; None for one that it cannot be given."""
         if self._network.config.pool:
-            return {} if pool == self._network.pool else None
+            if not isinstance(pool, PoolCells) or pool.side != self._network.config.pool:
+                return None
+            return {"before": np.array(pool.before, np.int64)}
         known = pool.inner if isinstance(pool, Recording) else pool
         if not (known is pool_image or isinstance(known, Replayed)):
             return None

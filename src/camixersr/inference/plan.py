@@ -171,8 +171,11 @@ class Plan:
         """What channel attention knows of the picture while one tile is computed."""
         if self.panorama is not None and self.pool is pool_image:
             return _OwnedMean(tile)
-        if self.panorama is not None and isinstance(self.pool, PoolCells):
-            return pool_panorama(tile, self.panorama, self.pool.side)
+        if isinstance(self.pool, PoolCells):
+            side = self.pool.side
+            if self.panorama is not None:
+                return pool_panorama(tile, self.panorama, side)
+            return PoolCells(side, (tile.rows.start % side, tile.columns.start % side))
         return self.pool
 
     def policy_of_batch(self, tiles: Sequence[Tile]) -> Policy:

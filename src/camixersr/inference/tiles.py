@@ -3,8 +3,9 @@
 Every pixel of the picture is *owned* by exactly one tile. A tile is computed with a *halo* around
 what it owns and the halo's results are thrown away, so no pixel's result depends on the order of
 tiles, and none is a mixture. Tiles and halos start on the network's 16-pixel window grid: a window
-has the same content whatever tile it is computed in. Where the network pools over *cells*, tiles and
-halos start and end on cells: a cell has the same mean whatever tile it is computed in.
+has the same content whatever tile it is computed in. Where the network pools over *cells*, tiles own
+whole cells, and halos have whole ones and some pixels more: a cell has the same mean whatever tile it is
+computed in.
 """
 
 from collections.abc import Sequence
@@ -50,7 +51,11 @@ HALO = 48
 changes nothing of the embedded model's result at 8 bits (decision 0004)."""
 
 CELL_HALO = 64
-"""The same at least, for a network that pools over cells, which carry a cut's traces further."""
+"""The same for a network that pools over cells: so many pixels of whole cells at least, ..."""
+
+MARGIN = 16
+"""... and so many beyond these. So far a cut's traces are strong; through the mean of a cell that lies
+along it they would reach what is owned (decision 0004)."""
 
 SMALLEST = 64
 """Smallest tile that may be asked for, in low pixels; below it the halo is most of the work."""
@@ -125,7 +130,7 @@ class Tile:
 
 def halo_of(cell: int) -> int:
     """Low pixels computed around a tile of a network that pools over cells of that side; 0: over all."""
-    return -(-CELL_HALO // cell) * cell if cell else HALO
+    return -(-CELL_HALO // cell) * cell + MARGIN if cell else HALO
 
 
 def smallest_tile(cell: int) -> int:
@@ -163,13 +168,17 @@ class _Axis:
         spans: list[Span] = []
         for start in range(first, last, step):
             stop = min(last, start + step)
-            begin, end = start - self.halo, -(-stop // self.grid) * self.grid + self.halo
+            cells = self.halo // self.grid * self.grid
+            begin, end = start - cells, min(self.length, -(-stop // self.grid) * self.grid) + cells
             if begin < 0:
-                out = self._beyond(-begin, self.mirrored)
-                begin = -out // GRID * GRID if self.before else 0
+                begin = -self._beyond(-begin, self.mirrored)
             if end > self.length:
-                out = self._beyond(stop + self.halo - self.length, not self.mirrored)
-                end = -(-(self.length + out) // GRID) * GRID if self.after else self.length
+                end = self.length + self._beyond(end - self.length, not self.mirrored)
+            # the margin, and on to the window grid
+            begin = (begin - self.halo + cells) // GRID * GRID
+            end = -(-(end + self.halo - cells) // GRID) * GRID
+            begin = begin if self.before else max(0, begin)
+            end = end if self.after else min(self.length, end)
             spans.append(Span(begin, end, start, stop))
         return tuple(spans)
 
@@ -201,15 +210,15 @@ def plan(
     >>> [(span.start, span.own_start, span.own_stop, span.stop) for span in plan(150, 64)]
     [(0, 0, 64, 112), (16, 64, 128, 150), (80, 128, 150, 150)]
     >>> [(span.start, span.own_start, span.own_stop, span.stop) for span in plan(150, 64, cell=64)]
-    [(0, 0, 64, 128), (0, 64, 128, 150), (64, 128, 150, 150)]
+    [(0, 0, 64, 144), (0, 64, 128, 150), (48, 128, 150, 150)]
 
     Args:
         length: low pixels to cover.
         tile: most low pixels a tile may own, a multiple of `GRID`, and of `cell`, from `SMALLEST` up;
             0 covers all with one.
         cell: side of the cells that channel attention pools over, a multiple of `GRID`; 0 for none.
-        halo: low pixels to compute beside what is owned, a multiple of `GRID`, and of `cell`;
-            `halo_of(cell)` by default.
+        halo: low pixels to compute beside what is owned, a multiple of `GRID`; `halo_of(cell)` by
+            default.
         beyond: whether halos reach out before the first pixel, and after the last.
         mirrored: what is beyond an end is the same end again, and not the other one.
 
@@ -226,8 +235,8 @@ def plan(
             f"tile must be 0 or a multiple of {grid} from {least} up, got {tile}; use "
             f"{max(least, tile // grid * grid)}"
         )
-    if halo < 0 or halo % grid:
-        raise ValueRangeError(f"halo must be a multiple of {grid}, got {halo}")
+    if halo < 0 or halo % GRID:
+        raise ValueRangeError(f"halo must be a multiple of {GRID}, got {halo}")
     step = length if tile == 0 else -(-length // (-(-length // tile) * grid)) * grid
     return _Axis(length, cell, halo, *beyond, mirrored).spans(0, length, step)
 
@@ -267,7 +276,7 @@ def halve(tile: Tile, height: int, width: int, *, cell: int = 0, beyond: Beyond 
     return [Tile(row, column) for row in halves[0] for column in halves[1]]
 
 
-def group(tiles: Sequence[Tile], most: int) -> list[tuple[int, ...]]:
+def group(tiles: Sequence[Tile], most: int, *, cell: int = 0) -> list[tuple[int, ...]]:
     """Put tiles that compute equally many rows and columns into batches of about equal length.
 
     >>> group(cut(448, 64, 64), 3)  # first and last have a halo on one side only
@@ -276,14 +285,17 @@ def group(tiles: Sequence[Tile], most: int) -> list[tuple[int, ...]]:
     Args:
         tiles: of a picture.
         most: of them in a batch, from 1.
+        cell: as for `plan`; those in a batch begin at the same place in a cell.
 
     Returns:
         Numbers of tiles, each once. It depends on nothing else, so that a tile always has the same
         company: the last bits of its result depend on that.
     """
-    alike: dict[tuple[int, int], list[int]] = {}
+    alike: dict[tuple[int, ...], list[int]] = {}
     for number, tile in enumerate(tiles):
-        alike.setdefault((tile.rows.length, tile.columns.length), []).append(number)
+        spans = tile.rows, tile.columns
+        key = (*(each.length for each in spans), *(each.start % (cell or GRID) for each in spans))
+        alike.setdefault(key, []).append(number)
     batches: list[tuple[int, ...]] = []
     for numbers in alike.values():
         count = -(-len(numbers) // most)

@@ -206,7 +206,7 @@ class Upscaler:
         tile: low pixels a tile, a multiple of the side of the cells that the model pools over (64 for
             the embedded ones), or of 16 from 64 up; 0 computes any picture whole; "auto" cuts
             pictures above 736 x 736 low pixels into tiles of up to 640 on the CPU, those above
-            512 x 512 into tiles of up to 320 elsewhere. Each is computed with 64 pixels around it, or
+            512 x 512 into tiles of up to 320 elsewhere. Each is computed with 80 pixels around it, or
             48 where there are no cells.
         engine: computes pieces instead of the torch network, from `camixersr.runtimes`; `precision` is
             then its own.
@@ -280,7 +280,7 @@ class Upscaler:
             plan: of a picture.
             batch: most tiles in one, instead of the upscaler's own.
         """
-        return group(plan.tiles, batch_size(self, plan.tiles) if batch is None else batch)
+        return group(plan.tiles, batch_size(self, plan.tiles) if batch is None else batch, cell=self.cell)
 
     @property
     def scale(self) -> int:

@@ -8,6 +8,7 @@ looks at means over the image, or over cells of it: a `Pool` says which.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple, Protocol
 
 import torch
@@ -87,18 +88,30 @@ class PoolCells:
 
     Attributes:
         side: of a cell, in pixels; the last ones down and across are as large as the map has them.
+        before: how many rows and columns of the first cells lie before the map: of a tile, which need
+            not begin where a cell does.
     """
 
     side: int
+    before: tuple[int, int] = (0, 0)
 
     def __call__(self, features: Tensor, block: int) -> Pooled:
         """See `Pool.__call__`."""
         _, H, W, _ = features.shape
-        if max(H, W) <= self.side:
+        P, (above, left) = self.side, self.before
+        if max(above + H, left + W) <= P:
             return pool_image(features, block)
-        means = F.avg_pool2d(features.permute(0, 3, 1, 2), self.side, ceil_mode=True).permute(0, 2, 3, 1)
-        heights = tuple(min(self.side, H - top) for top in range(0, H, self.side))
-        return Pooled(means.repeat_interleave(self.side, dim=2)[:, :, :W], heights)
+        heights, widths = self.lengths(above, H), self.lengths(left, W)
+        there = F.pad(features, (0, 0, left, 0, above, 0)).permute(0, 3, 1, 2)
+        means = F.avg_pool2d(there, P, ceil_mode=True, divisor_override=P * P).permute(0, 2, 3, 1)
+        down, across = (means.new_tensor(lengths) / P for lengths in (heights, widths))
+        means = means / (down[:, None] * across)[:, :, None]  # of what is there
+        return Pooled(means.repeat_interleave(P, dim=2)[:, :, left : left + W], heights)
+
+    def lengths(self, before: int, length: int) -> tuple[int, ...]:
+        """Of the cells along an axis that begins so many pixels into one."""
+        edges = (0, *range(self.side - before, length, self.side), length)
+        return tuple(stop - start for start, stop in pairwise(edges))
 
 
 def pool_of(side: int) -> Pool:
