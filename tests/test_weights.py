@@ -11,7 +11,7 @@ from safetensors.torch import load_file as load_tensors
 from safetensors.torch import save_file
 
 from camixersr.errors import CheckpointError, OutputError
-from camixersr.models import PRESETS, CAMixerSR
+from camixersr.models import PRESETS, CAMixerSR, OmniCAMixerSR, OmniCAMixerSRConfig
 from camixersr.nn import Calibration, Threshold, TopShare
 from camixersr.official import RENAMES, infer_config, rename_official
 from camixersr.weights import Model, load_file, save
@@ -280,7 +280,7 @@ CONFIG = {"channels": 20, "scale": 2, "blocks": [2, 1], "window": 16, "latitude"
     {"config": CONFIG | {"surprise": 1}}, {"config": CONFIG | {"blocks": 3}},
     {"config": CONFIG | {"blocks": [2, [1]]}}, {"config": [1, 2]}, {"config": "null"},
     {"config": "[" * 100_000}, {"config": '{"channels":' + "9" * 5000 + "}"}, {"config": "not JSON"},
-    {"architecture": "OmniSR"}, {"provenance": [1]}, {"scores": "3"}, {"provenance": "{" * 100_000},
+    {"architecture": "OmniCAMixerSR"}, {"provenance": [1]}, {"scores": "3"}, {"provenance": "{" * 100_000},
     {"calibration": {"ratios": [0.5], "thresholds": [[0.4, 0.5]]}},
     {"calibration": {"ratios": [0.5], "thresholds": [[0.4, 0.5, float("nan")]]}},
     {"calibration": {"ratios": [0.5], "thresholds": [["a", "b", "c"]]}},
@@ -391,3 +391,13 @@ def test_a_pipe_or_a_device_is_no_file_of_weights(tmp_path: Path) -> None:
             load_file(path)
     with pytest.raises(CheckpointError, match="directory"):
         load_file(tmp_path)
+
+
+def test_an_omnidirectional_file_under_its_former_name_loads(tmp_path: Path) -> None:
+    network = OmniCAMixerSR(OmniCAMixerSRConfig(channels=12, scale=2, blocks=(1,)))
+    save(tmp_path / "new.safetensors", Model("omni", network))
+    with safe_open(tmp_path / "new.safetensors", "pt") as held:
+        metadata, tensors = held.metadata(), {name: held.get_tensor(name) for name in held.keys()}  # noqa: SIM118
+    assert metadata["architecture"] == "OmniCAMixerSR"
+    save_file(tensors, tmp_path / "old.safetensors", {**metadata, "architecture": "OmniSR"})
+    assert load_file(tmp_path / "old.safetensors").config == network.config

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from camixersr.errors import CheckpointError
 from camixersr.image.files import shown
-from camixersr.models import CAMixerSRConfig, Config, OmniSRConfig
+from camixersr.models import CAMixerSRConfig, Config, OmniCAMixerSRConfig
 
 __all__ = ["RENAMES", "infer_config", "read_official", "rename_official"]
 
@@ -118,7 +118,7 @@ def infer_config(tensors: Mapping[str, Tensor], path: str | Path = "checkpoint")
         The configuration.
 
     Raises:
-        CheckpointError: the tensors are neither those of a classic CAMixerSR nor of an OmniSR.
+        CheckpointError: the tensors are neither those of a classic CAMixerSR nor of an OmniCAMixerSR.
     """
     groups: dict[int, set[int]] = {}
     for name in tensors:
@@ -158,6 +158,6 @@ def infer_config(tensors: Mapping[str, Tensor], path: str | Path = "checkpoint")
         )
     blocks = tuple(len(groups[group]) for group in sorted(groups))
     if omni:
-        return OmniSRConfig(channels=channels, scale=scale, blocks=blocks, window=window)
+        return OmniCAMixerSRConfig(channels=channels, scale=scale, blocks=blocks, window=window)
     latitude = "latitude.weight" in tensors
     return CAMixerSRConfig(channels, scale, blocks, window, latitude, **widths)

@@ -12,7 +12,7 @@ as is usual: normalisation, activations, the bilinear warp and other element-wis
 
 from dataclasses import dataclass, fields
 
-from camixersr.models import CAMixerSRConfig, Config, OmniSRConfig
+from camixersr.models import CAMixerSRConfig, Config, OmniCAMixerSRConfig
 from camixersr.models.classsr import CLASSES, PATCH, STEP
 from camixersr.nn.predictor import CONDITIONS
 
@@ -66,7 +66,7 @@ def count(config: Config, *, windows: int, attended: int) -> Operations:
     tokens = M * M
     pixels = windows * tokens
     blocks = sum(config.blocks)
-    omni = isinstance(config, OmniSRConfig)
+    omni = isinstance(config, OmniCAMixerSRConfig)
     inputs = C + (3 if omni else CONDITIONS)
     hidden, narrow = inputs // 4, inputs // 8
     D, V, pairs = (C, C, C) if omni else (config.keys or C, config.values or C, config.hidden or C)

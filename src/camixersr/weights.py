@@ -29,8 +29,8 @@ from camixersr.models import (
     Classes,
     Config,
     Network,
-    OmniSR,
-    OmniSRConfig,
+    OmniCAMixerSR,
+    OmniCAMixerSRConfig,
     PatchClassifier,
     make,
 )
@@ -39,6 +39,9 @@ from camixersr.nn.routing import Policy, TopShare
 from camixersr.official import infer_config, read_official
 
 __all__ = ["Model", "load_file", "plain_name", "save"]
+
+FORMER_NAMES = {"OmniSR": OmniCAMixerSR.__name__}
+"""What files of earlier versions call networks: that is the name of somebody else's (CVPR 2023)."""
 
 FORMAT = "camixersr/1"
 
@@ -201,13 +204,16 @@ def _load_ours(path: Path) -> Model:
             "`camixersr models convert`"
         )
     architecture = metadata.get("architecture", CAMixerSR.__name__)
-    if architecture not in (CAMixerSR.__name__, OmniSR.__name__):
+    architecture = FORMER_NAMES.get(architecture, architecture)
+    if architecture not in (CAMixerSR.__name__, OmniCAMixerSR.__name__):
         raise CheckpointError(
             f"{shown(path)}: its network, {printable(architecture)}, is somebody's own; read its tensors "
             "with safetensors.torch.load_file into that class"
         )
     try:
-        shape = _config(OmniSRConfig if architecture == OmniSR.__name__ else CAMixerSRConfig, metadata)
+        shape = _config(
+            OmniCAMixerSRConfig if architecture == OmniCAMixerSR.__name__ else CAMixerSRConfig, metadata
+        )
         calibration = _calibration(metadata, blocks=sum(shape.blocks))
         restores = Degradation(**json.loads(metadata["restores"])) if "restores" in metadata else None
         provenance, scores = json.loads(metadata["provenance"]), json.loads(metadata["scores"])

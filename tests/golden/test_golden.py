@@ -9,7 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from camixersr.models import CAMixerSR, Network, OmniSR
+from camixersr.models import CAMixerSR, Network, OmniCAMixerSR
 from camixersr.nn import FixedWindows
 from camixersr.official import infer_config, rename_official
 from camixersr.weights import load_file as load_model
@@ -82,7 +82,7 @@ def test_random_omnidirectional_networks_from_the_authors_format(name: str, tmp_
     worse = {key: value + 1.0 for key, value in weights.items()}
     torch.save({"params": worse, "params_ema": weights}, checkpoint)
     network = load_model(checkpoint).network
-    assert isinstance(network, OmniSR)
+    assert isinstance(network, OmniCAMixerSR)
     assert network.config.scale == int(facts["scale"])
     assert network.config.channels == int(facts["n_feats"])
     assert list(network.config.blocks) == json.loads(facts["n_block"])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from camixersr.image.panorama import Panorama
 from camixersr.inference.sphere import Spherical
 from camixersr.inference.upscaler import Upscaler, _InMemory
-from camixersr.models import CAMixerSR, CAMixerSRConfig, OmniSR, OmniSRConfig
+from camixersr.models import CAMixerSR, CAMixerSRConfig, OmniCAMixerSR, OmniCAMixerSRConfig
 from camixersr.nn import Calibration
 from camixersr.weights import Model
 from tests.conftest import random_network
@@ -190,7 +190,9 @@ def test_memory_shortage_leaves_the_wrap_as_it_is(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("size", [(17, 34), (20, 50), (32, 64)])
 def test_the_omnidirectional_network_takes_any_size(size: tuple[int, int]) -> None:
     torch.manual_seed(0)
-    network = OmniSR(OmniSRConfig(channels=12, scale=2, blocks=(2,))).eval().requires_grad_(False)
+    network = (
+        OmniCAMixerSR(OmniCAMixerSRConfig(channels=12, scale=2, blocks=(2,))).eval().requires_grad_(False)
+    )
     up = Upscaler(Model("omni", network), device="cpu")
     low = panorama(*size)
     assert up.run(low, attention_ratio=0.5).high.shape == (3, 2 * size[0], 2 * size[1])

@@ -66,9 +66,9 @@ def test_wrong_options_are_one_line(folder: Path, capsys: pytest.CaptureFixture[
 
 
 def test_panoramic_networks_are_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from camixersr.models import OmniSR, OmniSRConfig
+    from camixersr.models import OmniCAMixerSR, OmniCAMixerSRConfig
 
-    omni = OmniSR(OmniSRConfig(channels=16, blocks=(1,)))
+    omni = OmniCAMixerSR(OmniCAMixerSRConfig(channels=16, blocks=(1,)))
     save(folder / "omni.safetensors", Model("omni", omni))
     given = (folder / "omni.safetensors", "--data", folder / "photos", "-o", folder / "a.safetensors")
     assert run("prune", *given, "--macs", "0.5") == 2

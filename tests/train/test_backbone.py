@@ -16,8 +16,8 @@ from camixersr.models import (
     BackboneConfig,
     CAMixerSR,
     CAMixerSRConfig,
-    OmniSR,
-    OmniSRConfig,
+    OmniCAMixerSR,
+    OmniCAMixerSRConfig,
 )
 from camixersr.models.camixersr import pad_to_windows
 from camixersr.nn import CAMixer, Policy, Routing, TopShare
@@ -160,9 +160,9 @@ def test_a_part_stays_out_through_training(folder: Path, tmp_path: Path) -> None
 
 
 def test_omnidirectional_networks_keep_their_parts() -> None:
-    network = OmniSR(OmniSRConfig(channels=12, scale=2, blocks=(1,)))
+    network = OmniCAMixerSR(OmniCAMixerSRConfig(channels=12, scale=2, blocks=(1,)))
     put_out(network, ())
-    with pytest.raises(InputError, match="OmniSR is none"):
+    with pytest.raises(InputError, match="OmniCAMixerSR is none"):
         put_out(network, ("offsets",))
 
 

@@ -12,7 +12,7 @@ from camixersr.errors import InputError, ValueRangeError
 from camixersr.image.fisheye import reduce_through_fisheyes
 from camixersr.image.resize import resize
 from camixersr.metrics import latitude_weights
-from camixersr.models import PRESETS, CAMixerSR, CAMixerSRConfig, OmniSR, OmniSRConfig
+from camixersr.models import PRESETS, CAMixerSR, CAMixerSRConfig, OmniCAMixerSR, OmniCAMixerSRConfig
 from camixersr.models.omni import OMNI_PRESETS
 from camixersr.train.initialise import initialise_linear, transfer
 from camixersr.train.photos import MARGIN, FisheyeStream, PanoramaStream, load_photos, reduce
@@ -115,7 +115,7 @@ def test_a_network_told_the_latitude_starts_as_the_flat_one() -> None:
     with torch.no_grad():
         assert torch.equal(back(low), flat(low))
     with pytest.raises(InputError):
-        transfer(flat, OmniSR(OmniSRConfig(channels=12, scale=4, blocks=(1,))))
+        transfer(flat, OmniCAMixerSR(OmniCAMixerSRConfig(channels=12, scale=4, blocks=(1,))))
 
 
 def test_the_omnidirectional_network_starts_as_a_linear_upsampler(folder: Path, tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_the_omnidirectional_network_starts_as_a_linear_upsampler(folder: Path, 
     stream = PanoramaStream(photos, scale=4, patch=16, seed=1)
     low, high = reduce(torch.stack([stream.patch(number) for number in range(24)]), 4)
     torch.manual_seed(0)
-    network = OmniSR(OmniSRConfig(channels=30, scale=4, blocks=(2,))).eval()
+    network = OmniCAMixerSR(OmniCAMixerSRConfig(channels=30, scale=4, blocks=(2,))).eval()
     initialise_linear(network, low, high)
     with torch.no_grad():
         result = network(low)
@@ -139,7 +139,7 @@ def test_a_run_on_panoramas(
 
     tiny = {"told": TINY, "fisheye": TINY, "flat": CAMixerSRConfig(channels=12, scale=4, blocks=(1,))}
     if kind == "omni":
-        monkeypatch.setitem(OMNI_PRESETS, "tiny", OmniSRConfig(channels=12, scale=4, blocks=(2,)))
+        monkeypatch.setitem(OMNI_PRESETS, "tiny", OmniCAMixerSRConfig(channels=12, scale=4, blocks=(2,)))
     else:
         monkeypatch.setitem(PRESETS, "tiny", tiny[kind])
     plan = Recipe(
@@ -154,7 +154,7 @@ def test_a_run_on_panoramas(
     model = load_file(run(plan, name="tiny-360-x4"))
     assert set(model.scores) == {f"held out/{ratio:g}" for ratio in (0, 0.25, 0.5, 1)}
     assert model.scores["held out/0.5"] > 10.0
-    assert type(model.network) is (OmniSR if kind == "omni" else CAMixerSR)
+    assert type(model.network) is (OmniCAMixerSR if kind == "omni" else CAMixerSR)
     if kind == "told":
         assert bool(model.network.latitude.weight.abs().sum() > 0)
 

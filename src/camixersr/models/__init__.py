@@ -10,7 +10,7 @@ from camixersr.models.camixersr import (
     pad_to_windows,
 )
 from camixersr.models.classsr import Classes, PatchClassifier
-from camixersr.models.omni import OMNI_PRESETS, OmniSR, OmniSRConfig
+from camixersr.models.omni import OMNI_PRESETS, OmniCAMixerSR, OmniCAMixerSRConfig
 
 __all__ = [
     "OMNI_PRESETS",
@@ -23,8 +23,8 @@ __all__ = [
     "Classes",
     "Config",
     "Network",
-    "OmniSR",
-    "OmniSRConfig",
+    "OmniCAMixerSR",
+    "OmniCAMixerSRConfig",
     "PatchClassifier",
     "Trainable",
     "make",
@@ -32,10 +32,10 @@ __all__ = [
     "presets",
 ]
 
-Config = CAMixerSRConfig | OmniSRConfig
-Network = CAMixerSR | OmniSR
+Config = CAMixerSRConfig | OmniCAMixerSRConfig
+Network = CAMixerSR | OmniCAMixerSR
 """Both kinds; they are used alike."""
-Trainable = CAMixerSR | OmniSR | Backbone
+Trainable = CAMixerSR | OmniCAMixerSR | Backbone
 """These, and networks of one's own."""
 
 
@@ -46,4 +46,4 @@ def presets() -> dict[str, Config]:
 
 def make(config: Config) -> Network:
     """A fresh network of that configuration."""
-    return OmniSR(config) if isinstance(config, OmniSRConfig) else CAMixerSR(config)
+    return OmniCAMixerSR(config) if isinstance(config, OmniCAMixerSRConfig) else CAMixerSR(config)

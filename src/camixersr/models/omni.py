@@ -20,14 +20,14 @@ from camixersr.nn.predictor import Pool, pool_image
 from camixersr.nn.routing import BlockRouting, Policy, Routing
 from camixersr.nn.windows import window_position
 
-__all__ = ["OMNI_PRESETS", "OmniSR", "OmniSRConfig"]
+__all__ = ["OMNI_PRESETS", "OmniCAMixerSR", "OmniCAMixerSRConfig"]
 
 MEAN = (0.4488, 0.4371, 0.4040)
 """Of RGB, taken off before and added after."""
 
 
 @dataclass(frozen=True)
-class OmniSRConfig:
+class OmniCAMixerSRConfig:
     """The shape of an omnidirectional network; a checkpoint carries it.
 
     Attributes:
@@ -59,7 +59,7 @@ class OmniSRConfig:
 
 
 OMNI_PRESETS = {
-    f"omni-{name}-x{scale}": replace(OmniSRConfig(), channels=channels, scale=scale)
+    f"omni-{name}-x{scale}": replace(OmniCAMixerSRConfig(), channels=channels, scale=scale)
     for name, channels in {"s": 36, "m": 48, "b": 60}.items()
     for scale in SCALES
 }
@@ -69,7 +69,7 @@ OMNI_PRESETS = {
 class OmniBlock(nn.Module):
     """x = norm(x + mixer(x)); x = norm(x + feed_forward(x))."""
 
-    def __init__(self, config: OmniSRConfig, *, shift: int) -> None:
+    def __init__(self, config: OmniCAMixerSRConfig, *, shift: int) -> None:
         super().__init__()
         self.mixer = OmniMixer(config.channels, window=config.window, shift=shift)
         self.norm1 = nn.LayerNorm(config.channels, eps=1e-6)
@@ -95,7 +95,7 @@ def _guide(channels: int) -> nn.Sequential:
 class OmniGroup(nn.Module):
     """Some blocks, every second one with shifted windows; a deformed convolution; a skip around all."""
 
-    def __init__(self, config: OmniSRConfig, count: int) -> None:
+    def __init__(self, config: OmniCAMixerSRConfig, count: int) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(
             OmniBlock(config, shift=config.window // 2 if number % 2 else 0) for number in range(count)
@@ -115,12 +115,12 @@ class OmniGroup(nn.Module):
         return self.tail(y, self.guide(latitude)) + x, decided
 
 
-class OmniSR(nn.Module):
+class OmniCAMixerSR(nn.Module):
     """The network: a low panorama in, a high panorama out.
 
     >>> import torch
-    >>> from camixersr.models import OmniSR, OmniSRConfig
-    >>> network = OmniSR(OmniSRConfig(channels=16, scale=2, blocks=(2,))).eval()
+    >>> from camixersr.models import OmniCAMixerSR, OmniCAMixerSRConfig
+    >>> network = OmniCAMixerSR(OmniCAMixerSRConfig(channels=16, scale=2, blocks=(2,))).eval()
     >>> tuple(network(torch.rand(1, 4, 10, 20)).shape)
     (1, 3, 20, 40)
 
@@ -128,7 +128,7 @@ class OmniSR(nn.Module):
         config: the shape of the network; `OMNI_PRESETS` holds the usual ones.
     """
 
-    def __init__(self, config: OmniSRConfig) -> None:
+    def __init__(self, config: OmniCAMixerSRConfig) -> None:
         super().__init__()
         self.config = config
         self.pool = pool_image

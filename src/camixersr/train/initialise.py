@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from camixersr.errors import CheckpointError, InputError
-from camixersr.models import CAMixerSRConfig, Network, OmniSR, Trainable, make
+from camixersr.models import CAMixerSRConfig, Network, OmniCAMixerSR, Trainable, make
 from camixersr.models.omni import MEAN
 from camixersr.nn.predictor import Predictor
 from camixersr.nn.routing import TopShare
@@ -98,7 +98,7 @@ def vary_signs(network: nn.Module) -> None:
 
 def _mean(network: Trainable) -> Tensor:
     """What the network takes off its input and adds to its output, 3 x 1 x 1."""
-    return torch.tensor(MEAN if isinstance(network, OmniSR) else (0.0, 0.0, 0.0))[:, None, None]
+    return torch.tensor(MEAN if isinstance(network, OmniCAMixerSR) else (0.0, 0.0, 0.0))[:, None, None]
 
 
 def _zero(layer: nn.Conv2d) -> None:
@@ -144,7 +144,7 @@ def transfer(source: Network, target: Network) -> None:
     Raises:
         InputError: the shapes differ in more than the scale.
     """
-    if isinstance(source, OmniSR) or isinstance(target, OmniSR):
+    if isinstance(source, OmniCAMixerSR) or isinstance(target, OmniCAMixerSR):
         fits = type(source) is type(target)
         fits = fits and replace(source.config, scale=target.config.scale) == target.config
     else:
