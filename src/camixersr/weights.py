@@ -203,7 +203,7 @@ def _load_ours(path: Path) -> Model:
             f"{printable(metadata.get('format', 'none'))}; convert the checkpoint with "
             "`camixersr models convert`"
         )
-    architecture = metadata.get("architecture", CAMixerSR.__name__)
+    architecture = str(metadata.get("architecture", CAMixerSR.__name__))
     architecture = FORMER_NAMES.get(architecture, architecture)
     if architecture not in (CAMixerSR.__name__, OmniCAMixerSR.__name__):
         raise CheckpointError(
