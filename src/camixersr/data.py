@@ -1,21 +1,22 @@
 """Benchmark sets: a folder of original pictures, with or without their reduced versions.
 
 A set is a folder with `high/` and `low/`, pictures of the same names in both; or a folder of high
-pictures alone, whose low ones are then made: by MATLAB's bicubic reduction, or otherwise. Pillow
-decodes, so that a training machine needs no codec of ours.
+pictures alone, whose low ones are then made: by MATLAB's bicubic reduction, or otherwise.
 """
 
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from camixersr.errors import ImageError, InputError, ShapeError
+from camixersr.image.decode import read
 from camixersr.image.degradation import Degradation
+from camixersr.image.files import shown
 from camixersr.image.fisheye import reduce_through_fisheyes
 from camixersr.image.resize import resize
 
@@ -164,7 +165,9 @@ class BenchmarkSet:
 
 
 def read_rgb(path: Path, *, faithful: bool = False) -> NDArray[np.uint8]:
-    """Decode a picture as H x W x 3 uint8 RGB; grey is repeated, 16 bits are rounded to 8.
+    """Decode a picture as H x W x 3 uint8 RGB, upright; grey is repeated, 16 bits are rounded to 8.
+
+    Transparency is dropped, and what lies beyond [0, 1] in floating point clipped.
 
     Args:
         path: the file.
@@ -173,19 +176,17 @@ def read_rgb(path: Path, *, faithful: bool = False) -> NDArray[np.uint8]:
     Raises:
         ImageError: the file cannot be decoded, or is refused.
     """
-    try:
-        with Image.open(path) as picture:
-            if picture.mode.startswith("I;16"):  # Pillow's own conversion clips instead of scaling
-                grey = (np.asarray(picture).astype(np.uint32) * 255 + 32767) // 65535
-                return grey.astype(np.uint8)[..., None].repeat(3, axis=2)
-            if faithful and picture.mode in ("CMYK", "LAB", "F", "I"):
-                raise ImageError(f"{path}: is {picture.mode}, no RGB; convert it first")
-            veiled = faithful and picture.has_transparency_data
-            if veiled and np.asarray(picture.convert("RGBA"))[..., 3].min() < 255:
-                raise ImageError(f"{path}: has transparent parts; flatten it first")
-            return np.array(picture.convert("RGB"))
-    except (OSError, ValueError, SyntaxError) as error:
-        raise ImageError(f"{path}: cannot be decoded ({error})") from error
+    picture = read(path)
+    pixels: NDArray[Any] = picture.pixels
+    most = {"uint8": 255.0, "uint16": 65535.0}.get(pixels.dtype.name, 1.0)
+    if faithful and (not picture.exact or pixels.dtype.kind == "f"):
+        why = picture.notes[0] if picture.notes else "floating point"
+        raise ImageError(f"{shown(path)}: is no plain RGB ({why}); convert it first")
+    if faithful and picture.alpha is not None and picture.alpha.min() < most:
+        raise ImageError(f"{shown(path)}: has transparent parts; flatten it first")
+    if pixels.dtype != np.uint8:
+        pixels = np.floor(pixels.clip(0.0, most) * (255.0 / most) + 0.5).astype(np.uint8)
+    return pixels.repeat(3, axis=2) if pixels.shape[2] == 1 else pixels
 
 
 def _pictures(folder: Path) -> dict[str, Path]:

@@ -41,6 +41,7 @@ class Opened:
         lossless: as of `Picture`.
         upright: the decoder has applied the orientation.
         notes: as of `Picture`; `prepare` adds to it.
+        exact: as of `Picture`; so far.
     """
 
     image: Any
@@ -50,6 +51,7 @@ class Opened:
     lossless: bool
     upright: bool
     notes: list[str]
+    exact: bool = True
 
 
 def _beginning(source: Path | bytes) -> bytes:
@@ -126,6 +128,7 @@ def open_image(
         how = _How(place, max_pixels, salvage, tolerant)
         image, kind = _load(source, kind, how, notes)
         upright = kind == "avif"  # libheif has turned it
+    exact = not notes
     metadata = gather(image)
     if kind in ("tiff", "raw"):
         described = _keep_description(metadata, notes)
@@ -140,7 +143,7 @@ def open_image(
     if chunks:
         metadata[PNG_COLOUR] = vips().GValue.blob_type, chunks
     count = len(pages) or (image.get("n-pages") if image.get_typeof("n-pages") else 1)
-    return Opened(image, kind, metadata, count, _is_lossless(source, kind), upright, notes)
+    return Opened(image, kind, metadata, count, _is_lossless(source, kind), upright, notes, exact)
 
 
 def _pages(source: Path | bytes) -> tuple[Page, ...]:
@@ -452,10 +455,11 @@ def reopened(
     notes: list[str] = []
     why = why_refused(origin, opened.kind, error)
     image, _ = _with_pillow(origin, opened.kind, _How(Page(0, 0), max_pixels), why, notes)
-    return replace(opened, image=image, notes=notes)
+    return replace(opened, image=image, notes=notes, exact=False)
 
 
 def _decode(opened: Opened, color: Color) -> Picture:
+    remarks = len(opened.notes)
     image, metadata, pages = prepare(opened, _turn, color=color)
     array: Pixels = image.numpy().reshape(image.height, image.width, image.bands)
     if array.dtype.kind == "f" and not np.isfinite(array).all():
@@ -472,4 +476,5 @@ def _decode(opened: Opened, color: Color) -> Picture:
         opened.kind,
         opened.lossless,
         tuple(opened.notes),
+        opened.exact and len(opened.notes) == remarks,
     )

@@ -57,13 +57,13 @@ def missing(file: BinaryIO) -> str:
 def _next_marker(file: BinaryIO, place: int) -> int:
     """Where the next marker lies; -1 if there is none."""
     file.seek(place)
-    before = b""
-    while part := file.read(_PART):
+    before, size = b"", 256  # most markers follow at once
+    while part := file.read(size):
         found = _MARKER.search(before + part)
         if found:
             return place - len(before) + found.start()
         place += len(part)
-        before = part[-1:]
+        before, size = part[-1:], _PART
     return -1
 
 

@@ -30,6 +30,7 @@ class Picture:
         kind: format of the file, as `formats.kind_of` says it; empty if there is none.
         lossless: the file holds exactly what was put into it.
         notes: what was changed in reading, or could not be kept, in words.
+        exact: colours are those of the file: neither converted, nor decoded against a decoder's advice.
     """
 
     pixels: Pixels
@@ -39,6 +40,7 @@ class Picture:
     kind: str = ""
     lossless: bool = False
     notes: tuple[str, ...] = ()
+    exact: bool = True
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         """H x W x C, with alpha, where there is any, as the last channel: for `np.asarray`."""
