@@ -218,6 +218,26 @@ def test_bad_input_is_one_line_an_exit_code_and_no_file(
         assert files(tmp_path) == before, name
 
 
+@pytest.mark.parametrize("more", [[], ["--memory", "2GB"]], ids=["in memory", "streamed"])
+@pytest.mark.parametrize("kept", [0.5, 0.999])
+def test_a_cut_jpeg_is_refused_or_salvaged(
+    tmp_path: Path, model: Path, more: list[str], kept: float, capsys
+) -> None:
+    source, out = tmp_path / "a.jpg", tmp_path / "o.png"
+    Image.fromarray(noise_picture(64, 96)).save(source)
+    whole = source.read_bytes()
+    source.write_bytes(whole[: int(kept * len(whole))])
+    given = ["upscale", source, "-o", out, "--model", model, *more]
+    assert run(*given) == 3
+    said = capsys.readouterr().err
+    assert "not whole" in said
+    assert "--salvage" in said
+    assert not out.exists()
+    assert run(*given, "--salvage") == 0
+    assert "what is missing of it is grey" in capsys.readouterr().err
+    assert read(out).pixels.shape == (128, 192, 3)
+
+
 @pytest.mark.parametrize("arguments", [
     ["in.png", "-o", "LONG.png"], ["in.png", "--name", "{stem}LONG"], ["in.png", "--json", "LONG.json"],
     ["in.png", "--route-map", "LONG.png"], ["LONG.png"], ["in.png", "-o", "o.png", "--spill", "LONG"],
