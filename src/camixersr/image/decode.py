@@ -5,24 +5,22 @@ orientation is applied once and its tag reset. libvips decodes strictly, Pillow 
 refuses. A truncated file is an error, never a half-grey picture.
 """
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from camixersr.errors import ImageError
 from camixersr.image import exif, fallback, jpeg, png
 from camixersr.image.color import Color, to_rgb
-from camixersr.image.files import open_regular
+from camixersr.image.files import beginning, stream_of
 from camixersr.image.formats import CAMERA_RAW, is_lossless, kind_of
 from camixersr.image.libvips import DAMAGED, damaged, forget_errors, reason, vips
 from camixersr.image.metadata import PNG_COLOUR, cicp_of_avif, gather, png_colour_chunks, upright_xmp
 from camixersr.image.picture import MAX_PIXELS, Picture, Pixels
-from camixersr.image.tiff import Page, full_pages, layout_in, misread
+from camixersr.image.tiff import Page, layout_in, misread, pages_of
 
 __all__ = ["Opened", "open_image", "prepare", "read", "reopened", "salvaged", "why_refused"]
 
@@ -54,32 +52,6 @@ class Opened:
     exact: bool = True
 
 
-def _beginning(source: Path | bytes) -> bytes:
-    """The first bytes; a source that cannot be a picture is refused."""
-    if isinstance(source, bytes):
-        if not source:
-            raise ImageError("expected a picture, but the input is empty")
-        return source[:_HEAD]
-    try:
-        if source.is_dir():
-            raise ImageError("expected a picture, but this is a folder; name the files in it")
-        if source.exists() and not source.is_file():
-            raise ImageError("expected a file, but this is a device or a pipe; use - for standard input")
-        with open_regular(source) as file:
-            head = file.read(_HEAD)
-    except ImageError:
-        raise
-    except (OSError, ValueError) as error:
-        raise ImageError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    if not head:
-        raise ImageError("expected a picture, but the file is empty")
-    return head
-
-
-def _stream(source: Path | bytes) -> BinaryIO:
-    return io.BytesIO(source) if isinstance(source, bytes) else open_regular(source)
-
-
 def open_image(
     source: str | Path | bytes,
     *,
@@ -107,7 +79,7 @@ def open_image(
         MissingExtraError: HEIC or camera RAW without its extra.
     """
     source = source if isinstance(source, bytes) else Path(source)
-    head = _beginning(source)
+    head = beginning(source, _HEAD)
     kind = kind_of(head)
     forget_errors()
     notes: list[str] = []
@@ -115,8 +87,8 @@ def open_image(
     pages: tuple[Page, ...] = ()
     raw = isinstance(source, Path) and source.suffix.lower() in CAMERA_RAW and kind in ("", "tiff")
     if kind == "tiff":
-        pages = _pages(source)
-        with _stream(source) as stream:
+        pages = pages_of(source)
+        with stream_of(source) as stream:
             raw = raw or exif.is_dng(stream)
     if raw:
         image, kind, upright = fallback.read_with_rawpy(source, max_pixels=max_pixels), "raw", True
@@ -132,7 +104,7 @@ def open_image(
     metadata = gather(image)
     if kind in ("tiff", "raw"):
         described = _keep_description(metadata, notes)
-        with _stream(source) as stream:
+        with stream_of(source) as stream:
             known = exif.from_tiff(stream, described=described)
             blocks = {"exif-data": known, "iptc-data": exif.iptc_from_tiff(stream)}
         for name, block in blocks.items():
@@ -144,20 +116,6 @@ def open_image(
         metadata[PNG_COLOUR] = vips().GValue.blob_type, chunks
     count = len(pages) or (image.get("n-pages") if image.get_typeof("n-pages") else 1)
     return Opened(image, kind, metadata, count, _is_lossless(source, kind), upright, notes, exact)
-
-
-def _pages(source: Path | bytes) -> tuple[Page, ...]:
-    if isinstance(source, bytes):
-        return full_pages(io.BytesIO(source))
-    there = source.stat()
-    return _pages_of(source, there.st_size, there.st_mtime_ns)
-
-
-@lru_cache(maxsize=8)
-def _pages_of(path: Path, _size: int, _changed: int) -> tuple[Page, ...]:
-    """Pages of a file as it is now: to read one after the other, they are looked for once."""
-    with open_regular(path) as file:
-        return full_pages(file)
 
 
 def _keep_description(metadata: dict[str, tuple[int, Any]], notes: list[str]) -> bool:
@@ -173,7 +131,7 @@ def _keep_description(metadata: dict[str, tuple[int, Any]], notes: list[str]) ->
 
 
 def _is_lossless(source: Path | bytes, kind: str) -> bool:
-    with _stream(source) as stream:
+    with stream_of(source) as stream:
         return is_lossless(kind, stream)
 
 
@@ -238,7 +196,7 @@ def _load(source: Path | bytes, kind: str, how: _How, notes: list[str]) -> tuple
     if kind == "jpeg" and not how.salvage:
         _require_whole(source)
     if kind == "tiff":
-        with _stream(source) as stream:
+        with stream_of(source) as stream:
             colours = misread(stream, how.page)
         if colours:
             try:
@@ -268,13 +226,13 @@ def why_refused(source: Path | bytes, kind: str, error: Exception) -> str:
         error: libvips' error.
     """
     if kind == "png":
-        with _stream(source) as stream:
+        with stream_of(source) as stream:
             return png.fault(stream) or reason(error)
     return reason(error)
 
 
 def _require_whole(source: Path | bytes) -> None:
-    with _stream(source) as stream:
+    with stream_of(source) as stream:
         missing = jpeg.missing(stream)
     if missing:
         raise ImageError(f"the JPEG is not whole: {missing}; {_AGAIN}")

@@ -10,10 +10,12 @@ import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
-from camixersr.errors import CamixerError, OutputError
+from camixersr.errors import CamixerError, ImageError, OutputError
 
 __all__ = [
+    "beginning",
     "make_folder",
     "open_regular",
     "printable",
@@ -21,6 +23,7 @@ __all__ = [
     "replacing",
     "require_writable",
     "shown",
+    "stream_of",
 ]
 
 
@@ -68,6 +71,41 @@ def open_regular(path: str | Path) -> io.BufferedReader:
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def beginning(source: Path | bytes, length: int) -> bytes:
+    """The first bytes of a picture.
+
+    Args:
+        source: the file, or its content.
+        length: bytes wanted.
+
+    Raises:
+        ImageError: it cannot be a picture: missing, empty, a folder, a device, a pipe.
+    """
+    if isinstance(source, bytes):
+        if not source:
+            raise ImageError("expected a picture, but the input is empty")
+        return source[:length]
+    try:
+        if source.is_dir():
+            raise ImageError("expected a picture, but this is a folder; name the files in it")
+        if source.exists() and not source.is_file():
+            raise ImageError("expected a file, but this is a device or a pipe; use - for standard input")
+        with open_regular(source) as file:
+            head = file.read(length)
+    except ImageError:
+        raise
+    except (OSError, ValueError) as error:
+        raise ImageError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if not head:
+        raise ImageError("expected a picture, but the file is empty")
+    return head
+
+
+def stream_of(source: Path | bytes) -> BinaryIO:
+    """A picture as a seekable stream: the file, or its content."""
+    return io.BytesIO(source) if isinstance(source, bytes) else open_regular(source)
 
 
 def _prefix(target: Path) -> str:

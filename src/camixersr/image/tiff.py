@@ -4,12 +4,14 @@ import io
 import json
 import shutil
 import struct
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from camixersr.image.files import open_regular
 from camixersr.image.ifd import BadDirectoryError, Entry, Layout, pack, read_directory, read_header
 
-__all__ = ["Page", "append", "full_pages", "layout_in", "misread"]
+__all__ = ["Page", "append", "full_pages", "layout_in", "misread", "pages_of"]
 
 STRIPS, TILES = 273, 324  # tags whose values are places in the file
 
@@ -44,6 +46,24 @@ def full_pages(file: BinaryIO) -> tuple[Page, ...]:
     except BadDirectoryError:
         pass
     return tuple(found)
+
+
+def pages_of(source: Path | bytes) -> tuple[Page, ...]:
+    """The full pages of a TIFF; of a file they are looked for once, however many are read.
+
+    Args:
+        source: the file, or its content.
+    """
+    if isinstance(source, bytes):
+        return full_pages(io.BytesIO(source))
+    there = source.stat()
+    return _pages_of(source, there.st_size, there.st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _pages_of(path: Path, _size: int, _changed: int) -> tuple[Page, ...]:
+    with open_regular(path) as file:
+        return full_pages(file)
 
 
 def misread(file: BinaryIO, page: Page) -> str:
