@@ -1,7 +1,7 @@
 """The trainer, on photographs made on the spot: small, but every part of it runs."""
 
 import warnings
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from camixersr.train.fused import FusedStep
 from camixersr.train.initialise import initialise_linear, load_checkpoint
 from camixersr.train.objective import detail_loss, paper_loss, percentile
 from camixersr.train.photos import MARGIN, Batches, PatchStream, load_photos, reduce
-from camixersr.train.recipe import Recipe, load_recipe
+from camixersr.train.recipe import TABLES, Recipe, load_recipe
 from camixersr.weights import load_file
 from tests.conftest import ROOT, random_network
 
@@ -421,3 +421,20 @@ def test_rates_are_halved_where_the_recipe_says(folder: Path, tmp_path: Path) ->
         schedule.step()
     assert rates[:3] == [0.5, 1.0, 1.0]
     assert [rates[n] for n in (9, 10, 19, 20, 29)] == [1.0, 0.5, 0.5, 0.25, 0.25]
+
+
+def test_every_key_of_a_recipe_has_one_table(tmp_path: Path) -> None:
+    homes = [key for keys in TABLES.values() for key in keys.split()]
+    assert sorted(homes) == sorted(field.name for field in fields(Recipe))
+    flat, grouped, wrong = (tmp_path / f"{name}.toml" for name in ("flat", "grouped", "wrong"))
+    flat.write_text('photos = "a"\noutput = "c"\nsteps = 7\n')
+    grouped.write_text('[data]\nphotos = "a"\n[steps]\nsteps = 7\n[run]\noutput = "c"\n')
+    assert load_recipe(grouped) == load_recipe(flat)
+    for text, complaint in (
+        ('[run]\nphotos = "a"\noutput = "c"\n', r"photos stands in \[run\] and belongs into \[data\]"),
+        ('[runs]\noutput = "c"\n', r"unknown table \[runs\]"),
+        ('output = "c"\n[run]\noutput = "d"\n', "output is there twice"),
+    ):
+        wrong.write_text(text)
+        with pytest.raises(InputError, match=complaint):
+            load_recipe(wrong)

@@ -19,6 +19,18 @@ Part = Literal["offsets", "spatial", "channel", "condition"]
 
 MOST_PLAIN = 0.2
 
+TABLES = {
+    "data": "photos validation data licences projection flat_photos flat_share flat_holdout reduction task "
+    "quality sigma shrink limit holdout",
+    "network": "model blocks window pool without start attention_afresh",
+    "loss": "loss teacher teacher_weight hint_weight routing_weight gate_weight",
+    "steps": "steps batch patch optimizer learning_rate matrix_rate warmup decay hold final halve_at beta2 "
+    "weight_decay matrix_decay clip ema",
+    "attention": "routing temperature attention_first plain shares ratio",
+    "run": "output validate_every keep seed precision kernels compile devices",
+}
+"""What a recipe file may group its keys by: `[data]` and so on. One without tables is read alike."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -28,11 +40,8 @@ class Recipe:
         photos: folder of training photographs (searched recursively).
         validation: folder with `high/` and `low/` pictures of the same names, or with high pictures
             only; empty for the photographs held out.
-        output: folder for checkpoints, logs and the final weights.
         data: what the photographs are, for the model's provenance.
         licences: theirs, likewise.
-        model: preset name, "s-x4" and so on; those for panoramas are "s-360-x4" and so on, those
-            for restoration "s-x1" and so on.
         projection: of the photographs: "flat", or "erp" for equirectangular panoramas, whose patches
             wrap around, carry their latitude, and count by the area they cover on the sphere.
         flat_photos: for "erp", folder of ordinary photographs that are learnt from, too: they lie on the
@@ -45,6 +54,11 @@ class Recipe:
             a preset at scale 1 ("s-x1").
         quality: for "jpeg", lowest and highest quality trained on, [10, 60] for example.
         sigma: for "noise", smallest and largest standard deviation in 8-bit steps.
+        shrink: before a patch is cut, its photograph is reduced by a random factor from 1 to this.
+        limit: use only so many of the photographs, spread over the folder; 0 for all.
+        holdout: every so-many-th photograph is kept from training, for calibration.
+        model: preset name, "s-x4" and so on; those for panoramas are "s-360-x4" and so on, those
+            for restoration "s-x1" and so on.
         blocks: of each group of the network; empty for the preset's.
         window: side of the network's windows, in low pixels; 16 in every preset.
         pool: what channel attention pools over: cells as large as a "patch", which is what training sees
@@ -54,6 +68,9 @@ class Recipe:
         start: a file of weights to start from, of this scale or, for all but the last layer, of
             another; or a checkpoint (`.ckpt`) of another run, whose averaged weights count; empty for
             the linear upsampler.
+        attention_afresh: before the first step, let attention begin where convolution is: for weights that
+            were trained without it.
+        loss: of pixels: "l1", "charbonnier", or "l1+fft" (`camixersr.train.objective`).
         teacher: a file of weights whose answers are learnt from: each photograph's low picture enlarged
             with all windows attended, a mean over its eight flips and turns, computed once into the cache.
         teacher_weight: how much of the loss is that to the teacher's answers, in [0, 1]; the rest is that
@@ -61,12 +78,11 @@ class Recipe:
         hint_weight: of what the groups of the teacher's blocks make of a patch, beside its answer ("fused";
             a teacher of the network's own shape). The teacher then works beside the network, on the patch
             as it is, and nothing is cached.
-        loss: of pixels: "l1", "charbonnier", or "l1+fft" (`camixersr.train.objective`).
+        routing_weight: of the routing loss beside L1 (in [0, 1] units).
         gate_weight: of the loss that keeps spatial attention from closing.
         steps: optimiser steps.
         batch: patches a step, over all processes together.
         patch: side of a low patch, in pixels; a multiple of the window.
-        shrink: before a patch is cut, its photograph is reduced by a random factor from 1 to this.
         optimizer: "muon" for the matrices and dense kernels of the body, with AdamW for the rest;
             "adamw" for all.
         learning_rate: of AdamW at its highest, after the warm-up; see `decay`.
@@ -84,21 +100,17 @@ class Recipe:
         routing: "detail" attends a share drawn anew each step and ranks windows by local detail; "gain"
             adds noise to the scores, and ranks by detail first, then by detail and by how much
             attention lowers the loss; "paper" draws a Gumbel mask and holds its mean at one half.
-        routing_weight: of the routing loss beside L1 (in [0, 1] units).
         temperature: of the noise on scores ("gain") at the start, in deviations of a block's scores; it
             falls to a tenth.
-        attention_afresh: before the first step, let attention begin where convolution is: for weights that
-            were trained without it.
         attention_first: share of the steps, from the start, in which every window is attended.
         plain: share of the steps, drawn at random, in which no window is attended ("detail"); at most 0.2:
             a body that learns much without attention learns to do without it.
         shares: range from which the share of attended windows is drawn anew each step ("detail", "gain").
         ratio: gamma of the paper's routing loss, and of validation.
+        output: folder for checkpoints, logs and the final weights.
         validate_every: steps between validations (and checkpoints).
         keep: how many of the best checkpoints stay, beside the last.
         seed: of everything random.
-        limit: use only so many of the photographs, spread over the folder; 0 for all.
-        holdout: every so-many-th photograph is kept from training, for calibration.
         precision: "bf16" runs matrix products and convolutions in bfloat16 (autocast; "fused": the
             products of attention).
         kernels: "torch"; or "fused" for a program that computes a step's gradients on the CPU, compiled
@@ -107,34 +119,41 @@ class Recipe:
         devices: processes on this machine, one an accelerator (or, on a CPU, one a share of it).
     """
 
+    # [data]
     photos: str
-    output: str
     validation: str = ""
     data: str = ""
     licences: str = ""
-    model: str = "s-x4"
-    task: Literal["sr", "jpeg", "noise"] = "sr"
-    quality: tuple[int, ...] = ()
-    sigma: tuple[float, ...] = ()
     projection: Literal["flat", "erp"] = "flat"
     flat_photos: str = ""
     flat_share: float = 0.0
     flat_holdout: int = 25
     reduction: Literal["bicubic", "fisheye"] = "bicubic"
+    task: Literal["sr", "jpeg", "noise"] = "sr"
+    quality: tuple[int, ...] = ()
+    sigma: tuple[float, ...] = ()
+    shrink: float = 1.0
+    limit: int = 0
+    holdout: int = 25
+    # [network]
+    model: str = "s-x4"
     blocks: tuple[int, ...] = ()
     window: int = 16
     pool: Literal["patch", "image"] = "patch"
     without: tuple[Part, ...] = ()
     start: str = ""
+    attention_afresh: bool = False
+    # [loss]
+    loss: PixelLoss = "l1"
     teacher: str = ""
     teacher_weight: float = 1.0
     hint_weight: float = 0.0
-    loss: PixelLoss = "l1"
+    routing_weight: float = 0.02
     gate_weight: float = 0.01
+    # [steps]
     steps: int = 10_000
     batch: int = 4
     patch: int = 48
-    shrink: float = 1.0
     optimizer: Literal["muon", "adamw"] = "muon"
     learning_rate: float = 2e-3
     matrix_rate: float = 0.02
@@ -148,19 +167,18 @@ class Recipe:
     matrix_decay: float = 0.1
     clip: float = 1.0
     ema: float = 0.999
+    # [attention]
     routing: Literal["gain", "detail", "paper"] = "detail"
-    routing_weight: float = 0.02
     temperature: float = 1.0
-    attention_afresh: bool = False
     attention_first: float = 0.2
     plain: float = 0.0
     shares: tuple[float, float] = (0.0, 1.0)
     ratio: float = 0.5
+    # [run]
+    output: str
     validate_every: int = 500
     keep: int = 1
     seed: int = 0
-    limit: int = 0
-    holdout: int = 25
     precision: Literal["fp32", "bf16"] = "fp32"
     kernels: Literal["torch", "fused"] = "torch"
     compile: bool = False
@@ -304,6 +322,25 @@ def read(path: str | Path) -> dict[str, Any]:
         raise InputError(f"{path}: expected a recipe in TOML, but {error}") from error
 
 
+def _without_tables(path: str | Path, given: dict[str, Any]) -> dict[str, Any]:
+    """The keys of a recipe, whatever tables they stand in; `InputError` for one in another's."""
+    flat: dict[str, Any] = {}
+    for name, value in given.items():
+        if not isinstance(value, dict):
+            flat[name] = value
+            continue
+        if name not in TABLES:
+            raise InputError(f"{path}: unknown table [{name}]; known are {', '.join(TABLES)}")
+        for key, inner in value.items():
+            home = next((table for table, keys in TABLES.items() if key in keys.split()), name)
+            if home != name:
+                raise InputError(f"{path}: {key} stands in [{name}] and belongs into [{home}]")
+            if key in flat:
+                raise InputError(f"{path}: {key} is there twice; leave one out")
+            flat[key] = inner
+    return flat
+
+
 def build(path: str | Path, given: dict[str, Any], kind: type[R]) -> R:
     """Make a recipe of what its file says.
 
@@ -317,6 +354,7 @@ def build(path: str | Path, given: dict[str, Any], kind: type[R]) -> R:
         ValueRangeError: a number is out of range.
     """
     known = {field.name: field for field in fields(cast(Any, kind))}
+    given = _without_tables(path, given)
     unknown = sorted(set(given) - set(known))
     if unknown:
         raise InputError(f"{path}: unknown key {', '.join(unknown)}; known are {', '.join(known)}")
