@@ -3,8 +3,8 @@
 A picture is computed whole, and again with everything beyond a line cut away. What differs, by distance
 from the line, is the cut's doing. The halo is the first multiple of 16 pixels from which on nothing
 differs by half a grey level of 8 bits, at any ratio, in any picture: beyond it a tile's pixels are the
-whole picture's. The line is laid through the picture at several places, down and across: along cells
-where the network pools over such; where it pools over the image, it is handed the same pool.
+whole picture's. The line is laid through the picture at several places, down and across: a margin
+behind cells where the network pools over such; where it pools over the image, it is handed the same pool.
 
     python tools/halo.py PICTURE... [--model s-x4] [--attention-ratio 0 0.5 1] [--json FILE]
 """
@@ -18,7 +18,7 @@ import torch
 from camixersr.catalogue import find
 from camixersr.image.codec import read
 from camixersr.inference.arrays import from_array
-from camixersr.inference.tiles import GRID
+from camixersr.inference.tiles import GRID, MARGIN
 from camixersr.nn.predictor import Pooled, pool_image
 
 REACH = 128  # low pixels looked at beside a cut
@@ -46,8 +46,8 @@ def profile(network, low: torch.Tensor, policy) -> torch.Tensor:
         cell = network.config.pool
         pool = None if cell else Recorded()
         whole, _ = network.route(image[None], policy, pool=pool)
-        step = cell or 2 * GRID
-        for cut in range(-(-REACH // step) * step, image.shape[2] - GRID, step):
+        step, margin = (cell, MARGIN) if cell else (2 * GRID, 0)
+        for cut in range(-(-REACH // step) * step + margin, image.shape[2] - GRID, step):
             part, _ = network.route(image[None, :, :, :cut], policy, pool=pool)
             error = 255.0 * (part[0] - whole[0, :, :, : s * cut]).abs().amax(dim=(0, 1))
             worst = torch.maximum(worst, error.reshape(cut, s).amax(dim=1).flip(0)[:REACH])

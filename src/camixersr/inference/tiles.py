@@ -23,6 +23,7 @@ __all__ = [
     "ENDS",
     "GRID",
     "HALO",
+    "MARGIN",
     "SMALLEST",
     "Beyond",
     "Span",
