@@ -93,7 +93,9 @@ class Form:
         Returns:
             H x W (or `size`) x 1 or 3, of this form.
         """
-        values = np.clip(planes.mean(axis=0, keepdims=True) if self.grey else planes, 0.0, 1.0)
+        if self.grey:  # one plane three times, where no network has been, is to stay that to the bit
+            planes = planes[:1] if planes.strides[0] == 0 else planes.mean(axis=0, keepdims=True)
+        values = np.clip(planes, 0.0, 1.0)
         if size is not None and values.shape[1:] != size:
             interleaved = np.ascontiguousarray(values.transpose(1, 2, 0))
             values = resize(interleaved, height=size[0], width=size[1]).transpose(2, 0, 1)
