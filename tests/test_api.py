@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 import camixersr
-from camixersr.errors import CamixerError, ImageError, UsageError
+from camixersr.errors import CamixerError, UsageError
 from tests.conftest import ROOT, noise_picture
 
 
@@ -111,7 +111,7 @@ def test_upscale_and_load_agree() -> None:
 def test_a_scale_that_the_model_lacks_is_refused() -> None:
     with pytest.raises(UsageError, match=r"expected at most x4.*got x7"):
         camixersr.upscale(noise_picture(4, 4), scale=7)
-    with pytest.raises(ImageError, match="more than the x2 model makes"):
+    with pytest.raises(UsageError, match="more than the x2 model makes"):
         camixersr.upscale(noise_picture(4, 4), scale=2.5, model="s-x2")
 
 

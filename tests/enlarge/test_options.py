@@ -25,6 +25,7 @@ OTHERS: dict[str, Any] = {
     "height": 20,
     "fit": "20x20",
     "megapixels": 0.0005,
+    "at_most": True,
     "attention_ratio": 0.25,
     "routing": "top-share",
     "max_share": 0.25,

@@ -1,6 +1,7 @@
 """The library's face: pictures in whatever they are held, in and out."""
 
 import io
+import re
 import threading
 import time
 from pathlib import Path
@@ -24,6 +25,7 @@ from camixersr.errors import (
 )
 from camixersr.image.decode import read
 from camixersr.image.picture import Picture
+from camixersr.image.resize import resize
 from camixersr.image.size import Size
 from camixersr.weights import Model, load_file, save
 from tests.conftest import noise_picture, random_network, run
@@ -362,8 +364,34 @@ def test_what_is_asked_for_twice_or_is_too_large_is_refused() -> None:
     up, image = upscaler(), noise_picture(20, 30)
     with pytest.raises(UsageError, match="give one of them"):
         up.upscale(image, scale=2, size=Size(width=40))
-    with pytest.raises(ImageError, match="more than the x2 model"):
+    with pytest.raises(UsageError, match="more than the x2 model"):
         up.upscale(image, scale=2.5)
+    with pytest.raises(ImageError, match="got 200000 x 133333 of 30 x 20"), pytest.warns(match="200000"):
+        up.upscale(image, size=Size(width=200_000))
+
+
+def test_a_size_beyond_the_models_is_interpolated_from_what_it_makes_and_said() -> None:
+    """The frame of a screen is asked of small pictures, too; the rest is plain bicubic, and no secret."""
+    up, image = upscaler(), noise_picture(20, 30)
+    words = "enlarged to 60 x 40 by the model .x2., and from there to 90 x 60 by bicubic"
+    with pytest.warns(UserWarning, match=words):
+        high = up.upscale(image, size=Size(fit=(90, 90)))
+    planes = up.run(low(20, 30)).high.numpy().clip(0.0, 1.0)
+    expected = resize(planes.transpose(1, 2, 0), height=60, width=90).clip(0.0, 1.0)
+    assert np.array_equal(high, np.floor(expected * 255 + 0.5).astype(np.uint8))
+    picture = up.upscale(Picture(image), size=Size(fit=(90, 90)))
+    assert np.array_equal(picture.pixels, high)
+    assert re.search(words, " ".join(picture.notes))
+    opaque = np.dstack([image, np.full((20, 30), 255, np.uint8)])
+    with pytest.warns(match=words):
+        assert (up.upscale(opaque, size=Size(fit=(90, 90)))[:, :, 3] == 255).all()
+
+
+def test_at_most_is_what_the_model_makes() -> None:
+    up, image = upscaler(), noise_picture(20, 30)
+    for size in (Size(fit=(90, 90), at_most=True), Size(scale=7, at_most=True), Size(at_most=True)):
+        assert np.array_equal(up.upscale(image, size=size), up.upscale(image))
+    assert up.upscale(image, size=Size(width=45, at_most=True)).shape == (30, 45, 3)
 
 
 def test_an_upscaler_says_what_it_is() -> None:
@@ -468,9 +496,9 @@ def test_a_file_becomes_the_bytes_of_the_command_line(
     model: Path, tmp_path: Path, name: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from camixersr.enlarge import files
-    from camixersr.runs import picture
+    from camixersr.runs import heads
 
-    for place in (files, picture):  # so that large is what the names say
+    for place in (files, heads):  # so that large is what the names say
         monkeypatch.setattr(place, "AUTO_WHOLE", 70 * 100)
     source = tmp_path / name
     if name == "turned.jpg":

@@ -20,15 +20,31 @@ from camixersr.image.size import Size, best_scale
     ],
 )
 def test_every_way_to_ask(size: Size, expected: tuple[int, int]) -> None:
-    assert size.of(100, 150, default=4) == expected
+    assert size.of(100, 150, default=4, reach=4) == expected
 
 
 @given(st.integers(1, 5000), st.integers(1, 5000), st.integers(1, 5000), st.integers(1, 5000))
 def test_a_frame_is_never_exceeded_and_touched(height: int, width: int, frame_w: int, frame_h: int) -> None:
-    high, wide = Size(fit=(frame_w, frame_h)).of(height, width, default=4)
+    high, wide = Size(fit=(frame_w, frame_h)).of(height, width, default=4, reach=4)
     assert 1 <= high <= frame_h
     assert 1 <= wide <= frame_w
     assert high == frame_h or wide == frame_w
+
+
+@given(st.integers(1, 500), st.integers(1, 500), st.integers(1, 5000), st.integers(1, 5000))
+def test_at_most_is_within_the_models_reach_and_what_was_asked(
+    height: int, width: int, frame_w: int, frame_h: int
+) -> None:
+    asked = Size(fit=(frame_w, frame_h)).of(height, width, default=4, reach=4)
+    size = Size(fit=(frame_w, frame_h), at_most=True).of(height, width, default=4, reach=4)
+    assert size == (min(asked[0], 4 * height), min(asked[1], 4 * width))
+
+
+def test_a_factor_is_asked_of_the_model_and_other_sizes_of_the_picture() -> None:
+    with pytest.raises(UsageError, match="--scale 5 is more than the x4 model makes"):
+        Size(scale=5).of(10, 10, default=4, reach=4)
+    assert Size(scale=5, at_most=True).of(10, 10, default=4, reach=4) == (40, 40)
+    assert Size(width=50).of(10, 10, default=4, reach=4) == (50, 50)
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
 """Many files through the library: results, events, cancelling; nothing is left half-written."""
 
 import json
+import re
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -183,3 +185,57 @@ def test_threads_of_torch_are_left_alone(photos: Path, tmp_path: Path, options: 
     before = torch.get_num_threads()
     list(camixersr.upscale_files(photos, tmp_path / "out", options=replace(options, seconds=100.0)))
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("tile", ["auto", 64])
+def test_a_frame_is_filled_by_small_pictures_and_large_ones_of_a_folder(
+    tmp_path: Path, options: Options, tile: int | Literal["auto"], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name, side in (("small", 16), ("middle", 80), ("large", 200), ("fitting", 120)):
+        Image.fromarray(noise_picture(side, side)).save(folder / f"{name}.png")
+    options = replace(options, fit="120x120", tile=tile)
+    results = {each.source.stem: each for each in camixersr.upscale_files(folder, options=options)}
+    assert [each.error for each in results.values()] == [None] * 4
+    sizes = {name: (each.facts["model_size"], each.facts["high_size"]) for name, each in results.items()}
+    assert sizes == {
+        "small": ([32, 32], [120, 120]),
+        "middle": ([160, 160], [120, 120]),
+        "large": (None, [120, 120]),
+        "fitting": (None, [120, 120]),
+    }
+    assert "from there to 120 x 120 by bicubic interpolation" in results["small"].notes[0]
+    assert all(results[name].notes == () for name in ("middle", "large", "fitting"))
+    for each in results.values():
+        assert Image.open(each.target).size == (120, 120)
+
+    most = list(camixersr.upscale_files(folder / "small.png", options=replace(options, at_most=True)))
+    assert (most[0].facts["high_size"], most[0].notes) == ([32, 32], ())
+    assert most[0].facts["options"]["at_most"] is True
+
+    flags = ("--fit", "120x120", "--model", options.model, "--device", "cpu", "--route-map")
+    assert run("upscale", folder, "-o", tmp_path / "out", *flags, tmp_path / "routes") == 0
+    shown = capsys.readouterr()
+    lines = {line.split("_fit")[0].rsplit("/", 1)[-1]: line for line in shown.out.splitlines()}
+    assert re.search(r": 200 x 200 -> 120 x 120, \d+\.\d s, reduced$", lines["large"])
+    assert lines["fitting"].endswith("kept at its size")
+    assert lines["small"].endswith("% of windows attended")
+    assert f"{folder / 'small.png'}: enlarged to 32 x 32 by the model" in shown.err
+    assert f"{folder / 'large.png'}: it has no route map: the network was not needed" in shown.err
+
+
+def test_a_streamed_picture_is_within_the_reach_and_in_memory_beyond(
+    tmp_path: Path, options: Options
+) -> None:
+    """From disk to disk there is the model's scale; other sizes are held, as they are between scales."""
+    source, target = tmp_path / "a.png", tmp_path / "b.png"
+    Image.fromarray(noise_picture(600, 500)).save(source)
+    frame = replace(options, fit="2000x1250", attention_ratio=0.0)
+    [most] = camixersr.upscale_files(source, target, options=replace(frame, at_most=True))
+    assert most.facts["high_size"] == most.facts["model_size"] == [1000, 1200]
+    assert "predicted_memory_bytes" in most.facts, "it was streamed"
+    [beyond] = camixersr.upscale_files(source, target, options=frame, existing="overwrite")
+    assert (beyond.facts["high_size"], beyond.facts["model_size"]) == ([1042, 1250], [1000, 1200])
+    assert "predicted_memory_bytes" not in beyond.facts
+    assert "bicubic" in beyond.notes[0]

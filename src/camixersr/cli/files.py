@@ -88,7 +88,8 @@ def _report(run: "Run", results: "Sequence[Result]", facts_file: Path | None) ->
         with replacing(facts_file) as partial:
             partial.write_text(content + "\n")
     for each in failures:
-        _say(str(each.error))
+        line, name = str(each.error), shown(each.source)
+        _say(line if name in line else f"{name}: {line}")
     if skipped := sum(each.status == "skipped" for each in results):
         _say(f"{skipped} of {len(run)} pictures were there already")
     if failures:
@@ -140,13 +141,17 @@ class _Teller:
 
 def _summary(facts: Mapping[str, Any]) -> str:
     memory = facts["peak_memory_bytes"]
+    network = (
+        f"peak {shown_bytes(memory)}" if memory else "peak memory unknown",
+        f"{100 * facts['attention_share']:.0f} % of windows attended",
+    )
+    resized = "kept at its size" if facts["high_size"] == facts["low_size"] else "reduced"
     return ", ".join(
         (
             f"{shown(facts['output'])}: {' x '.join(map(str, facts['low_size']))}"
             + (f" -> {' x '.join(map(str, facts['high_size']))}" if "restores" not in facts else ""),
             *([f"{facts['pages']} pages"] if facts["pages"] > 1 else []),
             f"{facts['seconds']:.1f} s",
-            f"peak {shown_bytes(memory)}" if memory else "peak memory unknown",
-            f"{100 * facts['attention_share']:.0f} % of windows attended",
+            *(network if facts["model_size"] else (resized,)),
         )
     )

@@ -10,7 +10,9 @@ from camixersr.cli.flags import Flags, options_of, output_parameter, with_flags
 
 __all__ = ["restore"]
 
-OF_ENLARGING = frozenset({"scale", "width", "height", "fit", "megapixels", "alpha", "projection"})
+OF_ENLARGING = frozenset(
+    {"scale", "width", "height", "fit", "megapixels", "at_most", "alpha", "projection"}
+)
 
 
 @with_flags(leave_out=OF_ENLARGING, model="s-jpeg", name="{stem}_restored")

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from camixersr.errors import CancelledError, ImageError, UsageError
 from camixersr.image.alpha import keep_extremes
-from camixersr.image.codec import Picture
+from camixersr.image.codec import MAX_PIXELS, Picture
 from camixersr.image.metadata import fitted
 from camixersr.image.panorama import Panorama
 from camixersr.image.planes import Planes, enlarge_alpha
@@ -23,7 +23,7 @@ from camixersr.image.resize import resize
 from camixersr.inference.cost import Progress
 from camixersr.inference.upscaler import Enlarged
 
-__all__ = ["AlphaBy", "Cancel", "Runs", "Steps", "enlarge"]
+__all__ = ["AlphaBy", "Cancel", "Runs", "Steps", "beyond", "enlarge"]
 
 AlphaBy = Literal["model", "bicubic"]
 
@@ -98,14 +98,14 @@ def enlarge(
     cancel: Cancel | None = None,
     panorama: Panorama | None = None,
 ) -> tuple[Enlarged | None, Picture]:
-    """Enlarge a decoded picture to any size its model reaches.
+    """Enlarge a decoded picture to any size.
 
     Args:
-        upscaler: with a model whose scale reaches `size`.
+        upscaler: best with a model whose scale reaches `size`.
         picture: from `camixersr.image.codec.read`.
         size: height and width of the result; the model's own by default. Anything smaller is
-            reduced to (bicubic, antialiased); what is no larger than the picture needs no network,
-            unless it restores (scale 1).
+            reduced to (bicubic, antialiased), and anything larger enlarged to (bicubic), which is
+            noted; what is no larger than the picture needs no network, unless it restores (scale 1).
         attention_ratio: gamma in [0, 1].
         max_share: as for `Upscaler.run`.
         alpha_by: what enlarges transparency; a model that restores leaves it alone.
@@ -120,7 +120,7 @@ def enlarge(
 
     Raises:
         CancelledError: `cancel` said so.
-        ImageError: the model does not reach the size.
+        ImageError: the size is beyond the model's, and too large to be held.
         ShapeError: pixels of a dtype that pictures do not have.
         UsageError: unknown `alpha_by`.
         ValueRangeError: the ratio is out of range, or pixels are not finite.
@@ -130,10 +130,11 @@ def enlarge(
     low = (picture.height, picture.width)
     whole = (upscaler.scale * low[0], upscaler.scale * low[1])
     size = size or whole
-    if size[0] > whole[0] or size[1] > whole[1]:
+    further = beyond(low, size, upscaler.scale)
+    if further and size[0] * size[1] > MAX_PIXELS:
         raise ImageError(
-            f"{size[1]} x {size[0]} pixels are more than the x{upscaler.scale} model makes of "
-            f"{low[1]} x {low[0]}; ask for less, or give a larger --model"
+            f"expected at most {MAX_PIXELS:,} pixels beyond what the x{upscaler.scale} model makes, got "
+            f"{size[1]} x {size[0]} of {low[1]} x {low[0]}; ask for less"
         )
     planes = Planes.of(picture.pixels, picture.alpha)
     form, alpha = planes.form, planes.alpha
@@ -172,8 +173,25 @@ def enlarge(
         pixels=pixels,
         alpha=None if alpha is None else form.alpha(alpha),
         metadata=fitted(picture.metadata, low=low, high=size),
+        notes=(*picture.notes, *([further] if further else [])),
     )
     return cost, result
+
+
+def beyond(low: tuple[int, int], high: tuple[int, int], scale: int) -> str:
+    """What a person is told of a size that the model does not reach; empty where it does.
+
+    Args:
+        low: height, width of the picture.
+        high: of the result.
+        scale: of the model.
+    """
+    if high[0] <= scale * low[0] and high[1] <= scale * low[1]:
+        return ""
+    return (
+        f"enlarged to {scale * low[1]} x {scale * low[0]} by the model (x{scale}), and from there to "
+        f"{high[1]} x {high[0]} by bicubic interpolation; --at-most leaves that out"
+    )
 
 
 def _sum(one: Enlarged, other: Enlarged) -> Enlarged:

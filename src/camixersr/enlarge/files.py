@@ -182,6 +182,7 @@ def upscale_file(
                     progress=steps,
                     panorama=panorama,
                 )
+            notes.extend(high.notes)
             costs.append(cost)
             yield high
 
@@ -192,7 +193,7 @@ def upscale_file(
 
 
 def _size(upscaler: Upscaler, picture: Picture, options: Options) -> tuple[int, int]:
-    return options.size.of(picture.height, picture.width, default=upscaler.scale)
+    return options.size.of(picture.height, picture.width, default=upscaler.scale, reach=upscaler.scale)
 
 
 def _seen(
@@ -206,7 +207,7 @@ def _seen(
     except ImageError:
         return None  # the second decoder may know better, or say what is wrong
     height, width = seen.layout.height, seen.layout.width
-    size = options.size.of(height, width, default=upscaler.scale)
+    size = options.size.of(height, width, default=upscaler.scale, reach=upscaler.scale)
     why = why_held(seen, options, size=size, scale=upscaler.scale)
     if why and must:
         raise UsageError(f"{must} is for pictures that are computed in tiles from the disk; {why}")

@@ -36,6 +36,8 @@ class Options:
         height: Rows of the result; columns follow.
         fit: Frame that the result just fits into, for example 3840x2160.
         megapixels: Size of the result, in millions of pixels.
+        at_most: Never go beyond what the model makes: a small picture stays smaller than asked for. Else
+            bicubic interpolation does the rest of --width, --height, --fit and --megapixels.
         attention_ratio: Share of windows that get attention, an average over photographs: 0 (fastest)
             to 1.
         routing: auto: by thresholds, so that a plain picture spends less than the ratio; top-share:
@@ -77,6 +79,7 @@ class Options:
     height: int | None = None
     fit: str | None = None
     megapixels: float | None = None
+    at_most: bool = False
     attention_ratio: float = 0.5
     routing: Literal["auto", "top-share"] = "auto"
     max_share: float = 1.0
@@ -121,7 +124,7 @@ class Options:
     def size(self) -> Size:
         """What was asked for of the results' size."""
         frame = None if self.fit is None else Size.frame(self.fit)
-        return Size(self.scale, self.width, self.height, frame, self.megapixels)
+        return Size(self.scale, self.width, self.height, frame, self.megapixels, self.at_most)
 
     @cached_property
     def write(self) -> WriteOptions:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, overload
 
 from camixersr.catalogue import default_model, embedded
-from camixersr.enlarge.enlarge import AlphaBy, Cancel, Steps, enlarge
+from camixersr.enlarge.enlarge import AlphaBy, Cancel, Steps, beyond, enlarge
 from camixersr.enlarge.files import Written, upscale_file
 from camixersr.enlarge.kinds import File, Held, is_batch, picture_of
 from camixersr.enlarge.options import Options
@@ -55,13 +55,13 @@ def model_for(image: Any, size: Size, projection: Projection, *, white: float | 
     low, _ = picture_of(image[0] if is_batch(image) else image, white=white)
     endings = {each.rsplit("-x", 1)[-1] for each in embedded()}
     scales = tuple(sorted(int(each) for each in endings if each.isdecimal()))
-    high = size.of(low.height, low.width, default=4)
-    scale = best_scale((low.height, low.width), high, scales)
-    if scale is None:
+    if size.scale is not None and size.scale > max(scales) and not size.at_most:
         raise UsageError(
             f"expected at most x{max(scales)}, which the largest embedded model does, got "
             f"{size.label(4)}; give a model that does more, or ask for less"
         )
+    high = size.of(low.height, low.width, default=4, reach=max(scales))
+    scale = best_scale((low.height, low.width), high, scales) or max(scales)
     panorama, _ = panorama_of(low.metadata, low.height, low.width, projection)
     return default_model(scale, projection="flat" if panorama is None else "erp")
 
@@ -224,7 +224,9 @@ class Upscaler:
                 `camixersr.Picture`; or a list of these.
             scale: times as high and wide, at most the model's; what is less is reduced to, as a float may
                 be: 2.5. By default the model's.
-            size: another way to say how large, such as `camixersr.Size(fit=(3840, 2160))`.
+            size: another way to say how large, such as `camixersr.Size(fit=(3840, 2160))`. What is beyond
+                the model's scale is interpolated (bicubic), with a warning, or a note of a `Picture`;
+                `Size(..., at_most=True)` is never beyond.
             attention_ratio: gamma in [0, 1]: 0 is fastest, 1 attends everything; see `Model.policy`.
             max_share: most windows that may be attended in any block, as a share of all.
             alpha: what enlarges transparency: "model", or "bicubic".
@@ -240,11 +242,11 @@ class Upscaler:
 
         Raises:
             CancelledError: `cancel` said so.
-            ImageError: no picture, a panorama that is none, or more than the model makes.
+            ImageError: no picture, or a panorama that is none.
             MemoryLimitError: the memory does not suffice for the smallest tile.
             ShapeError: no picture of these kinds.
             ValueRangeError: the ratio, the share or the pixels are out of range.
-            UsageError: an unknown option.
+            UsageError: an unknown option, or a scale beyond the model's.
         """
         if projection not in get_args(Projection):
             raise UsageError(
@@ -259,11 +261,15 @@ class Upscaler:
         for each in images:  # one by one: neighbours must not matter
             low, back = picture_of(each, white=white)
             panorama, remark = panorama_of(low.metadata, low.height, low.width, projection)
+            size_of_it = wanted.of(low.height, low.width, default=self.scale, reach=self.scale)
+            further = beyond((low.height, low.width), size_of_it, self.scale)
+            if further and not isinstance(each, str | Path | bytes | Picture):  # which cannot hold a note
+                warnings.warn(further, stacklevel=2)
             with self.turn(steps.check):
                 _, high = enlarge(
                     self.computer,
                     low,
-                    size=wanted.of(low.height, low.width, default=self.scale),
+                    size=size_of_it,
                     attention_ratio=attention_ratio,
                     max_share=max_share,
                     alpha_by=alpha,
@@ -312,7 +318,7 @@ class Upscaler:
 
         Raises:
             CancelledError: `cancel` said so; nothing is left half-written.
-            ImageError: no picture, a damaged one, or more than the model makes.
+            ImageError: no picture, or a damaged one.
             OutputError: the target exists, or cannot be written.
             MemoryLimitError: the memory granted, or what there is, does not suffice.
             UsageError: an option that is not for this.

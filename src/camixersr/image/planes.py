@@ -88,7 +88,7 @@ class Form:
 
         Args:
             planes: 3 x H x W.
-            size: height and width to reduce to, antialiased, before anything is rounded.
+            size: height and width to resize to (bicubic, antialiased), before anything is rounded.
 
         Returns:
             H x W (or `size`) x 1 or 3, of this form.

@@ -21,6 +21,7 @@ class Size:
         height: rows; columns follow.
         fit: width, height of a frame that the result just fits into.
         megapixels: area of the result, millions of pixels.
+        at_most: no side is longer than the model makes it; else interpolation does the rest.
 
     Raises:
         UsageError: two ways at once.
@@ -32,6 +33,7 @@ class Size:
     height: int | None = None
     fit: tuple[int, int] | None = None
     megapixels: float | None = None
+    at_most: bool = False
 
     def __post_init__(self) -> None:
         ways = {
@@ -79,20 +81,36 @@ class Size:
         sides = (f"w{self.width}" if self.width else "") + (f"h{self.height}" if self.height else "")
         return sides or f"x{self.scale if self.scale is not None else default:g}"
 
-    def of(self, height: int, width: int, *, default: int) -> tuple[int, int]:
+    def of(self, height: int, width: int, *, default: int, reach: int) -> tuple[int, int]:
         """Size of the result.
 
-        >>> Size(fit=(3840, 2160)).of(1000, 1500, default=4)
+        >>> Size(fit=(3840, 2160)).of(1000, 1500, default=4, reach=4)
         (2160, 3240)
+        >>> Size(fit=(3840, 2160), at_most=True).of(100, 150, default=4, reach=4)
+        (400, 600)
 
         Args:
             height: rows of the low picture.
             width: columns of it.
             default: scale where no size was asked for.
+            reach: largest scale that a model does.
 
         Returns:
             Height and width of the high picture, at least 1.
+
+        Raises:
+            UsageError: a factor that no model does. A frame, a side or an area may be beyond: those are
+                asked of pictures of any size.
         """
+        if self.scale is not None and self.scale > reach and not self.at_most:
+            raise UsageError(
+                f"--scale {self.scale:g} is more than the x{reach} model makes; ask for less, give another "
+                "model, or say --at-most"
+            )
+        high = self._asked(height, width, default)
+        return (min(high[0], reach * height), min(high[1], reach * width)) if self.at_most else high
+
+    def _asked(self, height: int, width: int, default: int) -> tuple[int, int]:
         if self.width is not None and self.height is not None:
             return self.height, self.width
         if self.width is not None:

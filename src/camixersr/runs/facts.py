@@ -23,6 +23,9 @@ LARGEST_MAP = 2048
 def facts_of(work: Work, options: Options) -> dict[str, Any]:
     """The facts of a result: plain JSON values.
 
+    `model_size` is what the model makes, and None where it was not needed; from there to `high_size` the
+    picture was interpolated.
+
     Args:
         work: a picture whose result has been written.
         options: it was made with.
@@ -41,6 +44,7 @@ def facts_of(work: Work, options: Options) -> dict[str, Any]:
         "projection": "flat" if work.panorama is None else "erp",
         "low_size": [low.width, low.height],
         "high_size": [high.width, high.height],
+        "model_size": [upscaler.scale * low.width, upscaler.scale * low.height] if cost else None,
         "pages": work.pages,
         "seconds": round(work.seconds, 3),
         "peak_memory_bytes": cost.peak_memory_bytes if cost else None,
@@ -67,11 +71,15 @@ def facts_of(work: Work, options: Options) -> dict[str, Any]:
     return facts
 
 
-def write_route_map(path: Path, work: Work) -> None:
-    """Write a map of where attention went, over the picture, or over a reduced copy of a large one."""
+def write_route_map(path: Path, work: Work) -> list[str]:
+    """Write a map of where attention went, over the picture, or over a reduced copy of a large one.
+
+    Returns:
+        Why there is none, in words; empty if there is.
+    """
     cost, upscaler = work.cost, work.upscaler
     if cost is None or upscaler is None:
-        return
+        return ["it has no route map: the network was not needed"]
     side = window = upscaler.model.config.window
     if work.streamed is not None:
         side = max(1, min(window, LARGEST_MAP // max(cost.shares.shape)))
@@ -90,3 +98,4 @@ def write_route_map(path: Path, work: Work) -> None:
         image, cost.shares, side=side, attention_share=cost.attention_share, classes=cost.classes
     )
     write(path, Picture(np.asarray(canvas)))
+    return []

@@ -43,7 +43,7 @@ def head_of_streamed(job: Job, models: Models, settings: Settings) -> Look | Non
         except ImageError:
             return None  # the second decoder may know better, or say what is wrong
         low = (seen.layout.height, seen.layout.width)
-        high = options.size.of(*low, default=models.default_scale)
+        high = models.size(*low)
         why = why_held(seen, options, size=high, scale=models.reaching(low, high).scale)
     if why and must:
         raise UsageError(f"{must} is for pictures that are computed in tiles from the disk; {why}")

@@ -48,7 +48,7 @@ class Models:
 
     def _require(self, size: Size) -> None:
         """Refuse a factor that no model reaches, and load the first model, before anything is done."""
-        if size.scale is not None and size.scale > max(self.scales):
+        if size.scale is not None and size.scale > max(self.scales) and not size.at_most:
             which = f"model {self.options.model}" if self.options.model else "the largest embedded model"
             raise UsageError(
                 f"--scale {size.scale:g} is more than {which} does, x{max(self.scales)}; choose another "
@@ -56,6 +56,11 @@ class Models:
             )
         if size == Size():
             self.of(self.default_scale)
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of the result of a picture."""
+        size = self.options.size
+        return size.of(height, width, default=self.default_scale, reach=max(self.scales))
 
     def digests(self) -> dict[str, str]:
         """SHA-256 of every model that may be used, by name: what results are made with."""

@@ -178,7 +178,7 @@ class Pictures:
         assert work.low is not None
         for number in range(work.pages):
             picture = work.low if number == 0 else self._read(work, number)
-            low, size = (picture.height, picture.width), self._size(picture.height, picture.width)
+            low, size = (picture.height, picture.width), self.models.size(picture.height, picture.width)
             work.panorama, remark = panorama_of(picture.metadata, *low, self.options.projection)
             work.notes += [remark] if remark else []
             work.upscaler = self.models.reaching(low, size, panorama=work.panorama)
@@ -212,7 +212,7 @@ class Pictures:
         """Choose the model and the target, now that the picture is known, and claim the target."""
         layout = head if isinstance(head, Picture) else head.layout
         low = (layout.height, layout.width)
-        high = self._size(*low)
+        high = self.models.size(*low)
         work.panorama, remark = panorama_of(head.metadata, *low, self.options.projection)
         if remark and isinstance(head, Picture):  # what is streamed notes it by itself
             work.notes.append(remark)
@@ -220,9 +220,6 @@ class Pictures:
         work.job = self._settled(work, head, high)
         self._claim(work, high)
         return work.upscaler
-
-    def _size(self, height: int, width: int) -> tuple[int, int]:
-        return self.options.size.of(height, width, default=self.models.default_scale)
 
     def _progress(self, source: Path) -> Callable[[int, int], None]:
         return lambda done, total: self._emit(Advanced(source, done, total))
@@ -233,10 +230,10 @@ class Pictures:
 
     def _enlarge(self, work: Work, picture: Picture) -> tuple[Enlarged | None, Picture]:
         assert work.upscaler is not None
-        return enlarge(
+        cost, high = enlarge(
             work.upscaler,
             picture,
-            size=self._size(picture.height, picture.width),
+            size=self.models.size(picture.height, picture.width),
             attention_ratio=self.options.attention_ratio,
             max_share=self.options.max_share,
             alpha_by=self.options.alpha,
@@ -244,6 +241,8 @@ class Pictures:
             cancel=self._cancelled,
             panorama=work.panorama,
         )
+        work.notes += high.notes
+        return cost, high
 
     def _settled(self, work: Work, head: Picture | Look, high: tuple[int, int]) -> Job:
         """Choose the format now that the picture is known."""
@@ -313,7 +312,7 @@ class Pictures:
             elif work.high is not None and work.pages == 1:
                 work.notes += write(job.target, work.high, self.options.write)
             if job.route_map is not None:
-                write_route_map(job.route_map, work)
+                work.notes += write_route_map(job.route_map, work)
         work.seconds += time.perf_counter() - began
         head = work.low or work.seen
         notes = tuple(dict.fromkeys((*(head.notes if head is not None else ()), *work.notes)))
