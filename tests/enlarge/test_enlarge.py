@@ -147,9 +147,12 @@ def test_any_size_comes_out(tiny: Upscaler, size: tuple[int, int], channels: int
     assert (cost is None) == (size[0] <= 20 and size[1] <= 30)
 
 
-def test_what_the_model_does_not_reach_is_refused(tiny: Upscaler) -> None:
-    with pytest.raises(ImageError, match="x2 model"):
-        enlarge(tiny, Picture(noise_picture(10, 10)), size=(21, 20))
+def test_one_pixel_beyond_the_model_is_noted_and_what_cannot_be_held_is_refused(tiny: Upscaler) -> None:
+    _, high = enlarge(tiny, Picture(noise_picture(10, 10)), size=(21, 20))
+    assert high.pixels.shape == (21, 20, 3)
+    assert "to 20 x 20 by the model (x2), and from there to 20 x 21" in high.notes[0]
+    with pytest.raises(ImageError, match="beyond what the x2 model makes"):
+        enlarge(tiny, Picture(noise_picture(10, 10)), size=(2_000_000_000, 20))
     with pytest.raises(UsageError, match="model, bicubic"):
         enlarge(tiny, Picture(noise_picture(10, 10)), alpha_by="nearest")  # pyright: ignore
 

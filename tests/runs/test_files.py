@@ -14,6 +14,7 @@ from PIL import Image
 import camixersr
 from camixersr import Options
 from camixersr.errors import CancelledError, ImageError, UsageError, ValueRangeError
+from camixersr.image.decode import read
 from camixersr.runs.manifest import MANIFEST
 from camixersr.runs.results import Advanced, Began, Event, Finished, Remark
 from camixersr.weights import Model, save
@@ -208,7 +209,7 @@ def test_a_frame_is_filled_by_small_pictures_and_large_ones_of_a_folder(
     assert "from there to 120 x 120 by bicubic interpolation" in results["small"].notes[0]
     assert all(results[name].notes == () for name in ("middle", "large", "fitting"))
     for each in results.values():
-        assert Image.open(each.target).size == (120, 120)
+        assert read(each.target).pixels.shape == (120, 120, 3)
 
     most = list(camixersr.upscale_files(folder / "small.png", options=replace(options, at_most=True)))
     assert (most[0].facts["high_size"], most[0].notes) == ([32, 32], ())
