@@ -59,6 +59,7 @@ def make(
         options=options,
         existing=existing,
         route_map=flags.route_map,
+        compare=flags.compare,
         spill=flags.spill,
         max_pixels=MAX_PIXELS if flags.max_pixels is None else flags.max_pixels,
         on_progress=teller,

@@ -47,6 +47,8 @@ class Flags:
         skip_existing: Leave out inputs whose result exists.
         spill: Folder for the intermediate files of large pictures, instead of the output's.
         route_map: Also write a picture of where attention went; a folder for several inputs.
+        compare: Also write a page, one HTML file, to compare the result with bicubic interpolation: a
+            slider, zoom, and the route map. For one input.
         max_pixels: Refuse larger inputs before decoding them. Default: 2,000,000,000.
     """
 
@@ -56,6 +58,7 @@ class Flags:
     skip_existing: Annotated[bool, Parameter(negative=(), group=RUN)] = False
     spill: Annotated[Path | None, Parameter(group=RUN)] = None
     route_map: Annotated[str | None, Parameter(group=FILES)] = None
+    compare: Annotated[Path | None, Parameter(group=FILES)] = None
     max_pixels: Annotated[int | None, Parameter(group=INPUTS)] = None
 
     def __post_init__(self) -> None:

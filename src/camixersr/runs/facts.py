@@ -14,10 +14,20 @@ from camixersr.image.stream import reduced
 from camixersr.routemap import class_shares, render
 from camixersr.runs.work import Work
 
-__all__ = ["facts_of", "write_route_map"]
+__all__ = ["facts_of", "sizes_of", "write_route_map"]
 
 LARGEST_MAP = 2048
 """Longest side of a streamed picture's route map, in pixels."""
+
+
+def sizes_of(work: Work) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Height and width of a picture, and of its result, which has been written."""
+    streamed = work.streamed
+    low = streamed.look.layout if streamed else work.low
+    high = streamed.layout if streamed else work.high
+    assert low is not None
+    assert high is not None
+    return (low.height, low.width), (high.height, high.width)
 
 
 def facts_of(work: Work, options: Options) -> dict[str, Any]:
@@ -31,10 +41,7 @@ def facts_of(work: Work, options: Options) -> dict[str, Any]:
         options: it was made with.
     """
     cost, upscaler, streamed = work.cost, work.upscaler, work.streamed
-    low = streamed.look.layout if streamed else work.low
-    high = streamed.layout if streamed else work.high
-    assert low is not None
-    assert high is not None
+    low, high = sizes_of(work)
     assert upscaler is not None
     facts: dict[str, Any] = {
         "input": str(work.job.source),
@@ -42,9 +49,9 @@ def facts_of(work: Work, options: Options) -> dict[str, Any]:
         "scale": upscaler.scale,
         "model": upscaler.model.name,
         "projection": "flat" if work.panorama is None else "erp",
-        "low_size": [low.width, low.height],
-        "high_size": [high.width, high.height],
-        "model_size": [upscaler.scale * low.width, upscaler.scale * low.height] if cost else None,
+        "low_size": [low[1], low[0]],
+        "high_size": [high[1], high[0]],
+        "model_size": [upscaler.scale * low[1], upscaler.scale * low[0]] if cost else None,
         "pages": work.pages,
         "seconds": round(work.seconds, 3),
         "peak_memory_bytes": cost.peak_memory_bytes if cost else None,

@@ -55,6 +55,7 @@ def upscale_files(
     options: Options | None = None,
     existing: Existing = "refuse",
     route_map: Place | None = None,
+    compare: Place | None = None,
     spill: Place | None = None,
     max_pixels: int = MAX_PIXELS,
     on_progress: Listener | None = None,
@@ -77,6 +78,7 @@ def upscale_files(
             options, and go on with what was begun. What was made from another picture of the same name
             is never replaced.
         route_map: also write a picture of where attention went: a file, or a folder for several inputs.
+        compare: also write a page, one HTML file, to compare the result with the picture; for one input.
         spill: folder for the intermediate files of large pictures; by default beside the result.
         max_pixels: larger inputs are refused before they are decoded.
         on_progress: told what happens, see `camixersr.runs.results.Event`: a picture began, has
@@ -100,6 +102,7 @@ def upscale_files(
         restoring=False,
         existing=existing,
         route_map=route_map,
+        compare=compare,
         spill=spill,
         max_pixels=max_pixels,
         on_progress=on_progress,
@@ -114,6 +117,7 @@ def restore_files(
     options: Options | None = None,
     existing: Existing = "refuse",
     route_map: Place | None = None,
+    compare: Place | None = None,
     spill: Place | None = None,
     max_pixels: int = MAX_PIXELS,
     on_progress: Listener | None = None,
@@ -142,6 +146,7 @@ def restore_files(
         restoring=True,
         existing=existing,
         route_map=route_map,
+        compare=compare,
         spill=spill,
         max_pixels=max_pixels,
         on_progress=on_progress,
@@ -166,6 +171,7 @@ class Run(Iterator[Result]):
         restoring: bool,
         existing: Existing,
         route_map: Place | None,
+        compare: Place | None,
         spill: Place | None,
         max_pixels: int,
         on_progress: Listener | None,
@@ -207,6 +213,10 @@ class Run(Iterator[Result]):
         )
         self.jobs = without_results(jobs, named=existing == "skip", say=self._say)
         self._named: dict[str, Path] = {}
+        if compare is not None:
+            if self.many or self.jobs[0].target == STREAM:
+                raise UsageError("--compare is for one picture whose result is a file; name it with -o")
+            self._named["the comparison"] = Path(compare)
         if target is not None and folder:
             self._named["the record of the run"] = target / MANIFEST
         if options.model is not None and Path(options.model).is_file():
@@ -225,6 +235,7 @@ class Run(Iterator[Result]):
             folder=target if self.many else None,
             spill=None if spill is None else Path(spill),
             max_pixels=max_pixels,
+            compare=None if compare is None else Path(compare),
         )
         self._results = self._work()
 

@@ -17,13 +17,14 @@ from camixersr.enlarge.enlarge import enlarge
 from camixersr.errors import OutputError
 from camixersr.image.decode import read
 from camixersr.image.encode import check_writable, write, write_pages
-from camixersr.image.files import make_folder, shown
+from camixersr.image.files import make_folder, require_writable, shown
 from camixersr.image.formats import WRITABLE, suffix_for
 from camixersr.image.metadata import PNG_COLOUR
 from camixersr.image.panorama import panorama_of
 from camixersr.image.picture import Picture
 from camixersr.image.stream import Look
 from camixersr.inference.upscaler import Enlarged, Upscaler
+from camixersr.runs.comparison import write_comparison
 from camixersr.runs.facts import facts_of, write_route_map
 from camixersr.runs.find import STREAM, require_regular
 from camixersr.runs.heads import head_of_streamed, quality_and_remarks
@@ -288,6 +289,10 @@ class Pictures:
                 self.manifest.clear(path)
             size = high if path == job.target else (1, 1)
             check_writable(path, height=size[0], width=size[1])
+        if self.settings.compare is not None:
+            if self.settings.existing not in ("overwrite", "resume"):
+                refuse_existing(self.settings.compare)
+            require_writable(self.settings.compare)
         self._note(work, "begun")
 
     # encode -----------------------------------------------------------------------------------------
@@ -313,6 +318,9 @@ class Pictures:
                 work.notes += write(job.target, work.high, self.options.write)
             if job.route_map is not None:
                 work.notes += write_route_map(job.route_map, work)
+            if self.settings.compare is not None:
+                content = self._content if job.source == STREAM else job.source
+                work.notes += write_comparison(self.settings.compare, work, content, self.settings)
         work.seconds += time.perf_counter() - began
         head = work.low or work.seen
         notes = tuple(dict.fromkeys((*(head.notes if head is not None else ()), *work.notes)))

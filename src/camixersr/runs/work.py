@@ -39,12 +39,14 @@ class Settings:
         folder: of the results, where there are several.
         spill: folder for the intermediate files of large pictures; None for the output's.
         max_pixels: larger inputs are refused.
+        compare: where the page goes that compares the only result with its picture; None for nowhere.
     """
 
     existing: Existing
     folder: Path | None
     spill: Path | None
     max_pixels: int
+    compare: Path | None = None
 
 
 @dataclass
