@@ -11,6 +11,7 @@ from torch import Tensor
 from camixersr.image.codec import read
 from camixersr.inference.arrays import from_array
 from camixersr.inference.engine import Engine
+from camixersr.metrics import decibels
 from camixersr.nn.routing import FixedWindows, Policy, TopShare
 from camixersr.weights import Model
 
@@ -85,5 +86,5 @@ def compare(engine: Engine, model: Model, photos: Sequence[Tensor]) -> Parity:
             if math.isnan(error):
                 return Parity(math.nan, math.nan, GATES[engine.precision])
             largest = max(largest, float(difference.max()))
-            lowest = min(lowest, -10.0 * math.log10(error) if error > 0.0 else math.inf)
+            lowest = min(lowest, decibels(error, data_range=1.0))
     return Parity(lowest, largest, GATES[engine.precision])

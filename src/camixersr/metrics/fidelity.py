@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from camixersr.errors import ShapeError, ValueRangeError
 
-__all__ = ["luma", "psnr", "psnr_b", "ssim", "ssim_map"]
+__all__ = ["decibels", "luma", "psnr", "psnr_b", "ssim", "ssim_map"]
 
 _RADIUS = 5  # of the SSIM window: 11 x 11 pixels
 _SIGMA = 1.5  # of its Gaussian, pixels
@@ -34,13 +34,36 @@ def luma(image: NDArray[np.uint8]) -> NDArray[np.float64]:
     return 16.0 + image.astype(np.float64) @ np.array([65.481, 128.553, 24.966]) / 255.0
 
 
-def psnr(image: NDArray[np.generic], reference: NDArray[np.generic], *, border: int = 0) -> float:
-    """Peak signal-to-noise ratio for a peak of 255, in dB.
+def decibels(error: float, *, data_range: float = 255.0) -> float:
+    """Peak signal-to-noise ratio of a mean square error.
+
+    >>> round(decibels(0.01, data_range=1.0), 6), decibels(0.0)
+    (20.0, inf)
 
     Args:
-        image: H x W or H x W x C, values in [0, 255].
+        error: mean square, in the pixels' units.
+        data_range: the largest value less the smallest one.
+
+    Returns:
+        dB; infinity where there is no error.
+    """
+    return math.inf if error == 0.0 else 10.0 * math.log10(data_range**2 / error)
+
+
+def psnr(
+    image: NDArray[np.generic],
+    reference: NDArray[np.generic],
+    *,
+    border: int = 0,
+    data_range: float = 255.0,
+) -> float:
+    """Peak signal-to-noise ratio, in dB.
+
+    Args:
+        image: H x W or H x W x C, values in [0, `data_range`].
         reference: the original, of the same shape.
         border: pixels left out at every side; the scale, by convention.
+        data_range: the largest value less the smallest one.
 
     Returns:
         dB; infinity for equal pictures.
@@ -50,8 +73,7 @@ def psnr(image: NDArray[np.generic], reference: NDArray[np.generic], *, border: 
         ValueRangeError: the border leaves nothing.
     """
     one, two = _inner(image, reference, border)
-    error = float(np.mean(np.square(one - two)))
-    return math.inf if error == 0.0 else 10.0 * math.log10(255.0**2 / error)
+    return decibels(float(np.mean(np.square(one - two))), data_range=data_range)
 
 
 def psnr_b(image: NDArray[np.generic], reference: NDArray[np.generic], *, block: int = 8) -> float:
@@ -85,7 +107,7 @@ def psnr_b(image: NDArray[np.generic], reference: NDArray[np.generic], *, block:
     inside /= sum(int((~where).sum()) * count for where, count in zip(at, counts, strict=True))
     weight = math.log2(block) / math.log2(min(one.shape)) if across > inside else 0.0
     error = float(np.mean(np.square(one - two))) + weight * (across - inside)
-    return math.inf if error == 0.0 else 10.0 * math.log10(255.0**2 / error)
+    return decibels(error)
 
 
 def ssim(image: NDArray[np.generic], reference: NDArray[np.generic], *, border: int = 0) -> float:

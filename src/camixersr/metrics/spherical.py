@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camixersr.errors import ShapeError
-from camixersr.metrics.fidelity import ssim_map
+from camixersr.metrics.fidelity import decibels, ssim_map
 
 __all__ = ["latitude_weights", "seam", "ws_psnr", "ws_ssim"]
 
@@ -51,8 +51,7 @@ def ws_psnr(image: NDArray[np.generic], reference: NDArray[np.generic]) -> float
         ShapeError: the shapes differ.
     """
     one, two = _same_shape(image, reference)
-    error = _weighted_mean(np.square(one - two), latitude_weights(len(one)))
-    return math.inf if error == 0.0 else 10.0 * math.log10(255.0**2 / error)
+    return decibels(_weighted_mean(np.square(one - two), latitude_weights(len(one))))
 
 
 def ws_ssim(image: NDArray[np.generic], reference: NDArray[np.generic]) -> float:

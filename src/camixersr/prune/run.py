@@ -10,6 +10,7 @@ from torch import Tensor
 
 from camixersr.data import SUFFIXES
 from camixersr.errors import InputError, UsageError
+from camixersr.metrics import decibels
 from camixersr.models import CAMixerSR
 from camixersr.nn.routing import TopShare
 from camixersr.prune.narrow import widths
@@ -126,5 +127,5 @@ def prune(
 
 
 def _psnr(result: Tensor, high: Tensor) -> float:
-    error = (result.clamp(0.0, 1.0) - high).double().square().mean()
-    return float(-10.0 * error.log10())
+    error = float((result.clamp(0.0, 1.0) - high).double().square().mean())
+    return decibels(error, data_range=1.0)

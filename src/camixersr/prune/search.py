@@ -17,6 +17,7 @@ from torch import Tensor
 
 from camixersr.errors import ValueRangeError
 from camixersr.inference.prepared import Prepared
+from camixersr.metrics import decibels
 from camixersr.models import CAMixerSR, CAMixerSRConfig
 from camixersr.nn.routing import TopShare
 from camixersr.operations import macs_at_720p
@@ -234,7 +235,7 @@ def shrink(
     before, after = costs([network, result], attention_ratio)
     change = _compute(result, low, attention_ratio) - _compute(network, low, attention_ratio)
     error = float(change.double().square().mean())
-    change_db = float(-10.0 * torch.tensor(error).log10())
+    change_db = decibels(error, data_range=1.0)
     return Pruned(result, before, after, change_db, measured)
 
 

@@ -13,7 +13,6 @@ Ratios are shares: calibrated thresholds are left aside, so that gamma is the sh
 attended whatever the picture.
 """
 
-import math
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from camixersr.errors import MemoryLimitError, UsageError
 from camixersr.inference.cost import Progress, peak_memory, reset_peak_memory
 from camixersr.inference.hands import Ask, Hands, told
 from camixersr.inference.upscaler import Precision, Upscaler
+from camixersr.metrics import decibels
 from camixersr.models import CAMixerSR
 from camixersr.nn.routing import TopShare
 from camixersr.operations import count
@@ -483,7 +483,7 @@ def _counted(runs: list[Ran]) -> list[float]:
 def _psnr(one: Tensor, other: Tensor) -> float:
     """Of values in [0, 1], not rounded."""
     error = float((one.clamp(0.0, 1.0) - other.clamp(0.0, 1.0)).double().square().mean())
-    return math.inf if error == 0.0 else -10.0 * math.log10(error)
+    return decibels(error, data_range=1.0)
 
 
 def _row(

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from camixersr.inference.arrays import from_array
 from camixersr.models import CAMixerSR
 from camixersr.nn.attention import WindowAttention
 from camixersr.nn.camixer import CAMixer
@@ -104,7 +105,7 @@ def _look_into(network: CAMixerSR, images: Images) -> tuple[list[float], list[fl
     alike: list[float] = []
     with _watching(network, gates, tokens):
         for low, _ in images:
-            image = torch.from_numpy(low.copy()).permute(2, 0, 1)[None].float() / 255.0
+            image = from_array(low)[None]
             masks = network.route(image, TopShare(0.5))[1].attended[:, 0].double()
             same = masks @ masks.T + (1.0 - masks) @ (1.0 - masks).T
             pairs = ~torch.eye(len(masks), dtype=torch.bool)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from camixersr.image.degradation import Degradation
 from camixersr.image.resize import resize
+from camixersr.inference.arrays import from_array
 from camixersr.models import Trainable
 from camixersr.nn.calibration import Calibration
 from camixersr.nn.routing import TopShare
@@ -50,8 +51,7 @@ def calibrate(
         small = resize(middle, height=height, width=width)
         if degradation is not None:
             small = degradation.apply(small, degradation.at(number / max(1, len(photos) - 1)), seed=number)
-        low = torch.from_numpy(small)
-        crops.append(low.permute(2, 0, 1)[None].to(device).float() / 255.0)
+        crops.append(from_array(small)[None].to(device))
     thresholds: list[tuple[float, ...]] = []
     for ratio in RATIOS:
         scores: list[list[torch.Tensor]] = [[] for _ in range(network.block_count)]

@@ -17,6 +17,7 @@ from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from camixersr.image.files import make_folder, replacing
+from camixersr.inference.arrays import from_array, to_array
 from camixersr.nn.routing import TopShare
 from camixersr.routemap import render
 
@@ -160,9 +161,9 @@ class Pictures(Callback):
             return
         low, _ = pl_module.images[0]
         network, scale = pl_module.network, pl_module.network.config.scale
-        image = torch.from_numpy(low.copy()).permute(2, 0, 1)[None].to(pl_module.device).float() / 255.0
+        image = from_array(low)[None].to(pl_module.device)
         result, routing = network.route(image, TopShare(pl_module.recipe.ratio))
-        picture = (result[0].float() * 255.0).round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
+        picture = to_array(result[0].float().cpu())
         board: Any = trainer.logger.experiment
         board.add_image("picture", picture, trainer.global_step, dataformats="HWC")
         if not routing.blocks:  # nobody chose

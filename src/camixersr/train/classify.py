@@ -29,6 +29,7 @@ from camixersr.catalogue import find
 from camixersr.data import open_set
 from camixersr.errors import InputError, UsageError
 from camixersr.image.files import make_folder
+from camixersr.inference.arrays import from_array, to_array
 from camixersr.inference.prepared import Prepared
 from camixersr.metrics import luma, psnr
 from camixersr.models import CAMixerSR, Classes, PatchClassifier
@@ -233,12 +234,11 @@ def score_classes(
     policies = model.class_policies(attention_ratio)
     results: list[float] = []
     for low, high in images:
-        image = torch.from_numpy(low.copy()).permute(2, 0, 1)[None].to(device).float() / 255.0
+        image = from_array(low)[None].to(device)
         window = network.config.window
         rows, columns = (-(-length // window) for length in low.shape[:2])
         own = windows_of(classes.classifier.classes(image), rows, columns, window)
-        out = (network(image, ByClass(policies, own))[0].float() * 255.0).round().clamp(0, 255)
-        result = out.byte().permute(1, 2, 0).cpu().numpy()
+        result = to_array(network(image, ByClass(policies, own))[0].float().cpu())
         results.append(psnr(luma(result), luma(high), border=network.config.scale))
     return float(np.mean(results))
 

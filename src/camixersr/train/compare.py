@@ -24,6 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from camixersr.data import open_set
 from camixersr.errors import CamixerError, InputError, MissingExtraError, UsageError
 from camixersr.image.files import make_folder, replacing
+from camixersr.inference.arrays import from_array
 from camixersr.models import Backbone, BackboneConfig, Trainable, presets
 from camixersr.nn.routing import TopShare
 from camixersr.train.findings import RATIOS, Row, write_findings
@@ -225,7 +226,7 @@ def _score(network: Trainable, sets: Mapping[str, Path]) -> dict[str, Any]:
 
 def _spread(network: Trainable, low: NDArray[np.uint8]) -> float:
     """Standard deviation of a picture's scores in a block, a mean over blocks."""
-    image = torch.from_numpy(low.copy()).permute(2, 0, 1)[None].float() / 255.0
+    image = from_array(low)[None]
     _, routing = network.route(image, TopShare(0.5))
     return fmean(float(block.scores.std(correction=0)) for block in routing.blocks)
 

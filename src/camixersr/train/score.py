@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from camixersr.data import BenchmarkSet, Reduction
 from camixersr.errors import InputError
 from camixersr.image.degradation import Degradation
+from camixersr.inference.arrays import from_array, to_array
 from camixersr.metrics import latitude_weights, luma, psnr, ws_psnr
 from camixersr.models import Trainable
 from camixersr.nn.routing import Policy
@@ -40,12 +41,11 @@ def score(network: Trainable, images: Images, policy: Policy, projection: str = 
     scale = network.config.scale
     results: list[float] = []
     for low, high in images:
-        image = torch.from_numpy(low.copy()).permute(2, 0, 1)[None].to(device).float() / 255.0
+        image = from_array(low)[None].to(device)
         if network.config.latitude and projection == "erp":
             cosine = torch.from_numpy(latitude_weights(len(low))).to(image)
             image = torch.cat((image, cosine[:, None].expand(1, 1, *low.shape[:2])), dim=1)
-        out = (network(image, policy)[0].float() * 255.0).round().clamp(0, 255)
-        result = out.byte().permute(1, 2, 0).cpu().numpy()
+        result = to_array(network(image, policy)[0].float().cpu())
         if projection == "erp":
             results.append(ws_psnr(result, high))
         else:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from camixersr.errors import CheckpointError, OutputError, UsageError
 from camixersr.image.files import replacing
 from camixersr.image.resize import resize
+from camixersr.inference.arrays import from_array, to_array
 from camixersr.models import CAMixerSR, Network
 from camixersr.nn.routing import TopShare
 from camixersr.train.photos import PatchStream, Photos, reduce
@@ -64,15 +65,14 @@ def answer(teacher: Network, high: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """
     s = teacher.config.scale
     height, width = (length // s for length in high.shape[:2])
-    low = torch.from_numpy(resize(high[: s * height, : s * width], height=height, width=width))
-    low = low.permute(2, 0, 1)[None].float() / 255.0
+    low = from_array(resize(high[: s * height, : s * width], height=height, width=width))[None]
     total = torch.zeros(1, 3, s * height, s * width)
     for mirrored in (False, True):
         seen = low.flip(3) if mirrored else low
         for turns in range(4):
             back = teacher.route(seen.rot90(turns, (2, 3)), TopShare(1.0))[0].rot90(-turns, (2, 3))
             total += back.flip(3) if mirrored else back
-    return (total[0] / 8.0 * 255.0 + 0.5).floor().clamp(0, 255).byte().permute(1, 2, 0).numpy()
+    return to_array(total[0] / 8.0)
 
 
 def load_answers(teacher: Network, photos: Photos, cache: Path) -> Photos:
