@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ import torch
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
-from camixersr.benchmark import PUBLISHED_BICUBIC, evaluate, paper_tiles
+from camixersr.benchmark import PUBLISHED_BICUBIC, evaluate, paper_tiles, protocol_facts, row_facts
+from camixersr.cli.evaluate import _print
 from camixersr.data import open_set
 from camixersr.errors import ImageError, InputError, UsageError
 from camixersr.image.resize import resize
@@ -111,6 +113,30 @@ def test_large_also_cuts_tiles_as_the_paper_does(tmp_path: Path) -> None:
     assert macs == 6 * alone.macs  # 2 x 3 tiles
     small, _, _ = paper_tiles(up, image[:, :20, :30], 1.0)
     assert torch.equal(small, up.run(image[:, :20, :30], attention_ratio=1.0).high)
+
+
+def test_the_papers_large_images_are_beside_what_is_measured(tmp_path: Path, capsys) -> None:
+    """Of the authors' file, in the paper's tiles, on the paper's sets; and nowhere else."""
+    (tmp_path / "Test4K").mkdir()
+    Image.fromarray(noise_picture(64, 64)).save(tmp_path / "Test4K" / "a.png")
+    model = replace(upscaler().model, name="mine", provenance={"official": "official-s-x4"})
+    ours = replace(model, name="ours", provenance={})
+    rows, _ = evaluate(
+        [Upscaler(model, device="cpu"), Upscaler(ours, device="cpu")],
+        open_set(tmp_path / "Test4K"),
+        attention_ratios=[0.5, 0.7, 1.0],
+        protocol="large",
+    )
+    stated = {(row.model, row.attention_ratio): row.published for row in rows if row.published}
+    assert stated == {("mine tiles 64/4", 0.5): 27.70, ("mine tiles 64/4", 1.0): 27.73}
+    row = next(row for row in rows if row.published)
+    assert row_facts(row)["published"] == 27.70
+    _print(rows, protocol_facts("large", 2, []) | dict.fromkeys(("device", "precision", "tile", "policy")))
+    assert "published dB" in (said := capsys.readouterr().out)
+    assert "27.70" in said
+    plain = [replace(row, published=None) for row in rows]
+    _print(plain, protocol_facts("large", 2, []) | dict.fromkeys(("device", "precision", "tile", "policy")))
+    assert "published" not in capsys.readouterr().out
 
 
 def test_high_pictures_alone_are_reduced_here(pairs: Path) -> None:

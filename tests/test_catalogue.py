@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from camixersr import catalogue
+from camixersr.cli import main
 from camixersr.errors import CheckpointError, DownloadError, UnknownModelError
+from camixersr.weights import save
 from tests.conftest import shared
 
 NAME = "official-s-x4"
@@ -114,6 +116,39 @@ def test_no_file_and_no_server_are_one_clear_line(site) -> None:
             catalogue.pull(NAME, source=source, timeout=5)
         assert "\n" not in str(caught.value)
     assert cache_is_empty()
+
+
+def test_without_a_network_it_says_what_to_do(site, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    """The address, the place to put the file at; which then is used, verified, without pulling."""
+    _, address, _ = site
+    monkeypatch.setenv("CAMIXERSR_MODELS_URL", address)
+    with pytest.raises(SystemExit) as ended:
+        main(["models", "pull", NAME])
+    assert ended.value.code != 0
+    said = capsys.readouterr().err
+    assert len(said.strip().splitlines()) == 1
+    place = catalogue.cached_path(NAME)
+    assert f"{address}/LargeSR/CAMixerSR_S.pth" in said
+    assert f"put it at {place}" in said
+    place.parent.mkdir(parents=True)
+    place.write_bytes(official())
+    assert catalogue.find(NAME).parameters == 351_238
+
+
+def test_the_authors_files_are_recognised_by_their_hash(tmp_path: Path, capsys) -> None:
+    """Under any name; one that was changed is not."""
+    file = tmp_path / "something.pth"
+    file.write_bytes(official())
+    assert catalogue.official_name(file) == NAME
+    assert catalogue.find(file).provenance["official"] == NAME
+    with pytest.raises(SystemExit):
+        main(["models", "show", str(file)])
+    assert f"official: {NAME}: authors' S x4" in capsys.readouterr().out
+    save(tmp_path / "own.safetensors", catalogue.find("s-x4"))
+    assert catalogue.official_name(tmp_path / "own.safetensors") == ""
+    assert "official" not in catalogue.find(tmp_path / "own.safetensors").provenance
+    file.write_bytes(official() + b"!")
+    assert catalogue.official_name(file) == ""
 
 
 def test_a_damaged_cache_is_noticed_and_mended(site) -> None:

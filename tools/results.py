@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from camixersr.benchmark import LARGE_SETS, PUBLISHED_LARGE
 from camixersr.catalogue import PANORAMIC, embedded
 from camixersr.weights import Model, load_file
 
@@ -26,6 +27,7 @@ PUBLISHED = {
     "bicubic": {"Set5": (28.42, 0.8104), "Set14": (26.00, 0.7027), "BSD100": (25.96, 0.6675)},
 }
 
+NAMED = {"official-s-x4": "S (351 K)", "official-m-x4": "M (535 K)", "official-b-x4": "B (765 K)"}
 
 WHERE = {
     "routes-bsd100": "BSD100",
@@ -85,6 +87,14 @@ def results(scales: dict[int, list[str]]) -> list[str]:
         [
             [name, *(f"{p[0]:.2f} / {p[1]:.4f}" for p in map(of.get, named) if p)]
             for name, of in PUBLISHED.items()
+        ],
+    )
+    lines += ["", "## Published, large images, x4, RGB, tiles of 64 with an overlap of 4", ""]
+    lines += table(
+        ["network", "ratio", *LARGE_SETS],
+        [
+            [f"CAMixerSR-{NAMED[name]}", f"{ratio:g}", *(f"{value:.2f}" for value in values)]
+            for (name, ratio), values in PUBLISHED_LARGE.items()
         ],
     )
     for name in [name for names in scales.values() for name in names]:

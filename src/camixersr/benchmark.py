@@ -3,7 +3,7 @@
 import platform
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
@@ -25,6 +25,7 @@ from camixersr.metrics import luma, psnr, psnr_b, seam, ssim, ws_psnr, ws_ssim
 
 __all__ = [
     "PUBLISHED_BICUBIC",
+    "PUBLISHED_LARGE",
     "ImageScore",
     "Protocol",
     "Row",
@@ -44,6 +45,25 @@ PUBLISHED_BICUBIC = {
 }  # fmt: skip
 """Luma PSNR of MATLAB's bicubic, dB, by set and scale. Those at x4 are the paper's table; Set5 and
 Set14 at x2 and x3 are the figures in common use, confirmed here to 0.1 dB (tests/test_benchmark.py)."""
+
+LARGE_SETS: tuple[str, ...] = ("F2K", "Test2K", "Test4K", "Test8K")
+
+PUBLISHED_LARGE: Mapping[tuple[str, float], tuple[float, float, float, float]] = {
+    ("official-s-x4", 1.0): (29.12, 26.26, 27.73, 33.66),
+    ("official-s-x4", 0.5): (29.08, 26.24, 27.70, 33.63),
+    ("official-m-x4", 1.0): (29.20, 26.32, 27.80, 33.72),
+    ("official-m-x4", 0.5): (29.18, 26.30, 27.79, 33.71),
+    ("official-b-x4", 1.0): (29.31, 26.39, 27.89, 33.81),
+    ("official-b-x4", 0.5): (29.30, 26.38, 27.87, 33.81),
+}
+"""The paper's table of large images: RGB PSNR, dB, x4, tiles of 64 with an overlap of 4, of `LARGE_SETS`,
+by the name of the authors' checkpoint and the attention ratio."""
+
+
+def _published(upscaler: Upscaler, benchmark: str, attention_ratio: float) -> float | None:
+    """What the paper states for an authors' checkpoint in the paper's tiles; None if nothing."""
+    known = PUBLISHED_LARGE.get((upscaler.model.provenance.get("official", ""), attention_ratio))
+    return None if known is None else dict(zip(LARGE_SETS, known, strict=True)).get(benchmark)
 
 
 @dataclass(frozen=True)
@@ -90,6 +110,7 @@ class Row:
         psnr: mean of the pictures', dB.
         ssim: mean of the pictures'.
         images: each picture's result.
+        published: what the paper states for the same, dB; None where it states nothing.
     """
 
     set: str
@@ -98,6 +119,7 @@ class Row:
     psnr: float
     ssim: float
     images: tuple[ImageScore, ...]
+    published: float | None = None
 
 
 def _score(
@@ -252,11 +274,14 @@ def evaluate(
     runs = [(upscaler, ratio) for upscaler in upscalers for ratio in attention_ratios]
     names: list[tuple[str, float | None]] = [("input" if scale == 1 else "bicubic", None)]
     names += [(upscaler.model.name, ratio) for upscaler, ratio in runs]
+    stated: list[float | None] = [None] * len(names)
     if protocol == "large":
+        stated += [_published(upscaler, benchmark.name, ratio) for upscaler, ratio in runs]
         names += [(f"{upscaler.model.name} tiles 64/4", ratio) for upscaler, ratio in runs]
     if protocol == "erp":
         names += [(f"{upscaler.model.name} flat", ratio) for upscaler, ratio in runs]
     results: list[list[ImageScore]] = [[] for _ in names]
+    stated += [None] * (len(names) - len(stated))
     problems = list(benchmark.problems)
     for number, pair in enumerate(benchmark.pairs, start=1):
         try:
@@ -282,8 +307,9 @@ def evaluate(
             fmean(score.psnr for score in scores),
             fmean(score.ssim for score in scores),
             tuple(scores),
+            known,
         )
-        for (name, ratio), scores in zip(names, results, strict=True)
+        for (name, ratio), scores, known in zip(names, results, stated, strict=True)
     ]
     known = PUBLISHED_BICUBIC.get((benchmark.name, scale))
     whole = not problems and protocol == "classic"

@@ -8,7 +8,7 @@ verified before it is put in the cache, and again each time it is loaded.
 import hashlib
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from urllib.error import URLError
@@ -29,6 +29,7 @@ __all__ = [
     "embedded",
     "find",
     "names",
+    "official_name",
     "pull",
 ]
 
@@ -155,9 +156,28 @@ def _unknown(name: str) -> UnknownModelError:
     )
 
 
+def _blob(content: bytes) -> str:
+    """Git's name of a file's content."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def official_name(path: str | Path) -> str:
+    """The authors' checkpoint that a file is, whatever it is called; empty if it is none.
+
+    Args:
+        path: a file that can be read.
+
+    Returns:
+        A name of `OFFICIAL`: the file's content is that of the authors' repository, byte for byte.
+    """
+    content = Path(path).read_bytes()
+    blob = _blob(content)
+    return next((name for name, each in OFFICIAL.items() if each.blob == blob), "")
+
+
 def _wrong(official: Official, content: bytes) -> str:
     """What is wrong with a file that should be `official`; empty if nothing is."""
-    blob = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+    blob = _blob(content)
     if blob != official.blob:
         return f"expected git blob {official.blob}, got {blob} ({len(content)} bytes)"
     if official.sha256 and hashlib.sha256(content).hexdigest() != official.sha256:
@@ -172,7 +192,8 @@ def find(name: str | Path) -> Model:
         name: a name of `names()`, or a path.
 
     Returns:
-        The model.
+        The model. Where it is an authors' checkpoint, known by its hash, its provenance names it under
+        "official".
 
     Raises:
         UnknownModelError: neither a name nor a file; the message lists the names.
@@ -187,10 +208,17 @@ def find(name: str | Path) -> Model:
             raise CheckpointError(f"{text} is not on this machine yet; run `camixersr models pull {text}`")
         if wrong := _wrong(OFFICIAL[text], path.read_bytes()):
             raise CheckpointError(f"{path}: {wrong}; run `camixersr models pull {text}` again")
-        return load_file(path)
+        return _told(load_file(path), text)
     if Path(text).exists():
-        return load_file(text)
+        return _told(load_file(text), official_name(text))
     raise _unknown(text)
+
+
+def _told(model: Model, official: str) -> Model:
+    """A model that says which of the authors' checkpoints it is, if it is one."""
+    if not official:
+        return model
+    return replace(model, provenance={**model.provenance, "official": official})
 
 
 def pull(
@@ -238,7 +266,10 @@ def pull(
                     break
     except (URLError, OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
-        raise DownloadError(f"{address}: cannot be fetched ({reason})") from error
+        raise DownloadError(
+            f"{address}: cannot be fetched ({reason}). Fetch it on another machine and put it at {target}; "
+            "it is verified when it is used. CAMIXERSR_MODELS_URL may name a mirror"
+        ) from error
     if wrong := _wrong(official, bytes(content)):
         raise DownloadError(f"{address}: not the checkpoint: {wrong}; nothing was kept, try again")
     try:

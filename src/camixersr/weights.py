@@ -301,7 +301,7 @@ def _load_official(path: Path, content: bytes) -> Model:
         for name, value in tensors.items()
     }
     network = _filled(shape, shaped, path)
-    provenance = {"source": f"authors' checkpoint {path.name}"}
+    provenance = {"source": f"{path.name}, a checkpoint in the authors' format"}
     return Model(plain_name(path.stem), network, provenance=provenance)
 
 

@@ -1,17 +1,25 @@
 import json
+import threading
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
-from camixersr import runtimes
+from camixersr import Options, runtimes, upscale_files
+from camixersr.catalogue import embedded, find
 from camixersr.cli import main
+from camixersr.errors import CancelledError, UsageError, ValueRangeError
 from camixersr.export import parity
 from camixersr.inference.upscaler import Upscaler
+from camixersr.runs.models import CELL
 from camixersr.runtimes import cache, choice
 from camixersr.runtimes import openvino as openvino_engine
 from camixersr.weights import Model
-from tests.conftest import random_network
+from tests.conftest import noise_picture, random_network
 
 
 @pytest.fixture(autouse=True)
@@ -29,9 +37,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not wait for measurements: the later a backend comes in the list, the faster."""
     place = {None: 3.0, "onnxruntime": 2.0, "openvino": 1.0}
     monkeypatch.setattr(
-        choice, "_time", lambda upscaler, runs, low: 1e-6 * place[None if runs is None else runs.name]
+        choice,
+        "_time",
+        lambda upscaler, runs, low, seconds: 1e-6 * place[None if runs is None else runs.name],
     )
-    monkeypatch.setattr(parity, "sample_photo", lambda: torch.rand(3, 32, 32))
+    monkeypatch.setattr(parity, "sample_photo", lambda: torch.rand(3, 128, 160))
 
 
 @pytest.mark.usefixtures("quick")
@@ -41,11 +51,13 @@ def test_the_fastest_is_chosen_once(upscaler: Upscaler, monkeypatch: pytest.Monk
     chosen = choice.choose(upscaler, say=said.append)
     assert chosen.backend == "openvino"
     assert chosen.microseconds == {"torch": 3.0, "onnxruntime": 2.0, "openvino": 1.0}
-    assert len(said) == 1
-    monkeypatch.setattr(choice, "_time", lambda *_: pytest.fail("measured again"))
+    assert len(said) == 2
+    assert "at most 15 seconds" in said[0]
+    assert "openvino is used from now on" in said[1]
+    monkeypatch.setattr(choice, "_time", lambda *_, **__: pytest.fail("measured again"))
     assert choice.choose(upscaler, say=said.append) == chosen == choice.known(upscaler)
     assert choice.choices() == [chosen]
-    assert len(said) == 1
+    assert len(said) == 2
     made = runtimes.upscaler(upscaler.model, backend="auto", device="cpu")
     assert made.backend == "openvino"
 
@@ -58,6 +70,88 @@ def test_what_computes_something_else_is_left_out(
     chosen = choice.choose(upscaler)
     assert chosen.backend == "torch"
     assert "1000 wanted" in chosen.left_out["openvino"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_nobody_waits_for_a_backend_that_takes_too_long(
+    upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here it would never come back; the choice is among what was measured by then."""
+    come_back, real = threading.Event(), choice.engine
+    seen: list[tuple[float, float]] = []
+
+    def stuck(model: Model, backend: str, **given: Any) -> Any:
+        if backend == "openvino":
+            come_back.wait()
+        return real(model, backend, **given)
+
+    monkeypatch.setattr(choice, "engine", stuck)
+    monkeypatch.setattr(choice, "LONGEST", 1.0)
+    chosen = choice.choose(upscaler, progress=lambda done, total: seen.append((done, total)))
+    come_back.set()
+    assert chosen.backend in ("torch", "onnxruntime")
+    assert chosen.left_out["openvino"] == "not measured within 1 seconds"
+    assert choice.known(upscaler) == chosen
+    assert seen == sorted(seen)
+    assert {total for _, total in seen} == {1.0}
+
+
+def test_what_progress_raises_ends_the_measurement(upscaler: Upscaler) -> None:
+    def stop(done: float, total: float) -> None:
+        raise CancelledError("stopped")
+
+    with pytest.raises(CancelledError):
+        choice.choose(upscaler, progress=stop)
+    assert choice.known(upscaler) is None
+
+
+def test_the_real_measurement(upscaler: Upscaler) -> None:
+    """Of a tiny network: all that are here are measured, and the fastest is chosen."""
+    chosen = choice.choose(upscaler)
+    assert {"torch", "onnxruntime", "openvino"} == set(chosen.microseconds)
+    assert chosen.backend == min(chosen.microseconds, key=lambda name: chosen.microseconds[name])
+    assert upscaler.backend == "torch"
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(("options", "gpano", "model"), [
+    (Options(), False, "s-x4"),
+    (Options(scale=2), False, "s-x2"),
+    (Options(width=80), False, "s-x2"),
+    (Options(), True, "s-360-x4"),
+], ids=["default", "scale", "width", "panorama"])  # fmt: skip
+def test_only_the_model_in_use_is_loaded_and_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: Options, gpano: bool, model: str
+) -> None:
+    measured: list[str] = []
+
+    def chosen(upscaler: Upscaler, **_: Any) -> Any:
+        measured.append(upscaler.model.name)
+        return SimpleNamespace(backend="torch")
+
+    monkeypatch.setattr(choice, "choose", chosen)
+    Image.fromarray(noise_picture(24, 48)).save(tmp_path / "a.png")
+    options = replace(options, backend="auto", projection="erp" if gpano else "auto")
+    run = upscale_files(tmp_path / "a.png", tmp_path / "b.png", options=options)
+    assert measured == list(run.models._loaded) == []
+    (result,) = run
+    assert result.error is None
+    assert measured == list(run.models._loaded) == [model]
+
+
+def test_what_cannot_be_had_is_refused_before_a_model_is_loaded(tmp_path: Path) -> None:
+    Image.fromarray(noise_picture(24, 48)).save(tmp_path / "a.png")
+    for options, error, text in (
+        (Options(backend="onnxruntime", precision="bf16"), UsageError, "computes in fp32"),
+        (Options(tile=96), ValueRangeError, "64"),
+        (Options(device="tpu"), UsageError, "unknown device"),
+    ):
+        with pytest.raises(error, match=text):
+            upscale_files([tmp_path / "a.png"], options=options)
+
+
+def test_embedded_models_pool_over_the_cells_that_are_checked() -> None:
+    assert {find(name).config.pool for name in embedded()} == {CELL}
 
 
 @pytest.mark.usefixtures("quick")

@@ -1,5 +1,6 @@
 """What happens to a run: signals, kills, full disks, odd photographs, several processes."""
 
+import importlib.util
 import os
 import signal
 import subprocess
@@ -15,11 +16,13 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file as load_tensors
 
+from camixersr.cli import main
 from camixersr.data import read_rgb
 from camixersr.errors import ImageError, InputError, OutputError
 from camixersr.image.resize import resize
+from camixersr.train.class_recipe import load_any
 from camixersr.train.photos import PatchStream, load_photos
-from camixersr.train.recipe import Recipe, load_recipe
+from camixersr.train.recipe import Recipe, load_recipe, with_folders
 from tests.conftest import ROOT, shared
 from tests.train.test_train import scene
 
@@ -273,7 +276,69 @@ def test_saturated_routing_is_told(folder: Path, tmp_path: Path, monkeypatch: py
         fit(plan)
 
 
-def test_the_smoke_recipe_trains(tmp_path: Path) -> None:
+def test_the_smoke_recipe_needs_nothing_but_the_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from camixersr.train.fit import fit
+    from camixersr.train.start import find_photos
+
+    monkeypatch.chdir(ROOT)
+    plan = load_recipe("recipes/smoke.toml")
+    assert not plan.validation
+    assert Path(plan.photos).resolve().is_relative_to(ROOT)
+    kept, aside, smallest = find_photos(plan)
+    assert (len(kept), len(aside)) == (20, 4)
+    for file in (*kept, *aside):
+        with Image.open(file) as picture:
+            assert picture.mode == "RGB"
+            assert min(picture.size) >= smallest
+    plan = replace(plan, output=str(tmp_path / "run"), steps=2, validate_every=2, blocks=(1,), patch=16)
+    assert fit(plan).is_file()
+
+
+def test_its_pictures_are_made_by_the_script_in_tools() -> None:
+    """One of each kind drawn again: the same, but for how a processor rounds."""
+    path = ROOT / "tools" / "smoke_pictures.py"
+    spec = importlib.util.spec_from_file_location("smoke_pictures", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    names = {f"{kind.__name__}-{n + 1}" for kind in module.KINDS for n in range(module.OF_EACH)}
+    assert {file.stem for file in module.FOLDER.iterdir()} == names
+    for kind in module.KINDS:
+        with Image.open(module.FOLDER / f"{kind.__name__}-1.png") as stored:
+            difference = np.asarray(stored).astype(int) - module.picture(kind, 0)
+        assert (abs(difference) > 1).mean() < 1e-3
+
+
+@pytest.mark.parametrize("name", ["smoke", "classsr-s-x4"])
+def test_other_folders_than_the_recipes(name: str, tmp_path: Path) -> None:
+    """What a recipe says of its photographs is not said of others."""
+    plan = load_any(ROOT / "recipes" / f"{name}.toml")
+    other = with_folders(plan, photos=tmp_path / "mine", validation=tmp_path / "set")
+    assert (other.photos, other.validation) == (str(tmp_path / "mine"), str(tmp_path / "set"))
+    assert plan.licences
+    assert (other.data, other.licences) == ("mine", "")
+    assert with_folders(plan) == plan
+    scored = with_folders(plan, validation=tmp_path / "set")
+    assert (scored.photos, scored.data, scored.licences) == (plan.photos, plan.data, plan.licences)
+
+
+def test_the_command_takes_them(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A recipe whose own folders are not there."""
+    plan = write_recipe(tmp_path / "nothing", tmp_path / "run")
+    photos, pairs = ["--photos", str(folder / "photos")], ["--validation", str(folder / "set" / "x4")]
+    for flags, code in (([], 3), (photos, 3), (pairs, 3), ([*photos, *pairs], 0)):
+        with pytest.raises(SystemExit) as ended:
+            main(["train", str(plan), "--dry-run", *flags])
+        assert ended.value.code == code
+    said = capsys.readouterr().out
+    assert "3 to train on" in said
+    assert "validation   set, 1 pictures" in said
+
+
+def test_the_smoke_recipe_trains_on_photographs(tmp_path: Path) -> None:
     """Two minutes on a CPU: the loss on held-out patches falls, and PSNR beats bicubic by far."""
     from camixersr.data import open_set
     from camixersr.models import CAMixerSR
@@ -291,6 +356,9 @@ def test_the_smoke_recipe_trains(tmp_path: Path) -> None:
         photos=str(shared("data/train")),
         validation=str(shared("data/bench/Set5/x4")),
         output=str(tmp_path),
+        limit=25,
+        holdout=25,
+        validate_every=60,
     )
     model = load_file(fit(plan))
     _, aside, smallest = find_photos(plan)

@@ -1,6 +1,10 @@
 """How far `camixersr upscale` is, on stderr, with the remaining time."""
 
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
 
 __all__ = ["Bars"]
 
@@ -31,6 +35,7 @@ class Bars:
         )
         self._total = self._progress.add_task("all pictures", total=pictures) if pictures > 1 else None
         self._task = self._progress.add_task("", total=None)
+        self._measured: TaskID | None = None
 
     def __enter__(self) -> "Bars":
         self._progress.start()
@@ -41,11 +46,20 @@ class Bars:
 
     def __call__(self, done: int, total: int) -> None:
         """Move the picture's bar."""
+        if self._measured is not None:
+            self._progress.remove_task(self._measured)
+            self._measured = None
         self._progress.update(self._task, completed=done, total=total)
 
     def say(self, line: str) -> None:
         """Print a line on stderr, above the bars."""
         self._progress.console.print(f"camixersr: {line}", highlight=False, markup=False, soft_wrap=True)
+
+    def measuring(self, model: str, done: float, total: float) -> None:
+        """Show how long backends have been measured, of how long at most, until a picture goes on."""
+        if self._measured is None:
+            self._measured = self._progress.add_task(f"backends for {model}", total=total)
+        self._progress.update(self._measured, completed=done)
 
     def begin(self, name: str) -> None:
         """Show another picture."""

@@ -1,6 +1,7 @@
 """`camixersr doctor`: what there is on this machine, and which backend was chosen and why."""
 
 import json
+import sys
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
@@ -46,7 +47,7 @@ def doctor(
 
     upscaler = Upscaler(find(model), device=device, precision=precision)
     if measure:
-        choose(upscaler, again=True)
+        choose(upscaler, again=True, say=lambda line: print(f"camixersr: {line}", file=sys.stderr))
     there, chosen = available(upscaler.device), choices()
     facts = describe()
     if json_:

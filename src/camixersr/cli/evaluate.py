@@ -105,7 +105,8 @@ def evaluate(
     if protocol == "auto":
         protocol = "restoration" if models[0].restores else "classic"
     upscalers = [
-        make(each, backend=backend, device=device, precision=precision, tile=tile) for each in models
+        make(each, backend=backend, device=device, precision=precision, tile=tile, say=_say)
+        for each in models
     ]
     rows: list[Row] = []
     problems: list[str] = []
@@ -149,6 +150,10 @@ def evaluate(
     return 3 if problems else 0
 
 
+def _say(line: str) -> None:
+    print(f"camixersr: {line}", file=sys.stderr, flush=True)
+
+
 EXTRA = {
     "erp": {"seam": "seam dB", "elsewhere": "elsewhere dB"},
     "restoration": {"rgb": "RGB dB", "psnr_b": "PSNR-B dB"},
@@ -165,7 +170,8 @@ def _print(rows: "list[Row]", facts: dict[str, Any]) -> None:
 
     table = Table("set", "model", "ratio", box=None, pad_edge=False)
     extra = EXTRA.get(facts["protocol"], {})
-    for name in ("images", "PSNR dB", "SSIM", *extra.values(), "attended", "GMACs", "seconds"):
+    published = ["published dB"] if any(row.published is not None for row in rows) else []
+    for name in ("images", "PSNR dB", *published, "SSIM", *extra.values(), "attended", "GMACs", "seconds"):
         table.add_column(name, justify="right")
     for row in rows:
         ran = row.attention_ratio is not None
@@ -175,6 +181,7 @@ def _print(rows: "list[Row]", facts: dict[str, Any]) -> None:
             f"{row.attention_ratio:g}" if ran else "",
             str(len(row.images)),
             f"{row.psnr:.3f}",
+            *(["" if row.published is None else f"{row.published:.2f}"] if published else []),
             f"{row.ssim:.4f}",
             *(f"{fmean(getattr(score, part) for score in row.images):.3f}" for part in extra),
             f"{100 * fmean(score.attention_share for score in row.images):.0f} %" if ran else "",

@@ -109,7 +109,7 @@ class _Teller:
 
     def __call__(self, event: "Event") -> None:
         """Be told what happens."""
-        from camixersr.runs.results import Advanced, Began, Finished, Remark
+        from camixersr.runs.results import Advanced, Began, Finished, Measuring, Remark
 
         bars = self.bars
         match event:
@@ -123,6 +123,8 @@ class _Teller:
                 bars.begin(shown(source.name))
             case Advanced(_, done, total) if bars is not None:
                 bars(done, total)
+            case Measuring(model, done, total) if bars is not None:
+                bars.measuring(model, done, total)
             case Finished(result) if bars is not None:
                 self._finished(result, bars)
             case _:

@@ -35,6 +35,8 @@ def list_models() -> None:
 def show(model: str, /, *, json_: Annotated[bool, Parameter(name="--json", negative=())] = False) -> None:
     """Show what a model is, where it comes from and what it scores.
 
+    A file of the authors' is recognised by its hash, whatever it is called.
+
     Parameters
     ----------
     model
@@ -44,12 +46,14 @@ def show(model: str, /, *, json_: Annotated[bool, Parameter(name="--json", negat
     """
     from dataclasses import asdict
 
-    from camixersr.catalogue import find
+    from camixersr.catalogue import OFFICIAL, find
     from camixersr.image.files import printable
 
     loaded = find(model)
+    official = loaded.provenance.get("official", "")
     facts = {
         "name": loaded.name,
+        **({"official": f"{official}: {OFFICIAL[official].about}"} if official in OFFICIAL else {}),
         "architecture": type(loaded.network).__name__,
         "config": asdict(loaded.config),
         "parameters": loaded.parameters,

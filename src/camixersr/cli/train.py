@@ -17,6 +17,8 @@ def train(
     *,
     resume: Annotated[bool, Parameter(negative=())] = False,
     dry_run: Annotated[bool, Parameter(negative=())] = False,
+    photos: Path | None = None,
+    validation: Path | None = None,
 ) -> None:
     """Train a model by a recipe (TOML); see docs/training.md.
 
@@ -30,10 +32,15 @@ def train(
         Continue from the last checkpoint in the recipe's output folder.
     dry_run
         Print the plan, with sizes, time and memory measured on two steps; train and write nothing.
+    photos
+        Train on the photographs in this folder instead of the recipe's.
+    validation
+        Score on this folder instead of the recipe's: high/ and low/, or high pictures only.
     """
     from camixersr.train.class_recipe import ClassRecipe, load_any
+    from camixersr.train.recipe import with_folders
 
-    run = load_any(recipe)
+    run = with_folders(load_any(recipe), photos=photos, validation=validation)
     try:
         from camixersr.train.classify import class_plan, classify
         from camixersr.train.fit import fit

@@ -113,7 +113,8 @@ def prune(
         name=name or f"{model.name}-pruned",
         network=pruned.network,
         calibration=calibration,
-        provenance={**model.provenance, **facts},
+        # pruned weights are no longer the authors' file
+        provenance={name: value for name, value in model.provenance.items() if name != "official"} | facts,
         scores={},
         sha256="",
     )

@@ -19,7 +19,7 @@ from camixersr.runs.manifest import MANIFEST, Manifest
 from camixersr.runs.models import Models
 from camixersr.runs.picture import Pictures
 from camixersr.runs.pipeline import pipeline
-from camixersr.runs.results import Event, Finished, Listener, Remark, Result
+from camixersr.runs.results import Event, Finished, Listener, Measuring, Remark, Result
 from camixersr.runs.targets import (
     Job,
     default_folder,
@@ -189,7 +189,7 @@ class Run(Iterator[Result]):
         target = None if output is None else Path(output)
         if target is not None and target.suffix.lower() in WRITABLE and not target.is_dir():
             options.write.require_use(format_of(target.suffix).kind)
-        self.models = Models(options, restoring=restoring, say=self._say)
+        self.models = Models(options, restoring=restoring, say=self._say, measuring=self._measuring)
         names = {
             "size": options.size.label(self.models.default_scale),
             "template": options.name or "{stem}_{size}",
@@ -266,6 +266,10 @@ class Run(Iterator[Result]):
 
     def _say(self, line: str) -> None:
         self._tell(Remark(line))
+
+    def _measuring(self, model: str, done: float, total: float) -> None:
+        self._check()
+        self._tell(Measuring(model, done, total))
 
     def _check(self) -> None:
         cancel = self._cancel

@@ -44,7 +44,7 @@ def head_of_streamed(job: Job, models: Models, settings: Settings) -> Look | Non
             return None  # the second decoder may know better, or say what is wrong
         low = (seen.layout.height, seen.layout.width)
         high = models.size(*low)
-        why = why_held(seen, options, size=high, scale=models.reaching(low, high).scale)
+        why = why_held(seen, options, size=high, scale=models.scale_of(low, high))
     if why and must:
         raise UsageError(f"{must} is for pictures that are computed in tiles from the disk; {why}")
     if why or seen is None:

@@ -10,11 +10,15 @@ from camixersr.enlarge.options import Options
 from camixersr.errors import UsageError
 from camixersr.image.panorama import Panorama
 from camixersr.image.size import Size, best_scale
+from camixersr.inference.tiles import cut
 from camixersr.inference.upscaler import Upscaler, devices_of
 from camixersr.runs.manifest import digest
-from camixersr.runtimes import upscaler
+from camixersr.runtimes import require, upscaler
 
 __all__ = ["Models"]
+
+CELL = 64
+"""Side of the cells that the embedded models pool over, in low pixels."""
 
 
 class Models:
@@ -23,14 +27,24 @@ class Models:
     Args:
         options: what was asked for.
         restoring: the model is to restore, at scale 1, and not to enlarge.
-        say: told, in one line, if backends are measured.
+        say: told, in a line each, if backends are measured, and what came of it.
+        measuring: told meanwhile of which model, how many seconds that has taken, and how many it takes
+            at most.
 
     Raises:
-        CamixerError: a model that is missing, damaged, or of the other kind; a device that is not there.
+        CamixerError: a given model that is missing, damaged, or of the other kind; a device or backend
+            that is not there.
     """
 
-    def __init__(self, options: Options, *, restoring: bool, say: Callable[[str], None]) -> None:
-        self.options, self.restoring, self._say = options, restoring, say
+    def __init__(
+        self,
+        options: Options,
+        *,
+        restoring: bool,
+        say: Callable[[str], None],
+        measuring: Callable[[str, float, float], None] = lambda model, done, total: None,
+    ) -> None:
+        self.options, self.restoring, self._say, self._measuring = options, restoring, say, measuring
         self.devices = tuple(str(each) for each in devices_of(options.device))
         self._loaded: dict[str, Upscaler] = {}
         self._loading = threading.Lock()
@@ -47,15 +61,20 @@ class Models:
         return 4 if 4 in self.scales else max(self.scales)
 
     def _require(self, size: Size) -> None:
-        """Refuse a factor that no model reaches, and load the first model, before anything is done."""
+        """Refuse what cannot be had, before anything is done and before any embedded model is loaded."""
         if size.scale is not None and size.scale > max(self.scales) and not size.at_most:
             which = f"model {self.options.model}" if self.options.model else "the largest embedded model"
             raise UsageError(
                 f"--scale {size.scale:g} is more than {which} does, x{max(self.scales)}; choose another "
                 "--model or --scale"
             )
-        if size == Size():
-            self.of(self.default_scale)
+        if self.options.model is None:
+            options = self.options
+            if options.backend != "auto":
+                device = devices_of(options.device)[0]
+                require(options.backend, device=device, precision=options.precision)
+            if options.tile != "auto":
+                cut(1, 1, options.tile, cell=CELL)
 
     def size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of the result of a picture."""
@@ -72,8 +91,10 @@ class Models:
     def on(self, device: str) -> Options:
         """The options for one of the devices, in a process of its own."""
         backend = self.options.backend
-        if backend == "auto":  # it is not chosen again by each
-            chosen: Any = self.of(self.default_scale).backend
+        if backend == "auto":  # it is not chosen again by each, and for the model that is likely in use
+            scale = self.options.size.scale or self.default_scale
+            reaching = [each for each in self.scales if each >= scale]
+            chosen: Any = self.of(min(reaching, default=max(self.scales))).backend
             backend = chosen
         return replace(self.options, device=device, backend=backend)
 
@@ -85,8 +106,11 @@ class Models:
         self, low: tuple[int, int], high: tuple[int, int], *, panorama: Panorama | None = None
     ) -> Upscaler:
         """The smallest model that makes a picture large enough; the largest if none does."""
-        scale = best_scale(low, high, self.scales) or max(self.scales)
-        return self.of(scale, projection="flat" if panorama is None else "erp")
+        return self.of(self.scale_of(low, high), projection="flat" if panorama is None else "erp")
+
+    def scale_of(self, low: tuple[int, int], high: tuple[int, int]) -> int:
+        """The scale of the model that `reaching` takes, which is not loaded for that."""
+        return best_scale(low, high, self.scales) or max(self.scales)
 
     def _get(self, name: str) -> Upscaler:
         with self._loading:
@@ -118,4 +142,5 @@ class Models:
             tile=options.tile,
             batch=options.batch,
             say=self._say,
+            progress=lambda done, total: self._measuring(model.name, done, total),
         )

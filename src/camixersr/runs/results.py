@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from camixersr.errors import CamixerError
 
-__all__ = ["Advanced", "Began", "Event", "Finished", "Listener", "Remark", "Result"]
+__all__ = ["Advanced", "Began", "Event", "Finished", "Listener", "Measuring", "Remark", "Result"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,15 @@ class Advanced:
 
 
 @dataclass(frozen=True)
+class Measuring:
+    """Backends are measured for a model: so many seconds, of so many at most."""
+
+    model: str
+    done: float
+    total: float
+
+
+@dataclass(frozen=True)
 class Remark:
     """A line for a person, of a picture under way (what it needs) or of the run."""
 
@@ -65,7 +74,7 @@ class Finished:
     result: Result
 
 
-Event = Began | Advanced | Remark | Finished
+Event = Began | Advanced | Measuring | Remark | Finished
 
 Listener = Callable[[Event], None]
 """Told what happens, as it happens, in whatever thread it happens; of two events at once one waits."""

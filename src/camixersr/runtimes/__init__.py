@@ -21,7 +21,7 @@ from camixersr.inference.engine import Engine
 from camixersr.inference.upscaler import Precision, Upscaler
 from camixersr.weights import Model
 
-__all__ = ["BACKENDS", "Backend", "available", "engine", "upscaler"]
+__all__ = ["BACKENDS", "Backend", "available", "engine", "require", "upscaler"]
 
 BACKENDS = ("torch", "compile", "onnxruntime", "openvino")
 
@@ -94,6 +94,39 @@ def available(device: str | torch.device = "cpu") -> tuple[Backend, ...]:
     return tuple(_backend(name, torch.device(device)) for name in BACKENDS)
 
 
+def require(backend: str, *, device: torch.device, precision: str = "auto") -> str:
+    """Refuse a backend that is not to be had here, before there is a model.
+
+    Args:
+        backend: of `BACKENDS`.
+        device: where.
+        precision: "auto" is fp32.
+
+    Returns:
+        The precision.
+
+    Raises:
+        UsageError: an unknown backend, or a precision that it does not have here.
+        MissingExtraError: its package is not installed.
+    """
+    if backend not in BACKENDS:
+        raise UsageError(f"unknown backend {backend!r}; use auto or one of {', '.join(BACKENDS)}")
+    if precision not in get_args(Precision):
+        raise UsageError(f"unknown precision {precision!r}; use one of {', '.join(get_args(Precision))}")
+    wanted = "fp32" if precision == "auto" else precision
+    if backend == "torch":
+        return wanted
+    there = _backend(backend, device)
+    if there.missing:
+        raise (MissingExtraError if not there.version else UsageError)(there.missing)
+    if wanted not in there.precisions:
+        raise UsageError(
+            f"backend {backend} computes in {' and '.join(there.precisions)} on this machine, not in "
+            f"{wanted}; choose another --precision or --backend"
+        )
+    return wanted
+
+
 def engine(model: Model, backend: str, *, device: torch.device, precision: str = "auto") -> Engine | None:
     """What computes for an `Upscaler`; None is the torch network.
 
@@ -108,21 +141,9 @@ def engine(model: Model, backend: str, *, device: torch.device, precision: str =
         MissingExtraError: its package is not installed.
         DeviceError: it has no compiler, or does not run on the device.
     """
-    if backend not in BACKENDS:
-        raise UsageError(f"unknown backend {backend!r}; use auto or one of {', '.join(BACKENDS)}")
-    if precision not in get_args(Precision):
-        raise UsageError(f"unknown precision {precision!r}; use one of {', '.join(get_args(Precision))}")
+    wanted = require(backend, device=device, precision=precision)
     if backend == "torch":
         return None
-    there = _backend(backend, device)
-    if there.missing:
-        raise (MissingExtraError if not there.version else UsageError)(there.missing)
-    wanted = "fp32" if precision == "auto" else precision
-    if wanted not in there.precisions:
-        raise UsageError(
-            f"backend {backend} computes in {' and '.join(there.precisions)} on this machine, not in "
-            f"{wanted}; choose another --precision or --backend"
-        )
     if backend == "compile":
         from camixersr.runtimes.compiled import Compiled
 
@@ -147,6 +168,7 @@ def upscaler(
     tile: int | Literal["auto"] = "auto",
     batch: int | Literal["auto"] = "auto",
     say: Callable[[str], None] = lambda line: None,
+    progress: Callable[[float, float], None] = lambda done, total: None,
 ) -> Upscaler:
     """Make an upscaler that computes with a backend.
 
@@ -157,7 +179,8 @@ def upscaler(
         precision: as for `Upscaler`.
         tile: as for `Upscaler`.
         batch: as for `Upscaler`.
-        say: told, in one line, if backends are measured now.
+        say: told, in a line each, if backends are measured now, and what came of it.
+        progress: told meanwhile how many seconds that has taken, and how many it takes at most.
 
     Returns:
         The upscaler.
@@ -169,7 +192,7 @@ def upscaler(
     if backend == "auto":
         from camixersr.runtimes.choice import choose
 
-        backend = choose(result, say=say).backend
+        backend = choose(result, say=say, progress=progress).backend
     result.engine = engine(model, backend, device=result.device, precision=precision)
     result.make_engine = partial(_engine, backend, precision)
     return result

@@ -1,13 +1,15 @@
 """Which backend is the fastest here? Measured once for a model, a precision and a machine, then kept.
 
 Every backend that is there enlarges the same piece of a photograph; one whose result is not torch's
-(`camixersr.export.parity`) is out. The choice stays until something it depends on changes (the package,
-torch, a runtime, the number of threads), so that the same picture gives the same bytes tomorrow.
+(`camixersr.export.parity`), or that is not measured in time, is out. The choice stays until something it
+depends on changes (the package, torch, a runtime, the number of threads), so that the same picture gives
+the same bytes tomorrow.
 """
 
 import json
 import os
 import platform
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -19,13 +21,19 @@ from camixersr import __version__
 from camixersr.errors import CamixerError
 from camixersr.inference.upscaler import Upscaler
 from camixersr.nn.routing import TopShare
-from camixersr.runtimes import available, engine
+from camixersr.runtimes import Backend, available, engine
 from camixersr.runtimes.cache import folder, keep, kept, key
 
-__all__ = ["Choice", "choices", "choose", "known"]
+__all__ = ["LONGEST", "Choice", "choices", "choose", "known"]
+
+LONGEST = 15.0
+"""Seconds that a measurement may take; what was not measured by then is left out."""
 
 ROUNDS = 3
-"""How often the piece is timed, after a round to warm up; the fastest counts."""
+"""How often the piece is timed at most, after a round to warm up; the fastest counts."""
+
+LARGE, SMALL = 256, 96
+"""Sides of the piece, in low pixels: from 256 on OpenVINO has a graph of its own for every size."""
 
 PREFIX = "choice-"
 
@@ -81,66 +89,155 @@ def choices() -> list[Choice]:
 
 
 def choose(
-    upscaler: Upscaler, *, again: bool = False, say: Callable[[str], None] = lambda line: None
+    upscaler: Upscaler,
+    *,
+    again: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+    progress: Callable[[float, float], None] = lambda done, total: None,
 ) -> Choice:
-    """The fastest backend for what an upscaler does.
+    """The fastest backend for what an upscaler does; known after `LONGEST` seconds at the latest.
 
     Args:
         upscaler: of the torch backend: its model, device and precision count.
         again: measure even if it is known.
-        say: told, in one line, that it measures.
+        say: told, in a line each, that it measures, and what came of it.
+        progress: told several times a second how many seconds it has measured, and how many at most;
+            what it raises ends the measurement.
 
     Returns:
         The choice, measured now or before.
     """
     if not again and (choice := known(upscaler)) is not None:
         return choice
-    from camixersr.export.parity import compare, sample_photo
-
-    say("measuring which backend is the fastest here, once; see `camixersr doctor`")
-    photo = sample_photo()
-    low = photo.repeat(1, 2, 2)[:, :256, :512].contiguous()[None]
-    taken: dict[str, float] = {}
-    left_out: dict[str, str] = {}
-    for each in available(upscaler.device):
-        if each.missing:
-            left_out[each.name] = each.missing
-        elif each.name == "compile":
-            left_out[each.name] = "takes minutes to compile; use it with --backend compile"
-        elif upscaler.precision not in each.precisions:
-            left_out[each.name] = f"does not compute in {upscaler.precision} here"
-        else:
-            try:
-                runs = engine(
-                    upscaler.model, each.name, device=upscaler.device, precision=upscaler.precision
-                )
-                if runs is not None:
-                    parity = compare(runs, upscaler.model, [photo])
-                    if not parity.passed:
-                        left_out[each.name] = f"its results are {parity}"
-                        continue
-                taken[each.name] = _time(upscaler, runs, low)
-            except (CamixerError, RuntimeError) as error:
-                left_out[each.name] = " ".join(str(error).split())
-    choice = Choice(
-        model=upscaler.model.name,
-        device=str(upscaler.device),
-        precision=upscaler.precision,
-        threads=torch.get_num_threads(),
-        backend=min(taken, key=taken.__getitem__),
-        microseconds={name: round(1e6 * value, 2) for name, value in taken.items()},
-        left_out=left_out,
+    say(
+        f"measuring which backend computes {upscaler.model.name} fastest here, once, for at most "
+        f"{LONGEST:g} seconds"
     )
+    began = time.monotonic()
+    race = _Race(upscaler, until=began + LONGEST)
+    # A thread, since nothing interrupts a runtime that compiles; it ends after the step under way.
+    thread = threading.Thread(target=race.run, name="measuring backends")
+    thread.start()
+    try:
+        while thread.is_alive() and time.monotonic() < race.until:
+            progress(time.monotonic() - began, LONGEST)
+            thread.join(0.1)
+    finally:
+        race.over.set()
+    if race.error is not None:
+        raise race.error
+    choice = race.choice()
     keep(_name(upscaler), json.dumps(asdict(choice)).encode())
+    taken = ", ".join(f"{name} {value:g}" for name, value in choice.microseconds.items())
+    say(f"{choice.backend} is used from now on (microseconds a low pixel: {taken or 'none in time'})")
     return choice
 
 
-def _time(upscaler: Upscaler, runs: Any, low: torch.Tensor) -> float:
-    """Seconds a low pixel."""
+class _Race:
+    """One measurement, in a thread of its own.
+
+    Args:
+        upscaler: whose model, device and precision; it is not used itself.
+        until: when it is to be over, by `time.monotonic`.
+    """
+
+    def __init__(self, upscaler: Upscaler, *, until: float) -> None:
+        self.upscaler = Upscaler(upscaler.model, device=str(upscaler.device), precision=upscaler.precision)
+        self.until = until
+        self.over = threading.Event()
+        self.error: Exception | None = None
+        self._there = available(upscaler.device)
+        self._lock = threading.Lock()
+        self._taken: dict[str, float] = {}
+        self._left_out: dict[str, str] = {}
+
+    def choice(self) -> Choice:
+        """What is known now."""
+        with self._lock:
+            taken, left_out = dict(self._taken), dict(self._left_out)
+        late = f"not measured within {LONGEST:g} seconds"
+        unknown = [each.name for each in self._there if each.name not in taken | left_out]
+        upscaler = self.upscaler
+        return Choice(
+            model=upscaler.model.name,
+            device=str(upscaler.device),
+            precision=upscaler.precision,
+            threads=torch.get_num_threads(),
+            backend=min(taken, key=taken.__getitem__, default="torch"),
+            microseconds={name: round(1e6 * value, 2) for name, value in taken.items()},
+            left_out=left_out | dict.fromkeys(unknown, late),
+        )
+
+    def run(self) -> None:
+        """What the thread does; what goes wrong in it, other than with a backend, is kept in `error`."""
+        try:
+            self._measure()
+        except Exception as error:  # noqa: BLE001 - raised again by who waits
+            self.error = error
+
+    def _measure(self) -> None:
+        """Measure every backend; torch, which is always there, first."""
+        from camixersr.export.parity import compare, sample_photo
+
+        photo = sample_photo()
+        piece = photo[:, 64:112, 96:160].contiguous()
+        low: torch.Tensor | None = None
+        rivals = [each for each in self._there if not self._unfit(each)]
+        for number, each in enumerate(rivals):
+            if self.over.is_set():
+                return
+            try:
+                runs = engine(
+                    self.upscaler.model,
+                    each.name,
+                    device=self.upscaler.device,
+                    precision=self.upscaler.precision,
+                )
+                if runs is not None:
+                    parity = compare(runs, self.upscaler.model, [piece])
+                    if not parity.passed:
+                        self._leave_out(each.name, f"its results are {parity}")
+                        continue
+                if low is None:
+                    low = self._low(photo)
+                share = (self.until - time.monotonic()) / (len(rivals) - number)
+                taken = _time(self.upscaler, runs, low, seconds=share)
+                with self._lock:
+                    self._taken[each.name] = taken
+            except (CamixerError, RuntimeError) as error:
+                self._leave_out(each.name, " ".join(str(error).split()))
+
+    def _low(self, photo: torch.Tensor) -> torch.Tensor:
+        """What is timed: a piece of the size of tiles; a smaller one where that would take too long."""
+        small = photo[None, :, :SMALL, :SMALL].contiguous()
+        expected = _time(self.upscaler, None, small, seconds=0.0) * LARGE**2
+        if ROUNDS * expected > LONGEST / 4:
+            return small
+        return photo.repeat(1, 2, 1)[None, :, :LARGE, :LARGE].contiguous()
+
+    def _unfit(self, each: Backend) -> bool:
+        """Whether a backend need not be measured, and why."""
+        why = each.missing
+        if not why and each.name == "compile":
+            why = "takes minutes to compile; use it with --backend compile"
+        if not why and self.upscaler.precision not in each.precisions:
+            why = f"does not compute in {self.upscaler.precision} here"
+        if why:
+            self._leave_out(each.name, why)
+        return bool(why)
+
+    def _leave_out(self, name: str, why: str) -> None:
+        with self._lock:
+            self._left_out[name] = why
+
+
+def _time(upscaler: Upscaler, runs: Any, low: torch.Tensor, *, seconds: float) -> float:
+    """Seconds a low pixel, the best of some rounds after one to warm up; in `seconds`, or two rounds."""
     before, upscaler.engine = upscaler.engine, runs
     taken: list[float] = []
+    until = time.monotonic() + seconds
     try:
-        for _ in range(1 + ROUNDS):
+        while len(taken) < 2 or (len(taken) <= ROUNDS and time.monotonic() + taken[-1] < until):
             began = time.perf_counter()
             upscaler.route(low, TopShare(0.5))[0].cpu()
             taken.append(time.perf_counter() - began)

@@ -1,7 +1,7 @@
 """A training run as a value: what a recipe file may say, and nothing else."""
 
 import tomllib
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast, get_args, get_origin
 
@@ -9,7 +9,7 @@ from camixersr.errors import InputError, ValueRangeError
 from camixersr.image.degradation import Degradation
 from camixersr.train.objective import PixelLoss
 
-__all__ = ["Part", "Recipe", "build", "load_recipe", "read"]
+__all__ = ["Part", "Recipe", "build", "load_recipe", "read", "with_folders"]
 
 R = TypeVar("R")
 
@@ -366,3 +366,22 @@ def build(path: str | Path, given: dict[str, Any], kind: type[R]) -> R:
             raise InputError(f"{path}: {name} should be {known[name].type}, got {value!r}")
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
     return kind(**values)
+
+
+def with_folders(recipe: R, *, photos: Path | None = None, validation: Path | None = None) -> R:
+    """A recipe with other folders than its file names; None leaves what it has.
+
+    What the file says of its photographs, `data` and `licences`, is not true of others: the weights then
+    say the folder's name, and no licences.
+
+    Args:
+        recipe: a `Recipe`, or another with these fields.
+        photos: folder of training photographs.
+        validation: folder of pictures to score on.
+    """
+    changed: dict[str, str] = {}
+    if photos is not None:
+        changed |= {"photos": str(photos), "data": photos.resolve().name, "licences": ""}
+    if validation is not None:
+        changed["validation"] = str(validation)
+    return cast(R, replace(cast(Any, recipe), **changed))
