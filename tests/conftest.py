@@ -1,6 +1,9 @@
 """What tests share: where the data lies, small networks, pictures made on the spot."""
 
+import base64
+import io
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +13,7 @@ import pytest
 import torch
 from hypothesis import settings
 from numpy.typing import NDArray
+from PIL import Image
 
 from camixersr.cli import main
 from camixersr.models import CAMixerSR, CAMixerSRConfig
@@ -93,3 +97,9 @@ NARROW: tuple[dict[str, int], ...] = (
 @pytest.fixture
 def network() -> CAMixerSR:
     return random_network()
+
+
+def pictures_of_page(page: Path) -> list[np.ndarray]:
+    """The pictures that an HTML page has in itself, as floating point 0 to 255."""
+    found = re.findall(r'src="data:image/(?:jpeg|png|webp);base64,([^"]+)"', page.read_text())
+    return [np.asarray(Image.open(io.BytesIO(base64.b64decode(each)))).astype(float) for each in found]

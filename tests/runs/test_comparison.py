@@ -1,7 +1,5 @@
 """The page that compares: one file, the very pixels, and nothing from elsewhere."""
 
-import base64
-import io
 import re
 from pathlib import Path
 
@@ -16,7 +14,7 @@ from camixersr.image.resize import resize
 from camixersr.routemap import heat
 from camixersr.runs import comparison
 from camixersr.weights import Model, save
-from tests.conftest import noise_picture, random_network, run
+from tests.conftest import noise_picture, pictures_of_page, random_network, run
 
 
 @pytest.fixture(scope="module")
@@ -30,17 +28,12 @@ def smooth(height: int, width: int) -> np.ndarray:
     return resize(noise_picture(8, 8), height=height, width=width)
 
 
-def images(page: Path) -> list[np.ndarray]:
-    found = re.findall(r'src="data:image/(?:jpeg|png|webp);base64,([^"]+)"', page.read_text())
-    return [np.asarray(Image.open(io.BytesIO(base64.b64decode(each)))).astype(float) for each in found]
-
-
 def test_the_page_has_bicubic_the_result_and_the_route_map(tmp_path: Path, options: Options) -> None:
     source, page = tmp_path / "<b>&.png", tmp_path / "page.html"
     Image.fromarray(smooth(40, 56)).save(source)
     flags = ("--model", options.model, "--device", "cpu", "--scale", "1.5")
     assert run("upscale", source, "--compare", page, *flags) == 0
-    before, after, routes = images(page)
+    before, after, routes = pictures_of_page(page)
     result = np.asarray(Image.open(tmp_path / "<b>&_x1.5.png")).astype(float)
     assert np.abs(before - resize(smooth(40, 56), height=60, width=84)).mean() < 2
     assert np.abs(after - result).mean() < 4
@@ -76,7 +69,7 @@ def test_of_a_large_result_the_page_shows_the_part_with_most_detail(
             f"part with most detail, {int(500 * share)} x {int(600 * share)} of 500 x 600"
             in (result.notes[-1])
         )
-        before, after, _ = images(page)
+        before, after, _ = pictures_of_page(page)
         assert before.shape == after.shape
         assert 0.95 * 200_000 < after.shape[0] * after.shape[1] < 1.02 * 200_000
         # where it is: the offset of the windows says so
@@ -98,7 +91,7 @@ def test_transparency_and_pictures_that_are_only_reduced(tmp_path: Path, options
     Image.fromarray(np.dstack([smooth(40, 56), noise_picture(40, 56)[:, :, 0]])).save(source)
     asked = Options(**{**options.record(), "fit": "28x20"})
     assert [each.error for each in camixersr.upscale_files(source, options=asked, compare=page)] == [None]
-    before, after = images(page)
+    before, after = pictures_of_page(page)
     assert before.shape == after.shape == (20, 28, 4)
     assert 'id="map"' not in page.read_text(), "there is no route map"
 

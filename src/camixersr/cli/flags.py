@@ -24,7 +24,7 @@ RUN = Group("Runs over many or large pictures", sort_key=6)
 GROUP_OF: Mapping[str, Group] = {
     **dict.fromkeys(("model", "scale", "fit", "attention_ratio", "format", "quality"), FIRST),
     **dict.fromkeys(("width", "height", "megapixels", "at_most"), SIZE),
-    **dict.fromkeys(("routing", "max_share", "seconds", "memory", "tile", "batch"), EFFORT),
+    **dict.fromkeys(("preview", "routing", "max_share", "seconds", "memory", "tile", "batch"), EFFORT),
     **dict.fromkeys(("device", "backend", "precision"), COMPUTING),
     **dict.fromkeys(("alpha", "projection", "salvage", "color"), INPUTS),
     **dict.fromkeys(("subsampling", "compression", "lossless", "strip", "name"), FILES),

@@ -15,7 +15,7 @@ OF_ENLARGING = frozenset(
 )
 
 
-@with_flags(leave_out=OF_ENLARGING, model="s-jpeg", name="{stem}_restored")
+@with_flags(leave_out=OF_ENLARGING, model="s-jpeg")
 def restore(
     inputs: Annotated[list[Path], Parameter(name="INPUT", negative=())],
     /,

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from camixersr.enlarge.disk import enlarge_file
@@ -16,6 +16,7 @@ from camixersr.image.encode import check_writable, write_pages
 from camixersr.image.files import shown
 from camixersr.image.formats import format_of
 from camixersr.image.panorama import panorama_of
+from camixersr.image.part import Part, preview_of
 from camixersr.image.picture import MAX_PIXELS, Picture
 from camixersr.image.stream import Look, look
 from camixersr.inference.cost import Cost, Progress
@@ -61,6 +62,8 @@ def why_held(seen: Look, options: Options, *, size: tuple[int, int], scale: int)
         scale: of the model.
     """
     layout = seen.layout
+    if options.preview:
+        return "a preview is not"
     if layout.dtype == "float32":
         return "floating point needs the whole picture"
     if layout.alpha and options.alpha == "model" and layout.height * layout.width <= HELD:
@@ -154,9 +157,13 @@ def upscale_file(
         )
 
     first = page(0)
-    low_size, high_size = (first.height, first.width), _size(upscaler, first, options)
+    whole = (first.height, first.width)
+    if options.preview:
+        first, _ = preview_of(first)
+        options = replace(options, projection="flat")
+    low_size, high_size = (first.height, first.width), _size(upscaler, first, options, whole)
     check_writable(target, height=high_size[0], width=high_size[1])
-    several = first.pages > 1 and target.suffix.lower() in (".tif", ".tiff")
+    several = first.pages > 1 and not options.preview and target.suffix.lower() in (".tif", ".tiff")
     count = first.pages if several else 1
     notes = [
         *first.notes,
@@ -175,7 +182,7 @@ def upscale_file(
                 cost, high = enlarge(
                     upscaler,
                     low,
-                    size=_size(upscaler, low, options),
+                    size=_size(upscaler, low, options, whole if number == 0 else (low.height, low.width)),
                     attention_ratio=options.attention_ratio,
                     max_share=options.max_share,
                     alpha_by=options.alpha,
@@ -192,8 +199,13 @@ def upscale_file(
     return Written(target, low_size, high_size, costs[0], tuple(dict.fromkeys((*notes, *said))))
 
 
-def _size(upscaler: Upscaler, picture: Picture, options: Options) -> tuple[int, int]:
-    return options.size.of(picture.height, picture.width, default=upscaler.scale, reach=upscaler.scale)
+def _size(
+    upscaler: Upscaler, picture: Picture, options: Options, whole: tuple[int, int]
+) -> tuple[int, int]:
+    """Height and width of a picture's result; it may be a part of a `whole` one."""
+    high = options.size.of(*whole, default=upscaler.scale, reach=upscaler.scale)
+    part = Part(0, 0, picture.height, picture.width).scaled(whole, high)
+    return part.height, part.width
 
 
 def _seen(

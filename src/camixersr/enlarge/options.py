@@ -40,6 +40,7 @@ class Options:
             bicubic interpolation does the rest of --width, --height, --fit and --megapixels.
         attention_ratio: Share of windows that get attention, an average over photographs: 0 (fastest)
             to 1.
+        preview: Enlarge only the part with most detail, 256 x 256 pixels, for a quick look.
         routing: auto: by thresholds, so that a plain picture spends less than the ratio; top-share:
             exactly that share of every picture's windows.
         max_share: Never attend more than this share of each picture's windows.
@@ -81,6 +82,7 @@ class Options:
     megapixels: float | None = None
     at_most: bool = False
     attention_ratio: float = 0.5
+    preview: bool = False
     routing: Literal["auto", "top-share"] = "auto"
     max_share: float = 1.0
     seconds: float | None = None

@@ -1,6 +1,6 @@
 """Parts of pictures: where there is most to see, what a file shows there, and what bicubic makes of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,10 +9,14 @@ from numpy.typing import NDArray
 
 from camixersr.image.decode import open_image, prepare
 from camixersr.image.libvips import damaged
-from camixersr.image.picture import MAX_PIXELS
+from camixersr.image.metadata import PNG_COLOUR
+from camixersr.image.picture import MAX_PIXELS, Picture
 from camixersr.image.resize import contributions
 
-__all__ = ["Part", "bicubic_part", "most_detailed", "read_part"]
+__all__ = ["Part", "bicubic_part", "most_detailed", "preview_of", "read_part"]
+
+PREVIEW = 256
+"""Side of a preview, in pixels of the picture."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,32 @@ def most_detailed(pixels: NDArray[Any], height: int, width: int) -> Part:
     )
     top, left = np.unravel_index(int(inside.argmax()), inside.shape)
     return Part(int(top), int(left), height, width)
+
+
+def preview_of(picture: Picture) -> tuple[Picture, Part]:
+    """The part of a picture to have a quick look at: where there is most detail.
+
+    Args:
+        picture: any; one that is no larger than a preview is shown whole.
+
+    Returns:
+        The part, whose metadata say no more than what its colours mean; and where it is. Blocks of a JPEG
+        begin at its top left, as they do in the picture.
+    """
+    found = most_detailed(picture.pixels, PREVIEW, PREVIEW)
+    if (found.height, found.width) == (picture.height, picture.width):
+        return picture, found
+    part = replace(found, top=found.top // 16 * 16, left=found.left // 16 * 16)
+    rows, columns = slice(part.top, part.top + part.height), slice(part.left, part.left + part.width)
+    colour = ("icc-profile-data", PNG_COLOUR)
+    note = f"only the part with most detail is shown, {part.width} x {part.height} pixels at "
+    return replace(
+        picture,
+        pixels=picture.pixels[rows, columns],
+        alpha=None if picture.alpha is None else picture.alpha[rows, columns],
+        metadata={name: picture.metadata[name] for name in colour if name in picture.metadata},
+        notes=(*picture.notes, f"{note}{part.left}, {part.top}"),
+    ), part
 
 
 def read_part(source: Path | bytes, part: Part, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:

@@ -1,6 +1,7 @@
 """The page that compares a result with its picture, made from the files as they are on the disk."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 from camixersr.comparison import Routes, page
@@ -46,7 +47,9 @@ def write_comparison(path: Path, work: Work, content: Path | bytes, settings: Se
     shows = part.scaled(low, high)
     margin = 4 * max(1, math.ceil(max(low[0] / high[0], low[1] / high[1])))
     around = part.around(margin, low)
-    source = read_part(content, around, max_pixels=settings.max_pixels)
+    origin = (0, 0) if work.part is None else (work.part.top, work.part.left)
+    there = replace(around, top=around.top + origin[0], left=around.left + origin[1])
+    source = read_part(content, there, max_pixels=settings.max_pixels)
     factor = high[1] / low[1]
     routes = None
     if cost is not None:

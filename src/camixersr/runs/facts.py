@@ -65,6 +65,8 @@ def facts_of(work: Work, options: Options) -> dict[str, Any]:
         "version": __version__,
         "options": options.record(),
     }
+    if work.part is not None:
+        facts["part"] = [work.part.left, work.part.top, work.part.width, work.part.height]
     if upscaler.model.restores is not None:
         facts |= {"restores": asdict(upscaler.model.restores), "quality": work.quality}
     if cost is not None and cost.classes is not None:

@@ -139,7 +139,7 @@ def restore_files(
         replace(
             options,
             model=options.model or "s-jpeg",
-            name=options.name or "{stem}_restored",
+            name=options.name or ("{stem}_restored_preview" if options.preview else "{stem}_restored"),
             alpha="bicubic",  # at scale 1: as it is
             projection="flat",
         ),
@@ -192,7 +192,7 @@ class Run(Iterator[Result]):
         self.models = Models(options, restoring=restoring, say=self._say, measuring=self._measuring)
         names = {
             "size": options.size.label(self.models.default_scale),
-            "template": options.name or "{stem}_{size}",
+            "template": options.name or ("{stem}_{size}_preview" if options.preview else "{stem}_{size}"),
         }
         target = target or default_folder(paths, **names)
         found = find(paths, output=target, say=self._say)

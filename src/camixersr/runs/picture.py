@@ -21,6 +21,7 @@ from camixersr.image.files import make_folder, require_writable, shown
 from camixersr.image.formats import WRITABLE, suffix_for
 from camixersr.image.metadata import PNG_COLOUR
 from camixersr.image.panorama import panorama_of
+from camixersr.image.part import Part, preview_of
 from camixersr.image.picture import Picture
 from camixersr.image.stream import Look
 from camixersr.inference.upscaler import Enlarged, Upscaler
@@ -83,6 +84,9 @@ class Pictures:
             if work.seen is None:
                 work.low = self._read(work, 0)
                 work.pages = work.low.pages
+                if self.options.preview:
+                    work.whole = (work.low.height, work.low.width)
+                    work.low, work.part = preview_of(work.low)
             head = work.low or work.seen
             if self.models.restoring and head is not None and head.kind == "jpeg":
                 work.quality, remarks = quality_and_remarks(
@@ -164,7 +168,7 @@ class Pictures:
         """Enlarge a picture in memory."""
         assert work.low is not None
         self._choose(work, work.low)
-        if work.pages > 1 and work.job.target.suffix.lower() in (".tif", ".tiff"):
+        if work.pages > 1 and work.part is None and work.job.target.suffix.lower() in (".tif", ".tiff"):
             work.notes += write_pages(
                 work.job.target, self._pages(work), self.options.write, count=work.pages
             )
@@ -213,14 +217,21 @@ class Pictures:
         """Choose the model and the target, now that the picture is known, and claim the target."""
         layout = head if isinstance(head, Picture) else head.layout
         low = (layout.height, layout.width)
-        high = self.models.size(*low)
-        work.panorama, remark = panorama_of(head.metadata, *low, self.options.projection)
+        high = self._size(work, layout.height, layout.width)
+        projection = "flat" if work.part is not None else self.options.projection
+        work.panorama, remark = panorama_of(head.metadata, *low, projection)
         if remark and isinstance(head, Picture):  # what is streamed notes it by itself
             work.notes.append(remark)
         work.upscaler = self.models.reaching(low, high, panorama=work.panorama)
         work.job = self._settled(work, head, high)
         self._claim(work, high)
         return work.upscaler
+
+    def _size(self, work: Work, height: int, width: int) -> tuple[int, int]:
+        """Height and width of the result of a picture, or of the part that is previewed."""
+        whole = work.whole or (height, width)
+        part = Part(0, 0, height, width).scaled(whole, self.models.size(*whole))
+        return part.height, part.width
 
     def _progress(self, source: Path) -> Callable[[int, int], None]:
         return lambda done, total: self._emit(Advanced(source, done, total))
@@ -234,7 +245,7 @@ class Pictures:
         cost, high = enlarge(
             work.upscaler,
             picture,
-            size=self.models.size(picture.height, picture.width),
+            size=self._size(work, picture.height, picture.width),
             attention_ratio=self.options.attention_ratio,
             max_share=self.options.max_share,
             alpha_by=self.options.alpha,

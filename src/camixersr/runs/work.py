@@ -8,6 +8,7 @@ from camixersr.enlarge.disk import Streamed
 from camixersr.errors import OutputError
 from camixersr.image.files import shown
 from camixersr.image.panorama import Panorama
+from camixersr.image.part import Part
 from camixersr.image.picture import Picture
 from camixersr.image.stream import Look
 from camixersr.inference.cost import Cost
@@ -57,6 +58,8 @@ class Work:
         job: what is to be done; its target gets its last suffix when the picture is known.
         there: what is known of a result that was there already; None if it is to be made.
         low: the picture, decoded.
+        whole: height and width of the picture, where `low` is a part of it for a preview.
+        part: that part; None likewise.
         seen: instead, the head of one that is streamed.
         high: the result, if it is in memory.
         streamed: the result, if it went to the disk.
@@ -73,6 +76,8 @@ class Work:
     job: Job
     there: dict[str, Any] | None = None
     low: Picture | None = None
+    whole: tuple[int, int] | None = None
+    part: Part | None = None
     seen: Look | None = None
     high: Picture | None = None
     streamed: Streamed | None = None
