@@ -4,6 +4,7 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -11,7 +12,7 @@ from PIL import Image
 from camixersr.catalogue import find
 from camixersr.cli import main
 from camixersr.export.files import export
-from tests.conftest import ROOT
+from tests.conftest import ROOT, shared
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -46,10 +47,26 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.usefixtures("workplace")
 @pytest.mark.parametrize(("page", "code"), blocks("python"))
 def test_python_runs(page: str, code: str) -> None:
-    if "s-x4.onnx" in code:  # as `camixersr export` writes it
-        export(find("s-x4"), Path("s-x4.onnx"), to="onnx", photos=[torch.rand(3, 32, 32)])
+    for name, ratio in (("s-x4.onnx", None), ("s-x4-simple.onnx", 0.5)):
+        if name in code:  # as `camixersr export` writes it
+            photos = [torch.rand(3, 32, 32)]
+            export(find("s-x4"), Path(name), to="onnx", photos=photos, attention_ratio=ratio)
     given = {"x": torch.rand(1, 32, 32, 64), "condition": torch.zeros(1, 32, 32, 4)}
     exec(compile(code, page, "exec"), given)
+
+
+def test_the_script_for_an_exported_file_runs_the_authors_models(workplace: Path) -> None:
+    """Which have no thresholds and pool over the whole image; half of the windows are attended."""
+    model = find(shared("official/CAMixerSR_S.pth"))
+    export(model, Path("s-x4.onnx"), to="onnx", photos=[torch.rand(3, 32, 32)])
+    (code,) = (code for _, code in blocks("python") if '"s-x4.onnx"' in code)
+    exec(compile(code, "runtimes.md", "exec"), {})
+    with Image.open(workplace / "photo.jpg") as photo, Image.open(workplace / "photo_x4.png") as made:
+        low = torch.from_numpy(np.array(photo.convert("RGB"))).permute(2, 0, 1)[None] / 255
+        high = np.asarray(made).astype(float)
+    expected, _ = model.network.route(low, model.policy(0.5))
+    pixels = expected[0].permute(1, 2, 0).clamp(0, 1).numpy() * 255
+    assert abs(high - pixels).max() < 0.51
 
 
 def commands() -> list[str]:

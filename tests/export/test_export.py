@@ -77,6 +77,60 @@ def test_another_program_needs_only_the_file(model: Model, tmp_path: Path) -> No
     assert torch.allclose(torch.from_numpy(high), expected, atol=2e-6)
 
 
+@pytest.mark.parametrize("scale", [1, 2])
+@pytest.mark.parametrize("pool", [0, 32])
+@pytest.mark.parametrize("calibrated", [True, False])
+def test_an_image_in_and_an_image_out(tmp_path: Path, calibrated: bool, pool: int, scale: int) -> None:
+    """Of any size, smaller than a window too: what torch makes, clamped, at the ratio asked for."""
+    network = random_network(channels=8, blocks=(1, 1), scale=scale, pool=pool)
+    model = Model("tiny", network, THRESHOLDS if calibrated else None)
+    for ratio in (0.0, 0.3, 0.5, 1.0):
+        target = tmp_path / f"{ratio}.onnx"
+        assert export(model, target, to="onnx", photos=[PHOTO], attention_ratio=ratio).psnr_db > 100.0
+        facts = facts_of(target)
+        assert facts["attention_ratio"] == str(ratio)
+        assert not {"thresholds", "pool", "pooled"} & set(facts)
+        session = onnxruntime.InferenceSession(target, providers=["CPUExecutionProvider"])
+        assert [each.name for each in session.get_inputs()] == ["low"]
+        assert [each.name for each in session.get_outputs()] == ["high"]
+        for height, width in ((37, 90), (5, 40), (1, 1), (64, 32)):
+            low = torch.rand(1, 3, height, width) * 1.2 - 0.1
+            (high,) = session.run(None, {"low": low.numpy()})
+            expected, _ = model.network.route(low, model.policy(ratio))
+            assert torch.allclose(torch.from_numpy(high), expected.clamp(0, 1), atol=3e-6)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("tile", [0, 32])
+@pytest.mark.parametrize(("to", "suffix"), [("onnx", ".onnx"), ("openvino", ".xml")])
+def test_simple_files_of_every_kind(
+    model: Model, tmp_path: Path, to: str, suffix: str, tile: int, precision: str
+) -> None:
+    """Thresholds of never and always (1e30) do not fit half precision, and are not stored in it."""
+    for ratio in (0.0, 0.5, 1.0):
+        target = tmp_path / f"{ratio}{suffix}"
+        given = {"to": to, "tile": tile, "precision": precision, "attention_ratio": ratio}
+        seen = export(model, target, photos=[PHOTO], **given)  # type: ignore[arg-type]
+        assert seen.psnr_db > (100.0 if precision == "fp32" else 50.0)
+
+
+@pytest.mark.parametrize("ratio", [None, 0.5])
+def test_it_tells_how_far_it_is(model: Model, tmp_path: Path, ratio: float | None) -> None:
+    told: list[tuple[str, int, int]] = []
+    export(
+        model,
+        tmp_path / "net.onnx",
+        to="onnx",
+        photos=[PHOTO, PHOTO],
+        attention_ratio=ratio,
+        progress=lambda *step: told.append(step),
+    )
+    total = 2 + 2 * (3 if ratio is None else 1)
+    assert [done for _, done, _ in told] == list(range(total + 1))
+    assert {each for _, _, each in told} == {total}
+    assert [what.split()[0] for what, _, _ in told[:3]] == ["building", "loading", "comparing"]
+
+
 @pytest.mark.parametrize(("to", "name"), [("onnx", "net.onnx"), ("openvino", "net.xml")])
 def test_a_failed_gate_leaves_nothing(
     model: Model, tmp_path: Path, to: str, name: str, monkeypatch: pytest.MonkeyPatch
@@ -98,6 +152,8 @@ def test_wrong_options(model: Model, tmp_path: Path) -> None:
         export(model, tmp_path / "net.onnx", to="onnx", photos=[PHOTO], tile=40)
     with pytest.raises(UsageError, match="use one of fp32, fp16"):
         export(model, tmp_path / "net.onnx", to="onnx", photos=[PHOTO], precision="int8")
+    with pytest.raises(ValueRangeError, match=r"\[0, 1\]"):
+        export(model, tmp_path / "net.onnx", to="onnx", photos=[PHOTO], attention_ratio=1.5)
 
 
 def test_command(
@@ -118,6 +174,10 @@ def test_command(
     assert run() == 3
     assert "--overwrite" in capsys.readouterr().err
     assert run("--overwrite", "--tile", "32", "--dynamic") == 2
+    assert run("--overwrite", "--attention-ratio", "0.3") == 2
+    assert "add --simple" in capsys.readouterr().err
+    assert run("-o", "simple.onnx", "--simple", "--attention-ratio", "0.3", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["attention_ratio"] == 0.3
     monkeypatch.setitem(parity.GATES, "fp32", 1000.0)
     before = Path("tiny.onnx").read_bytes()
     assert run("--overwrite") == 1

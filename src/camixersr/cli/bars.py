@@ -1,12 +1,14 @@
 """How far `camixersr upscale` is, on stderr, with the remaining time."""
 
 import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-__all__ = ["Bars"]
+__all__ = ["Bars", "steps"]
 
 
 class Bars:
@@ -69,3 +71,26 @@ class Bars:
         """Count one more picture."""
         if self._total is not None:
             self._progress.advance(self._total)
+
+
+@contextmanager
+def steps() -> Generator[Callable[[str, int, int], None]]:
+    """A bar of a few long steps, which says what is being done; silent where stderr is no terminal.
+
+    Yields:
+        Told what is done now, how many steps are done, and how many there are.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(
+        *columns,
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+        redirect_stdout=sys.stdout.isatty(),
+    ) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total)

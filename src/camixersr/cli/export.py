@@ -22,6 +22,8 @@ def export(
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
     tile: int | None = None,
     dynamic: Annotated[bool, Flag] = False,
+    simple: Annotated[bool, Flag] = False,
+    attention_ratio: float | None = None,
     precision: Literal["fp32", "fp16"] = "fp32",
     photo: Annotated[list[Path] | None, Parameter(negative=(), consume_multiple=True)] = None,
     overwrite: Annotated[bool, Flag] = False,
@@ -41,6 +43,11 @@ def export(
         Side of the pieces that the file is for, a multiple of 16; OpenVINO runs such faster.
     dynamic
         A file for pieces of any size, sides multiples of 16; what is written without --tile.
+    simple
+        A file with an image in and an image out, of any size; its attention ratio is fixed.
+        Without this the file also takes the routing as inputs and gives it back.
+    attention_ratio
+        Of a --simple file: 0 is fastest, 1 attends everything. Default: 0.5.
     precision
         Of the weights in the file: fp16 takes half the bytes.
     photo
@@ -54,7 +61,11 @@ def export(
         raise UsageError("--tile and --dynamic exclude each other; give one of them")
     if tile is not None and tile < 16:
         raise UsageError(f"--tile must be a multiple of 16, got {tile}")
+    if attention_ratio is not None and not simple:
+        raise UsageError("--attention-ratio is for a file that fixes it; add --simple")
+    ratio = (0.5 if attention_ratio is None else attention_ratio) if simple else None
     from camixersr.catalogue import find
+    from camixersr.cli.bars import steps
     from camixersr.image.codec import read
     from camixersr.inference.arrays import from_array
     from camixersr.weights import Model
@@ -71,7 +82,17 @@ def export(
         if path.exists() and not overwrite:
             raise OutputError(f"{path}: exists already; add --overwrite to replace it")
     photos = [from_array(read(each).pixels) for each in photo] if photo else [sample_photo()]
-    parity = write(loaded, target, to=to, photos=photos, tile=tile or 0, precision=precision)
+    with steps() as progress:
+        parity = write(
+            loaded,
+            target,
+            to=to,
+            photos=photos,
+            tile=tile or 0,
+            precision=precision,
+            attention_ratio=ratio,
+            progress=progress,
+        )
     if json_:
         facts = {
             "file": str(target),
@@ -80,6 +101,7 @@ def export(
             "sha256": loaded.sha256,
             "precision": precision,
             "tile": tile or 0,
+            **({"attention_ratio": ratio} if ratio is not None else {}),
             "psnr_db": parity.psnr_db,
             "max_abs": parity.max_abs,
             "gate_db": parity.gate_db,

@@ -18,7 +18,9 @@ from torch import Tensor
 from camixersr import __version__
 from camixersr.errors import MissingExtraError, ParityError, UsageError, ValueRangeError
 from camixersr.export.graph import build, outputs_of
-from camixersr.export.parity import Parity, compare
+from camixersr.export.parity import RATIOS as COMPARED
+from camixersr.export.parity import Parity, compare, compare_images
+from camixersr.export.simple import simplify
 from camixersr.image.files import replacing, require_writable
 from camixersr.inference.engine import Answer, GraphEngine, orders
 from camixersr.weights import Model
@@ -29,6 +31,9 @@ Format = Literal["onnx", "openvino"]
 
 PRECISIONS = ("fp32", "fp16")
 """What weights are stored in; fp16 takes half the bytes. Arithmetic is in fp32."""
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being done, how many steps are done, and how many there are."""
 
 SUFFIXES = {"onnx": ".onnx", "openvino": ".xml"}
 
@@ -47,18 +52,22 @@ class _Loaded(GraphEngine):
         return Answer(*self._run(inputs))
 
 
-def metadata_of(model: Model, *, precision: str, tile: int) -> dict[str, str]:
+def metadata_of(
+    model: Model, *, precision: str, tile: int, attention_ratio: float | None = None
+) -> dict[str, str]:
     """What a file says of itself; numbers and lists as JSON.
 
     Args:
         model: what was exported.
         precision: as asked for.
         tile: side that the file is for, or 0 for any.
+        attention_ratio: of a file with an image in and an image out; None for a full graph.
 
     Returns:
         `model`, `sha256` (of the weights), `camixersr` (version), `scale`, `window`, `blocks`,
         `precision`, `tile`; `pool` (side of the cells), or `pooled` (shape of that input) where it is
         the whole image; and `thresholds` and `slopes` by attention ratio, if the model is calibrated.
+        With an image in and an image out, `attention_ratio` instead of the last four.
     """
     blocks = model.network.block_count
     facts: dict[str, Any] = {
@@ -67,12 +76,14 @@ def metadata_of(model: Model, *, precision: str, tile: int) -> dict[str, str]:
         "blocks": blocks,
         "tile": tile,
     }
-    if model.config.pool:
+    if attention_ratio is not None:
+        facts["attention_ratio"] = attention_ratio
+    elif model.config.pool:
         facts["pool"] = model.config.pool
     else:
         shape = model.network.state_dict()["body.0.blocks.0.mixer.predictor.project_in.weight"].shape
         facts["pooled"] = [blocks, shape[0]]
-    if model.calibration is not None:
+    if model.calibration is not None and attention_ratio is None:
         given = {str(ratio): orders(model.policy(ratio), blocks, 1) for ratio in RATIOS}
         facts["thresholds"] = {ratio: each.thresholds.tolist() for ratio, each in given.items() if each}
         facts["slopes"] = {ratio: each.slopes.tolist() for ratio, each in given.items() if each}
@@ -93,6 +104,8 @@ def export(
     photos: Sequence[Tensor],
     tile: int = 0,
     precision: str = "fp32",
+    attention_ratio: float | None = None,
+    progress: Progress = lambda what, done, total: None,
 ) -> Parity:
     """Write a network for a runtime, and check what the runtime makes of it.
 
@@ -104,6 +117,9 @@ def export(
         tile: side in low pixels, a multiple of the window, of a graph for pieces of one size, which
             OpenVINO runs faster; 0 for pieces of any size.
         precision: of `PRECISIONS`.
+        attention_ratio: gamma in [0, 1] of a simple file, an image in and an image out
+            (`camixersr.export.simple`); None for a full graph, which is told the routing when it runs.
+        progress: told what is being done, how many steps are done, and how many there are.
 
     Returns:
         How far it is from torch.
@@ -111,7 +127,7 @@ def export(
     Raises:
         ParityError: too far; no file is left.
         UsageError: an unknown format or precision, a target that ends otherwise, or a ClassSR.
-        ValueRangeError: no such tile.
+        ValueRangeError: no such tile, or the ratio lies outside [0, 1].
         MissingExtraError: the runtime is not installed.
         OutputError: the target cannot be written.
     """
@@ -128,20 +144,81 @@ def export(
     window = model.config.window
     if tile < 0 or tile % window:
         raise ValueRangeError(f"tile must be 0 (any size) or a multiple of {window}, got {tile}")
+    if attention_ratio is not None:
+        model.policy(attention_ratio)  # complains now rather than when it is built
+    check = _Check(model, target, attention_ratio, precision, photos, tile, progress)
+    check.step("building the graph")
     graph = build(model.network)
+    if attention_ratio is not None:
+        simplify(graph, model, attention_ratio)
     if tile:
         _fix_sizes(graph, model, tile)
-        photos = [_piece(photo, tile) for photo in photos]
-    about = metadata_of(model, precision=precision, tile=tile)
+    about = metadata_of(model, precision=precision, tile=tile, attention_ratio=attention_ratio)
+    check.step(f"loading it into {'ONNX Runtime' if to == 'onnx' else 'OpenVINO'}")
     write = _write_onnx if to == "onnx" else _write_openvino
-    return write(graph, model, target, about, photos)
+    return write(graph, model, target, about, check)
 
 
-def _check(engine: GraphEngine, model: Model, photos: Sequence[Tensor], target: Path) -> Parity:
-    parity = compare(engine, model, photos)
-    if not parity.passed:
-        raise ParityError(f"{target}: not written: its results are {parity}")
-    return parity
+class _Check:
+    """What must be true of a file before it is kept; tells how far it is.
+
+    Args:
+        model: what is exported.
+        target: the file.
+        attention_ratio: of a simple file; None for a full graph.
+        precision: of the weights in the file.
+        photos: to compare with torch on.
+        tile: side that the file is for, or 0 for any.
+        progress: as for `export`.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        target: Path,
+        attention_ratio: float | None,
+        precision: str,
+        photos: Sequence[Tensor],
+        tile: int,
+        progress: Progress,
+    ) -> None:
+        self.model, self.target, self.ratio, self.precision = model, target, attention_ratio, precision
+        self.photos = [_piece(photo, tile) if tile else photo for photo in photos]
+        self._progress = progress
+        self._done = -1
+        self._total = 2 + len(photos) * (len(COMPARED) if attention_ratio is None else 1)
+
+    def step(self, what: str = "comparing with torch") -> None:
+        """Tell what is done next; one more step is done."""
+        self._done += 1
+        self._progress(what, self._done, self._total)
+
+    def __call__(self, name: str, run: Callable[..., Sequence[Any]]) -> Parity:
+        """Compare.
+
+        Args:
+            name: of the runtime.
+            run: a dictionary of inputs -> the outputs in their order.
+
+        Raises:
+            ParityError: the results are too far from torch's.
+        """
+        self.step()
+        if self.ratio is None:
+            engine = _Loaded(self.model, name, self.precision, run)
+            parity = compare(engine, self.model, self.photos, step=self.step)
+        else:
+            parity = compare_images(
+                lambda low: run({"low": low})[0],
+                self.model,
+                self.photos,
+                self.ratio,
+                precision=self.precision,
+                step=self.step,
+            )
+        if not parity.passed:
+            raise ParityError(f"{self.target}: not written: its results are {parity}")
+        return parity
 
 
 def _piece(photo: Tensor, side: int) -> Tensor:
@@ -179,7 +256,7 @@ def _halve(graph: onnx.ModelProto) -> None:
 
 
 def _write_onnx(
-    graph: onnx.ModelProto, model: Model, target: Path, about: dict[str, str], photos: Sequence[Tensor]
+    graph: onnx.ModelProto, model: Model, target: Path, about: dict[str, str], check: _Check
 ) -> Parity:
     try:
         import onnxruntime
@@ -196,12 +273,11 @@ def _write_onnx(
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         session = onnxruntime.InferenceSession(partial, options, providers=["CPUExecutionProvider"])
-        engine = _Loaded(model, "onnxruntime", about["precision"], lambda i: session.run(None, i))
-        return _check(engine, model, photos, target)
+        return check("onnxruntime", lambda inputs: session.run(None, inputs))
 
 
 def _write_openvino(
-    graph: onnx.ModelProto, model: Model, target: Path, about: dict[str, str], photos: Sequence[Tensor]
+    graph: onnx.ModelProto, model: Model, target: Path, about: dict[str, str], check: _Check
 ) -> Parity:
     try:
         import openvino
@@ -209,6 +285,7 @@ def _write_openvino(
         raise MissingExtraError(
             "writing OpenVINO's format needs openvino; pip install 'camixersr[openvino]'"
         ) from error
+    simple = check.ratio is not None
     core = openvino.Core()
     loaded = core.read_model(graph.SerializeToString())
     for name, value in about.items():
@@ -227,9 +304,9 @@ def _write_openvino(
 
             def run(inputs: dict[str, NDArray[np.generic]]) -> list[Any]:
                 results = compiled(inputs)
-                return [results[name] for name in outputs_of(model.config)]
+                return [results[name] for name in (["high"] if simple else outputs_of(model.config))]
 
-            parity = _check(_Loaded(model, "openvino", about["precision"], run), model, photos, target)
+            parity = check("openvino", run)
             with replacing(weights) as partial_weights:
                 partial_weights.write_bytes(beside.read_bytes())
             return parity

@@ -1,11 +1,13 @@
 """Is it the same network? What a runtime makes of a photograph, beside what torch makes of it in fp32."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from camixersr.image.codec import read
@@ -15,7 +17,7 @@ from camixersr.metrics import decibels
 from camixersr.nn.routing import FixedWindows, Policy, TopShare
 from camixersr.weights import Model
 
-__all__ = ["GATES", "Parity", "compare", "sample_photo"]
+__all__ = ["GATES", "RATIOS", "Parity", "compare", "compare_images", "sample_photo"]
 
 GATES = {"fp32": 90.0, "bf16": 50.0, "fp16": 50.0}
 """Least PSNR in dB, peak 1, at which two results count as the same. Rounding an fp32 sum differently
@@ -59,18 +61,21 @@ def sample_photo() -> Tensor:
 
 
 @torch.inference_mode()
-def compare(engine: Engine, model: Model, photos: Sequence[Tensor]) -> Parity:
+def compare(
+    engine: Engine, model: Model, photos: Sequence[Tensor], *, step: Callable[[], None] = lambda: None
+) -> Parity:
     """Let an engine compute photographs, whole, at several attention ratios.
 
     Args:
         engine: of a runtime.
         model: its own.
         photos: each 3 x H x W float32 in [0, 1].
+        step: called for each photograph and ratio of `RATIOS`, when it has been compared.
 
     Returns:
         The worst that was seen.
     """
-    lowest, largest = math.inf, 0.0
+    seen = _Seen(engine.precision)
     network = model.network
     device = next(network.parameters()).device
     for photo in photos:
@@ -81,10 +86,63 @@ def compare(engine: Engine, model: Model, photos: Sequence[Tensor]) -> Parity:
                 policy = FixedWindows.replay(routing)
             answer = engine.route(photo[None], policy, model.network.pool)
             assert answer is not None
-            difference = (answer[0].cpu().double() - expected.cpu().double()).abs()
-            error = float(difference.square().mean())
-            if math.isnan(error):
-                return Parity(math.nan, math.nan, GATES[engine.precision])
-            largest = max(largest, float(difference.max()))
-            lowest = min(lowest, decibels(error, data_range=1.0))
-    return Parity(lowest, largest, GATES[engine.precision])
+            seen.add(answer[0], expected)
+            step()
+    return seen.parity
+
+
+@torch.inference_mode()
+def compare_images(
+    run: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+    model: Model,
+    photos: Sequence[Tensor],
+    attention_ratio: float,
+    *,
+    precision: str = "fp32",
+    step: Callable[[], None] = lambda: None,
+) -> Parity:
+    """Let something that takes and gives images (`camixersr.export.simple`) compute photographs.
+
+    Args:
+        run: 1 x 3 x H x W in [0, 1] -> 1 x 3 x sH x sW, clamped.
+        model: whose network it is.
+        photos: each 3 x H x W float32 in [0, 1].
+        attention_ratio: the one that it was made for.
+        precision: of its weights: "fp32", or "fp16".
+        step: called for each photograph, when it has been compared.
+
+    Returns:
+        The worst that was seen.
+    """
+    seen = _Seen(precision)
+    device = next(model.network.parameters()).device
+    for photo in photos:
+        policy = model.policy(attention_ratio)
+        expected, _ = model.network.route(photo[None].to(device), policy)
+        seen.add(torch.from_numpy(run(photo[None].contiguous().numpy())), expected.clamp(0.0, 1.0))
+        step()
+    return seen.parity
+
+
+class _Seen:
+    """The worst of several comparisons; a NaN in one stays."""
+
+    def __init__(self, precision: str) -> None:
+        self.gate = GATES[precision]
+        self.error, self.largest = 0.0, 0.0
+
+    def add(self, result: Tensor, expected: Tensor) -> None:
+        """Compare one more result."""
+        difference = (result.cpu().double() - expected.cpu().double()).abs()
+        error = float(difference.square().mean())
+        if math.isnan(error) or math.isnan(self.error):
+            self.error = self.largest = math.nan
+            return
+        self.error = max(self.error, error)
+        self.largest = max(self.largest, float(difference.max()))
+
+    @property
+    def parity(self) -> Parity:
+        """What that comes to."""
+        psnr_db = math.nan if math.isnan(self.error) else decibels(self.error, data_range=1.0)
+        return Parity(psnr_db, self.largest, self.gate)
