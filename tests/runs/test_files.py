@@ -240,3 +240,24 @@ def test_a_streamed_picture_is_within_the_reach_and_in_memory_beyond(
     assert (beyond.facts["high_size"], beyond.facts["model_size"]) == ([1042, 1250], [1000, 1200])
     assert "predicted_memory_bytes" not in beyond.facts
     assert "bicubic" in beyond.notes[0]
+
+
+def test_a_compressed_jpeg_is_said_to_look_better_restored_first_once_a_run(
+    tmp_path: Path, options: Options
+) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name, quality in (("a", 95), ("b", 60), ("c", 40), ("d", 75)):
+        Image.fromarray(noise_picture(16, 16)).save(folder / f"{name}.jpg", quality=quality)
+    Image.fromarray(noise_picture(16, 16)).save(folder / "e.png")
+    results = list(camixersr.upscale_files(folder, options=options))
+    assert [each.facts.get("quality") for each in results] == [95, 60, 40, 75, None]
+    hints = [[note for note in each.notes if "restore" in note] for each in results]
+    assert [len(each) for each in hints] == [0, 1, 0, 0, 0]
+    assert "a JPEG of quality 60" in hints[1][0]
+    [one] = camixersr.upscale_files(folder / "d.jpg", options=options)
+    assert "quality 75" in one.notes[0]
+    streamed = replace(options, memory="8GB")
+    [one] = camixersr.upscale_files(folder / "c.jpg", tmp_path / "o.png", options=streamed)
+    assert "quality 40" in " ".join(one.notes)
+    assert one.facts["quality"] == 40

@@ -67,8 +67,10 @@ def facts_of(work: Work, options: Options) -> dict[str, Any]:
     }
     if work.part is not None:
         facts["part"] = [work.part.left, work.part.top, work.part.width, work.part.height]
+    if work.quality is not None or upscaler.model.restores is not None:
+        facts["quality"] = work.quality
     if upscaler.model.restores is not None:
-        facts |= {"restores": asdict(upscaler.model.restores), "quality": work.quality}
+        facts["restores"] = asdict(upscaler.model.restores)
     if cost is not None and cost.classes is not None:
         facts["classes"] = [round(share, 4) for share in class_shares(cost.classes)]
     if streamed is not None:

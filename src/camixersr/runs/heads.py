@@ -14,6 +14,9 @@ from camixersr.runs.work import Settings
 
 __all__ = ["head_of_streamed", "quality_and_remarks"]
 
+LOW_QUALITY = 75
+"""Of a JPEG, at and below which restoring it first is suggested; see docs/restoration.md."""
+
 
 def head_of_streamed(job: Job, models: Models, settings: Settings) -> Look | None:
     """The head of a picture that is to be enlarged from disk to disk.
@@ -54,12 +57,24 @@ def head_of_streamed(job: Job, models: Models, settings: Settings) -> Look | Non
 
 
 def quality_and_remarks(source: Path | bytes, models: Models) -> tuple[int | None, list[str]]:
-    """A JPEG's quality, as far as it tells, and whether the model that is to restore it knows that.
+    """A JPEG's quality, as far as it tells, and what a person wants to know of it.
 
     Args:
         source: the JPEG.
-        models: with one that restores.
+        models: to choose from.
+
+    Returns:
+        The quality; and whether the model that is to restore it knows that, or, where it is to be
+        enlarged, that it looks better restored first.
     """
+    if not models.restoring:
+        quality = quality_of(source)
+        if quality is None or quality > LOW_QUALITY:
+            return quality, []
+        return quality, [
+            f"a JPEG of quality {quality}, whose blocks would be enlarged, too; it looks better if you "
+            "`camixersr restore` it first and enlarge the result"
+        ]
     model = models.of(models.default_scale).model
     quality, known = quality_of(source), model.restores
     if not quality or known is None or known.kind != "jpeg" or known.least <= quality <= known.most:

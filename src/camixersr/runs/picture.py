@@ -65,6 +65,7 @@ class Pictures:
         self._taken = {path for job in jobs for path in (job.target, job.source)}
         self._recording = threading.Lock()
         self._content = sys.stdin.buffer.read() if any(job.source == STREAM for job in jobs) else b""
+        self._hinted = False
         self._record: dict[str, Any] = {}
         if manifest is not None:
             self._record = self.options.record() | {"model": models.digests(), "version": __version__}
@@ -88,11 +89,13 @@ class Pictures:
                     work.whole = (work.low.height, work.low.width)
                     work.low, work.part = preview_of(work.low)
             head = work.low or work.seen
-            if self.models.restoring and head is not None and head.kind == "jpeg":
+            if head is not None and head.kind == "jpeg":
                 work.quality, remarks = quality_and_remarks(
                     self._content if job.source == STREAM else job.source, self.models
                 )
-                work.notes += remarks
+                if self.models.restoring or not self._hinted:  # of a folder it is said once
+                    work.notes += remarks
+                    self._hinted |= bool(remarks)
         if work.seen is None:
             work.seconds += time.perf_counter() - began
         return work

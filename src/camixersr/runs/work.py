@@ -67,7 +67,7 @@ class Work:
         upscaler: that was chosen.
         panorama: what the picture shows of a sphere; None for a flat one.
         sha256: of the input, where it is recorded.
-        quality: of a JPEG that is to be restored, as far as it tells.
+        quality: of a JPEG, as far as it tells.
         seconds: so far.
         pages: that are enlarged.
         notes: for a person.
