@@ -52,7 +52,8 @@ class Options:
         device: Where to compute: cpu, cuda, cuda:1, mps; several such as cuda:0,cuda:1, or all, share a
             picture's tiles or a folder's files; auto is the first accelerator, else the CPU.
         backend: What computes: torch; torch.compile; ONNX Runtime or OpenVINO (extras, on the CPU); or
-            auto: whichever is the fastest here, measured once for a model (`camixersr doctor`).
+            auto: whichever is the fastest here, measured once for a model, for at most 15 seconds
+            (`camixersr doctor`).
         precision: What to compute in; auto is fp32.
         alpha: What enlarges transparency: the model, or bicubic interpolation.
         projection: erp: the pictures are equirectangular 360-degree panoramas, and are enlarged without
