@@ -106,7 +106,11 @@ def test_whoever_listens_hears_what_happens(
     steps = [each for each in events if isinstance(each, Advanced) and each.source == photos / "0.png"]
     if devices == "cpu":
         assert steps[-1].done == steps[-1].total
-        assert [each.done for each in steps] == sorted(each.done for each in steps)
+        totals = list(
+            dict.fromkeys(each.total for each in steps)
+        )  # of the network; then, if slow, the encoder
+        assert len(totals) <= 2
+        assert steps == sorted(steps, key=lambda each: (totals.index(each.total), each.done))
 
 
 @pytest.mark.parametrize("how", ["held", "streamed", "shared"])

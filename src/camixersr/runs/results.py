@@ -43,7 +43,10 @@ class Began:
 
 @dataclass(frozen=True)
 class Advanced:
-    """So much of a picture is done, of so much in all; told once or more in each tile."""
+    """So much of a picture is done, of so much in all; told once or more in each tile.
+
+    Writing a large picture is told in the same way, from its beginning with a total of its own.
+    """
 
     source: Path
     done: int
