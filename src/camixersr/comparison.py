@@ -219,8 +219,11 @@ stage.addEventListener("wheel", (event) => {
 stage.addEventListener("pointerdown", (event) => {
   const sliding = event.target === find("grip");
   stage.setPointerCapture(event.pointerId);
+  let last = event;
   const move = (next) => {
-    if (sliding) slide(100 * next.movementX / stage.clientWidth); else pan(next.movementX, next.movementY);
+    const across = next.clientX - last.clientX, down = next.clientY - last.clientY;
+    if (sliding) slide(100 * across / stage.clientWidth); else pan(across, down);
+    last = next;
   };
   stage.addEventListener("pointermove", move);
   const stop = () => stage.removeEventListener("pointermove", move);
