@@ -6,6 +6,7 @@ import pickle
 import signal
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -22,6 +23,7 @@ from camixersr.errors import DeviceError, ImageError, MemoryLimitError, UsageErr
 from camixersr.image.stream import Layout
 from camixersr.inference.cost import Bill
 from camixersr.inference.crew import compute_tiles
+from camixersr.inference.hands import Ask, Hands
 from camixersr.inference.memory import batch_size, predict
 from camixersr.inference.plan import Plan
 from camixersr.inference.shared import Shared
@@ -374,3 +376,38 @@ def test_a_policy_of_a_batch_is_the_policies_of_its_tiles() -> None:
     for number, tile in enumerate(tiles):
         alone = plan.policy_of(tile).choose(logits[number : number + 1], 0)
         assert torch.equal(together[number], alone[0])
+
+
+def _asking(ask: Ask) -> None:
+    """Work without end; one who is told to stop waits for another task."""
+    with suppress(KeyboardInterrupt):
+        while True:
+            ask("more")
+    ask("task")
+
+
+@pytest.mark.parametrize("cut_off", ["question", "answer"])
+def test_a_signal_between_a_question_and_its_answer_leaves_nobody_waiting(
+    monkeypatch, cut_off: str
+) -> None:
+    """It may come anywhere, and then nobody knows which process waits for what: all of them end."""
+    before = set(multiprocessing.active_children())
+    hands = Hands(_asking, [(), ()], ["cpu", "cpu"])
+    number, what, _ = hands.asked()
+    assert what == "more"
+
+    def signalled(*_: object) -> None:
+        raise SystemExit(143)
+
+    if cut_off == "question":
+        hands.answer(number)
+        monkeypatch.setattr("camixersr.inference.hands.pickle.loads", signalled)
+    else:
+        monkeypatch.setattr("camixersr.inference.hands.pickle.dumps", signalled)
+    with pytest.raises(SystemExit):
+        hands.answer(number) if cut_off == "answer" else hands.asked()
+    monkeypatch.undo()
+    assert len(set(multiprocessing.active_children()) - before) == 2
+    hands.rest()
+    assert len(hands) == 0
+    assert set(multiprocessing.active_children()) <= before

@@ -113,6 +113,7 @@ class Hands:
         self._processes: list[Any] = []
         self._idle: set[int] = set()
         self._waiting: set[int] = set()  # for an answer to anything else
+        self._unsure = False  # cut off between a question or an answer and the note of it
         for name, each in zip(names, given, strict=True):
             ours, theirs = context.Pipe()
             process = context.Process(
@@ -140,11 +141,14 @@ class Hands:
         busy = [each for number, each in enumerate(self._connections) if number not in self._idle]
         connection = wait(busy)[0]
         number = next(n for n, each in enumerate(self._connections) if each is connection)
+        self._unsure = True  # a signal may end this anywhere
         try:
             what, given = pickle.loads(self._connections[number].recv_bytes())
         except (EOFError, OSError):
+            self._unsure = False
             raise self._lost(number) from None
         (self._idle if what == "task" else self._waiting).add(number)
+        self._unsure = False
         return number, what, given
 
     def _lost(self, number: int) -> CamixerError:
@@ -169,10 +173,12 @@ class Hands:
         self._reply(number, False, None)
 
     def _reply(self, number: int, go_on: bool, value: Any) -> None:
+        self._unsure = True
         self._idle.discard(number)
         self._waiting.discard(number)
         with suppress(OSError):  # it has ended: the next `asked` says so
             self._connections[number].send_bytes(pickle.dumps((go_on, value)))
+        self._unsure = False
 
     @property
     def idle(self) -> tuple[int, ...]:
@@ -184,7 +190,13 @@ class Hands:
         return len(self._processes)
 
     def rest(self) -> None:
-        """Stop all hands, and wait until they are idle; end them all if one has ended."""
+        """Stop all hands, and wait until they are idle; end them all if one has ended.
+
+        So they are if a signal came between a question and its answer: nobody knows who waits for what.
+        """
+        if self._unsure:
+            self.close()
+            return
         try:
             for number in tuple(self._waiting):
                 self.stop(number)
@@ -214,3 +226,4 @@ class Hands:
         self._processes.clear()
         self._idle.clear()
         self._waiting.clear()
+        self._unsure = False
