@@ -17,6 +17,7 @@ from PIL import Image
 from camixersr.benchmark import Row
 from camixersr.data import BenchmarkSet
 from camixersr.errors import MissingExtraError
+from camixersr.extras import install_line
 from camixersr.image.codec import Picture, write
 from camixersr.image.files import make_folder, replacing
 from camixersr.image.resize import resize
@@ -67,7 +68,7 @@ def write_report(
         import matplotlib
     except ImportError as error:
         raise MissingExtraError(
-            f"a report needs the extra `report` ({error}); pip install 'camixersr[report]'"
+            f"a report needs the extra `report` ({error}); {install_line('report')}"
         ) from error
     matplotlib.use("Agg")
     make_folder(folder)

@@ -1,4 +1,4 @@
-"""HEIC and camera RAW, which need extras; without them the tests are skipped, aloud."""
+"""HEIC, camera RAW, which needs an extra, and what is said where one is missing."""
 
 import io
 import struct
@@ -6,21 +6,23 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pillow_heif as heif
 import pytest
 import tifffile
 from PIL import Image
 
+import camixersr
+from camixersr.cli import main
+from camixersr.enlarge.options import Options
 from camixersr.errors import ImageError, MissingExtraError
 from camixersr.image.codec import read
 from camixersr.image.formats import suffix_for
+from camixersr.image.metadata import cicp_of_heif
 from tests.image.files import SRGB, camera_exif
-
-HEIC_HEAD = struct.pack(">I4s4sI4s4s", 24, b"ftyp", b"heic", 0, b"mif1", b"heic")
 
 
 @pytest.mark.parametrize("deep", [False, True])
 def test_heic_is_read_with_its_depth_and_metadata(tmp_path: Path, deep: bool) -> None:
-    heif = pytest.importorskip("pillow_heif", reason="needs the extra `heic`")
     rows, columns = np.mgrid[0:64, 0:96]
     smooth = np.stack((columns * 2, rows * 3, 255 - columns), -1).astype(np.uint8)
     path = tmp_path / "a.heic"
@@ -39,7 +41,6 @@ def test_heic_is_read_with_its_depth_and_metadata(tmp_path: Path, deep: bool) ->
     if not deep:
         assert picture.metadata["icc-profile-data"][1] == SRGB
         assert b"An Artist" in picture.metadata["exif-data"][1]
-    assert suffix_for("heic", height=9, width=9, depth="8")[0] == ".png"
     with pytest.raises(ImageError, match="limit"):
         read(path, max_pixels=100)
     path.write_bytes(path.read_bytes()[:-200])
@@ -92,15 +93,56 @@ def test_camera_raw_is_developed_in_sixteen_bits(tmp_path: Path) -> None:
         read(path)
 
 
-@pytest.mark.parametrize(("module", "name"), [("pillow_heif", "a.heic"), ("rawpy", "a.dng")])
-def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch, module: str, name: str) -> None:
-    monkeypatch.setitem(sys.modules, module, None)
-    path = tmp_path / name
-    if module == "rawpy":
-        synthetic_dng(path)
-    else:
-        path.write_bytes(HEIC_HEAD + bytes(100))
-    with pytest.raises(MissingExtraError, match=r"pip install 'camixersr\[(heic|raw)\]'"):
+def _heic(path: Path, mode: str = "RGB", *, bits: int = 8, orientation: int = 1) -> None:
+    rows, columns = np.mgrid[0:24, 0:40]
+    picture = np.stack((columns * 6, rows * 9, 255 - columns * 3, 200 + rows), -1).astype(np.uint8)
+    if bits > 8:
+        heif.encode("RGB;16", (40, 24), (picture[..., :3].astype(np.uint16) * 257).tobytes(), path)
+        return
+    file = heif.from_pillow(Image.fromarray(picture).convert(mode))
+    file.save(path, quality=95, exif=camera_exif(orientation).tobytes(), icc_profile=SRGB)
+
+
+def test_a_phones_heic_becomes_an_upright_jpeg_that_keeps_what_it_knew(tmp_path: Path, capsys) -> None:
+    (tmp_path / "photos").mkdir()
+    for name in ("a.heic", "b.HEIC"):
+        _heic(tmp_path / "photos" / name, orientation=6)
+    with pytest.raises(SystemExit, match="0"):
+        main([str(tmp_path / "photos"), "--attention-ratio", "0", "--device", "cpu"])
+    assert sorted(each.name for each in (tmp_path / "photos_x4").glob("*.jpg")) == ["a_x4.jpg", "b_x4.jpg"]
+    with Image.open(tmp_path / "photos_x4" / "a_x4.jpg") as result:
+        assert result.size == (96, 160)
+        assert result.getexif().get(0x112, 1) == 1, "it is turned already"
+        assert result.getexif()[0x10F] == "Maker"
+        assert result.info["icc_profile"] == SRGB
+    said = capsys.readouterr().err
+    assert said.count("HEIC is not written, so the result is .jpg; --format png") == 1, "of a folder once"
+
+
+@pytest.mark.parametrize(("mode", "bits"), [("RGBA", 8), ("RGB", 10)])
+def test_a_heic_that_jpeg_cannot_hold_becomes_avif(tmp_path: Path, mode: str, bits: int) -> None:
+    _heic(tmp_path / "a.heic", mode, bits=bits)
+    (result,) = camixersr.upscale_files(
+        tmp_path / "a.heic", options=Options(attention_ratio=0.0, device="cpu")
+    )
+    assert result.target == tmp_path / "a_x4.avif"
+    before, after = read(tmp_path / "a.heic"), read(result.target)
+    assert (before.alpha is None) == (after.alpha is None)
+    assert before.pixels.dtype == after.pixels.dtype == (np.uint16 if bits > 8 else np.uint8)
+
+
+def test_hdr_in_heic_is_described_in_png(tmp_path: Path) -> None:
+    head = struct.pack(">I4s4sI4s4s", 24, b"ftyp", b"heic", 0, b"mif1", b"heic")
+    described = head + b"\0\0\0\x13colrnclx" + struct.pack(">HHHB", 9, 16, 9, 128)
+    assert cicp_of_heif(described)[8:12] == bytes((9, 16, 0, 1))
+    assert suffix_for("heic", height=9, width=9, depth="16", wide=True)[0] == ".png"
+
+
+def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "rawpy", None)
+    path = tmp_path / "a.dng"
+    synthetic_dng(path)
+    with pytest.raises(MissingExtraError, match=r"install '.*\[raw\]'"):
         read(path)
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from camixersr.errors import MissingExtraError
+from camixersr.extras import install_line
 
 __all__ = ["ablate"]
 
@@ -51,7 +52,7 @@ def ablate(
         from camixersr.train.ablate import ablate
     except ImportError as error:
         raise MissingExtraError(
-            f"training needs the extra `train` ({error}); pip install 'camixersr[train]'"
+            f"training needs the extra `train` ({error}); {install_line('train')}"
         ) from error
     files = ablate(
         run, output or Path(run.output), variants=variants or (), data=data or (), seeds=seeds or (0,)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from camixersr.errors import MissingExtraError, OutputError, UsageError
+from camixersr.extras import install_line
 
 __all__ = ["export"]
 
@@ -75,7 +76,7 @@ def export(
         from camixersr.export.files import export as write
         from camixersr.export.parity import sample_photo
     except ImportError as error:
-        raise MissingExtraError(f"exporting needs onnx; pip install 'camixersr[{to}]'") from error
+        raise MissingExtraError(f"exporting needs onnx; {install_line(to)}") from error
     loaded: Model = find(model)
     target = output or Path(f"{loaded.name}{SUFFIXES[to]}")
     for path in (target, *([target.with_suffix(".bin")] if to == "openvino" else [])):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from camixersr.errors import MissingExtraError, OutputError, UsageError
+from camixersr.extras import install_line
 
 if TYPE_CHECKING:
     from camixersr.prune.run import Result
@@ -76,7 +77,7 @@ def prune(
             from camixersr.train.fit import fit as train
         except ImportError as error:
             raise MissingExtraError(
-                f"training needs the extra `train` ({error}); pip install 'camixersr[train]'"
+                f"training needs the extra `train` ({error}); {install_line('train')}"
             ) from error
     loaded = find(model)
     target = output or Path(f"{loaded.name}-pruned.safetensors")

@@ -7,6 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from camixersr.errors import MissingExtraError, UsageError
+from camixersr.extras import install_line
 
 __all__ = ["train"]
 
@@ -47,7 +48,7 @@ def train(
         from camixersr.train.plan import plan
     except ImportError as error:
         raise MissingExtraError(
-            f"training needs the extra `train` ({error}); pip install 'camixersr[train]'"
+            f"training needs the extra `train` ({error}); {install_line('train')}"
         ) from error
     if isinstance(run, ClassRecipe):
         if resume:

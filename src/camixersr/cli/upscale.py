@@ -25,7 +25,7 @@ def upscale(
     Parameters
     ----------
     inputs
-        Pictures (PNG, JPEG, WebP, TIFF, AVIF, GIF, BMP, PPM; HEIC and camera RAW with the extras),
+        Pictures (PNG, JPEG, WebP, TIFF, AVIF, HEIC, GIF, BMP, PPM; camera RAW with an extra),
         folders with all below them, patterns such as 'photos/**/*.jpg', or - for standard input.
     output
         File to write, folder/ or - for standard output. By default NAME_x4 beside each input, and a

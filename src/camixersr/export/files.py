@@ -21,6 +21,7 @@ from camixersr.export.graph import build, outputs_of
 from camixersr.export.parity import RATIOS as COMPARED
 from camixersr.export.parity import Parity, compare, compare_images
 from camixersr.export.simple import simplify
+from camixersr.extras import install_line
 from camixersr.image.files import replacing, require_writable
 from camixersr.inference.engine import Answer, GraphEngine, orders
 from camixersr.weights import Model
@@ -262,7 +263,7 @@ def _write_onnx(
         import onnxruntime
     except ImportError as error:
         raise MissingExtraError(
-            "checking an ONNX file needs onnxruntime; pip install 'camixersr[onnx]'"
+            f"checking an ONNX file needs onnxruntime; {install_line('onnx')}"
         ) from error
     if about["precision"] == "fp16":
         _halve(graph)
@@ -283,7 +284,7 @@ def _write_openvino(
         import openvino
     except ImportError as error:
         raise MissingExtraError(
-            "writing OpenVINO's format needs openvino; pip install 'camixersr[openvino]'"
+            f"writing OpenVINO's format needs openvino; {install_line('openvino')}"
         ) from error
     simple = check.ratio is not None
     core = openvino.Core()

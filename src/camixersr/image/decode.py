@@ -18,7 +18,7 @@ from camixersr.image.color import Color, to_rgb
 from camixersr.image.files import beginning, stream_of
 from camixersr.image.formats import CAMERA_RAW, is_lossless, kind_of
 from camixersr.image.libvips import DAMAGED, damaged, forget_errors, reason, vips
-from camixersr.image.metadata import PNG_COLOUR, cicp_of_avif, gather, png_colour_chunks, upright_xmp
+from camixersr.image.metadata import PNG_COLOUR, cicp_of_heif, gather, png_colour_chunks, upright_xmp
 from camixersr.image.picture import MAX_PIXELS, Picture, Pixels
 from camixersr.image.tiff import Page, layout_in, misread, pages_of
 
@@ -76,7 +76,7 @@ def open_image(
 
     Raises:
         ImageError: the file is missing, a folder, empty, no picture, or too large.
-        MissingExtraError: HEIC or camera RAW without its extra.
+        MissingExtraError: camera RAW without its extra.
     """
     source = source if isinstance(source, bytes) else Path(source)
     head = beginning(source, _HEAD)
@@ -111,7 +111,8 @@ def open_image(
             metadata.pop(name, None)
             if block:
                 metadata[name] = vips().GValue.blob_type, block
-    chunks = {"png": png_colour_chunks, "avif": cicp_of_avif}.get(kind, lambda _: b"")(head)
+    colours = {"png": png_colour_chunks, "avif": cicp_of_heif, "heic": cicp_of_heif}
+    chunks = colours[kind](head) if kind in colours else b""
     if chunks:
         metadata[PNG_COLOUR] = vips().GValue.blob_type, chunks
     count = len(pages) or (image.get("n-pages") if image.get_typeof("n-pages") else 1)
@@ -339,7 +340,7 @@ def read(
     name: str = "",
     salvage: bool = False,
 ) -> Picture:
-    """Decode a picture: PNG, JPEG, WebP, TIFF, AVIF, GIF, BMP, PPM; HEIC and camera RAW by extras.
+    """Decode a picture: PNG, JPEG, WebP, TIFF, AVIF, HEIC, GIF, BMP, PPM; camera RAW by an extra.
 
     Args:
         source: as for `open_image`.
@@ -355,7 +356,7 @@ def read(
     Raises:
         ImageError: the file is missing, a folder, empty, truncated, no picture, too large, or holds
             NaN or infinity.
-        MissingExtraError: HEIC or camera RAW without its extra.
+        MissingExtraError: camera RAW without its extra.
     """
     name = name or ("<standard input>" if isinstance(source, bytes) else str(source))
     with damaged(name):

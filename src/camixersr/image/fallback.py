@@ -1,4 +1,4 @@
-"""What libvips does not decode here: BMP, PPM and others through Pillow; HEIC and camera RAW.
+"""What libvips does not decode here: BMP, PPM and others through Pillow; HEIC; camera RAW.
 
 Each reader gives a pyvips image with the fields that libvips itself would have set, so that all
 pictures go the same way from there.
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camixersr.errors import ImageError, MissingExtraError
+from camixersr.extras import install_line
 from camixersr.image.metadata import field_of, fields, png_chunk, splice_png
 
 __all__ = ["exif_fields", "read_heic", "read_with_pillow", "read_with_rawpy", "with_blocks"]
@@ -227,16 +228,13 @@ def read_heic(source: Path | bytes, *, max_pixels: int) -> Any:
     """Decode HEIC or HEIF, with more than 8 bits where the file has them.
 
     Raises:
-        MissingExtraError: pillow-heif is not installed.
         ImageError: it cannot be decoded.
     """
-    try:
-        import pillow_heif
-    except ImportError as error:
-        raise MissingExtraError("HEIC needs the extra `heic`; pip install 'camixersr[heic]'") from error
+    import pi_heif
+
     stream = io.BytesIO(source) if isinstance(source, bytes) else source
     try:
-        file = pillow_heif.open_heif(stream, convert_hdr_to_8bit=False, bgr_mode=False)
+        file = pi_heif.open_heif(stream, convert_hdr_to_8bit=False, bgr_mode=False)
         width, height = file.size
         check_pixels(height, width, max_pixels)
         array = np.asarray(file)
@@ -264,7 +262,7 @@ def read_with_rawpy(source: Path | bytes, *, max_pixels: int) -> Any:
     try:
         import rawpy
     except ImportError as error:
-        raise MissingExtraError("camera RAW needs the extra `raw`; pip install 'camixersr[raw]'") from error
+        raise MissingExtraError(f"camera RAW needs the extra `raw`; {install_line('raw')}") from error
     stream = io.BytesIO(source) if isinstance(source, bytes) else str(source)
     try:
         with rawpy.imread(stream) as raw:

@@ -139,9 +139,18 @@ def format_of(suffix: str) -> Format:
 
 
 def suffix_for(
-    kind: str, *, height: int, width: int, depth: Depth, name_suffix: str = "", wide: bool = False
+    kind: str,
+    *,
+    height: int,
+    width: int,
+    depth: Depth,
+    name_suffix: str = "",
+    wide: bool = False,
+    alpha: bool = False,
 ) -> tuple[str, str]:
     """The format for a result: the source's where it can hold it, else PNG, else TIFF.
+
+    HEIC, which is not written, becomes JPEG, or AVIF where it has more than 8 bits or transparency.
 
     Args:
         kind: of the source, from `kind_of`.
@@ -150,11 +159,16 @@ def suffix_for(
         depth: of the result.
         name_suffix: of the source's name, kept where it says the same (".jpeg").
         wide: the source's colours are described by cICP, which only PNG can say of ours.
+        alpha: it has transparency.
 
     Returns:
         The suffix, and why it is another than the source's; empty if it is not.
     """
-    own = _SUFFIX.get(kind, "")
+    own, changed = _SUFFIX.get(kind, ""), ""
+    if kind == "heic":
+        kind = "jpeg" if depth == "8" and not alpha else "avif"
+        own = _SUFFIX[kind]
+        changed = f"HEIC is not written, so the result is {own}; --format png loses nothing more"
     name_suffix = name_suffix.lower()
     fallback = ".tif" if depth == "float" else ".png"
     if not own:
@@ -168,7 +182,7 @@ def suffix_for(
         return fallback, f"{kind} holds at most {there.longest} pixels a side, so the result is {fallback}"
     if wide and kind == "avif":
         return ".png", "AVIF is written without its HDR description, so the result is .png"
-    return own, ""
+    return own, changed
 
 
 HELD_BY_JPEG = 32 * 2**20

@@ -19,7 +19,7 @@ __all__ = [
     "PNG_COLOUR",
     "RESOLUTION",
     "Metadata",
-    "cicp_of_avif",
+    "cicp_of_heif",
     "correct_xmp",
     "field_of",
     "fields",
@@ -262,8 +262,8 @@ def png_colour_chunks(head: bytes) -> bytes:
     return b"".join(kept.values())
 
 
-def cicp_of_avif(head: bytes) -> bytes:
-    """The PNG chunk for an AVIF whose values are HDR (PQ or HLG); empty for any other.
+def cicp_of_heif(head: bytes) -> bytes:
+    """The PNG chunk for an AVIF or HEIC whose values are HDR (PQ or HLG); empty for any other.
 
     Args:
         head: the beginning of the file, with its `colr` box.

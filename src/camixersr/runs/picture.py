@@ -65,7 +65,7 @@ class Pictures:
         self._taken = {path for job in jobs for path in (job.target, job.source)}
         self._recording = threading.Lock()
         self._content = sys.stdin.buffer.read() if any(job.source == STREAM for job in jobs) else b""
-        self._hinted = False
+        self._said: set[str] = set()  # what of a folder is said once
         self._record: dict[str, Any] = {}
         if manifest is not None:
             self._record = self.options.record() | {"model": models.digests(), "version": __version__}
@@ -93,9 +93,7 @@ class Pictures:
                 work.quality, remarks = quality_and_remarks(
                     self._content if job.source == STREAM else job.source, self.models
                 )
-                if self.models.restoring or not self._hinted:  # of a folder it is said once
-                    work.notes += remarks
-                    self._hinted |= bool(remarks)
+                work.notes += remarks if self.models.restoring else self._once("quality", remarks)
         if work.seen is None:
             work.seconds += time.perf_counter() - began
         return work
@@ -236,6 +234,13 @@ class Pictures:
         part = Part(0, 0, height, width).scaled(whole, self.models.size(*whole))
         return part.height, part.width
 
+    def _once(self, what: str, notes: list[str]) -> list[str]:
+        """Notes that tell the same of every picture, for the first that has any."""
+        if what in self._said or not notes:
+            return []
+        self._said.add(what)
+        return notes
+
     def _progress(self, source: Path) -> Callable[[int, int], None]:
         return lambda done, total: self._emit(Advanced(source, done, total))
 
@@ -271,9 +276,10 @@ class Pictures:
             depth=head.depth,
             name_suffix=job.source.suffix,
             wide=PNG_COLOUR in head.metadata,
+            alpha=head.alpha is not None if isinstance(head, Picture) else head.layout.alpha,
         )
         if why:
-            work.notes.append(why)
+            work.notes += self._once(f"heic {suffix}", [why]) if head.kind == "heic" else [why]
         named = WRITABLE.get(job.source.suffix.lower())
         if named is not None and named.kind != head.kind and not why:
             work.notes.append(
@@ -347,7 +353,14 @@ class Pictures:
         low = work.low
         assert low is not None
         assert work.high is not None
-        own, _ = suffix_for(low.kind, height=1, width=1, depth=low.depth, wide=PNG_COLOUR in low.metadata)
+        own, _ = suffix_for(
+            low.kind,
+            height=work.high.height,
+            width=work.high.width,
+            depth=low.depth,
+            wide=PNG_COLOUR in low.metadata,
+            alpha=low.alpha is not None,
+        )
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"result{self.options.suffix or own}"
             work.notes += write(path, work.high, self.options.write)

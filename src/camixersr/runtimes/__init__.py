@@ -17,6 +17,7 @@ from typing import Literal, get_args
 import torch
 
 from camixersr.errors import MissingExtraError, UsageError
+from camixersr.extras import install_line
 from camixersr.inference.engine import Engine
 from camixersr.inference.upscaler import Precision, Upscaler
 from camixersr.weights import Model
@@ -69,7 +70,7 @@ def _backend(name: str, device: torch.device) -> Backend:
             name,
             "",
             (),
-            f"backend {name} needs {' and '.join(absent)}; pip install 'camixersr[{extra}]'",
+            f"backend {name} needs {' and '.join(absent)}; {install_line(extra)}",
         )
     if device.type != "cpu":
         return Backend(

@@ -23,6 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from camixersr.data import open_set
 from camixersr.errors import CamixerError, InputError, MissingExtraError, UsageError
+from camixersr.extras import install_line
 from camixersr.image.files import make_folder, replacing
 from camixersr.inference.arrays import from_array
 from camixersr.models import Backbone, BackboneConfig, Trainable, presets
@@ -81,7 +82,7 @@ def compare(
         KeyboardInterrupt: stopped by a signal; the same call continues.
     """
     if find_spec("matplotlib") is None:  # said before hours of training, not after
-        raise MissingExtraError("a plot needs the extra `report`; pip install 'camixersr[report]'")
+        raise MissingExtraError(f"a plot needs the extra `report`; {install_line('report')}")
     for entry in entries:
         shape = entry.make().config if entry.make else presets().get(entry.recipe.model)
         enlarges = shape is None or shape.scale > 1  # `fit` complains of an unknown preset
