@@ -265,3 +265,27 @@ def test_a_compressed_jpeg_is_said_to_look_better_restored_first_once_a_run(
     [one] = camixersr.upscale_files(folder / "c.jpg", tmp_path / "o.png", options=streamed)
     assert "quality 40" in " ".join(one.notes)
     assert one.facts["quality"] == 40
+
+
+def test_models_that_are_kept_are_loaded_once_and_change_nothing(tmp_path: Path) -> None:
+    source = tmp_path / "a.png"
+    Image.fromarray(noise_picture(20, 30)).save(source)
+    kept: dict = {}
+    results = []
+    for number, ratio in enumerate((0.5, 0.2, 0.5)):
+        options = Options(scale=2, attention_ratio=ratio)
+        (result,) = camixersr.upscale_files(source, tmp_path / f"{number}.png", options=options, kept=kept)
+        results.append(result.target.read_bytes())
+        assert len(kept) == 1
+    (fresh,) = camixersr.upscale_files(source, tmp_path / "fresh.png", options=Options(scale=2))
+    assert results[0] == results[2] == fresh.target.read_bytes() != results[1]
+    assert len(kept) == 1
+    list(
+        camixersr.upscale_files(
+            source, tmp_path / "tiles.png", options=Options(scale=2, tile=64), kept=kept
+        )
+    )
+    assert len(kept) == 2  # it computes otherwise
+    assert fresh.routes is not None
+    assert fresh.routes.shares.shape == (2, 2)
+    assert fresh.routes.side == (32.0, 32.0)

@@ -30,6 +30,7 @@ from camixersr.cli import (
     prune,
     restore,
     routes,
+    serve,
     train,
     upscale,
     viewports,
@@ -53,6 +54,7 @@ app.command(evaluate.evaluate)
 app.command(routes.routes)
 app.command(benchmark.benchmark)
 app.command(export.export)
+app.command(serve.serve)
 app.command(doctor.doctor)
 app.command(train.train)
 app.command(ablate.ablate)

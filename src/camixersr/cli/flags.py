@@ -7,28 +7,18 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 
 from cyclopts import Group, Parameter
 
+from camixersr.enlarge.forms import GROUPS
 from camixersr.enlarge.options import Options
 from camixersr.errors import UsageError
 
 __all__ = ["FIRST", "GROUP_OF", "Flags", "options_of", "output_parameter", "with_flags"]
 
-FIRST = Group("Options", sort_key=0)
-"""What matters first."""
-SIZE = Group("Size of the result", sort_key=1)
-EFFORT = Group("Effort: time, memory and attention", sort_key=2)
-COMPUTING = Group("What computes, and where", sort_key=3)
-INPUTS = Group("What is in the pictures", sort_key=4)
-FILES = Group("Files that are written", sort_key=5)
-RUN = Group("Runs over many or large pictures", sort_key=6)
+_GROUP = {title: Group(title, sort_key=number) for number, title in enumerate(GROUPS)}
+FIRST, _, _, _, INPUTS, FILES = _GROUP.values()
+"""`FIRST` is what matters first."""
+RUN = Group("Runs over many or large pictures", sort_key=len(GROUPS))
 
-GROUP_OF: Mapping[str, Group] = {
-    **dict.fromkeys(("model", "scale", "fit", "attention_ratio", "format", "quality"), FIRST),
-    **dict.fromkeys(("width", "height", "megapixels", "at_most"), SIZE),
-    **dict.fromkeys(("preview", "routing", "max_share", "seconds", "memory", "tile", "batch"), EFFORT),
-    **dict.fromkeys(("device", "backend", "precision"), COMPUTING),
-    **dict.fromkeys(("alpha", "projection", "salvage", "color"), INPUTS),
-    **dict.fromkeys(("subsampling", "compression", "lossless", "strip", "name"), FILES),
-}
+GROUP_OF: Mapping[str, Group] = {name: _GROUP[title] for title, names in GROUPS.items() for name in names}
 """Where `--help` lists each option."""
 
 output_parameter = Parameter(name=["--output", "-o"], group=FIRST)

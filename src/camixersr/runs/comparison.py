@@ -4,11 +4,11 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
-from camixersr.comparison import Routes, page
+from camixersr.comparison import page
 from camixersr.image.files import replacing, shown
 from camixersr.image.part import Part, bicubic_part, most_detailed, read_part
 from camixersr.image.stream import reduced
-from camixersr.runs.facts import sizes_of
+from camixersr.runs.facts import routes_of, sizes_of
 from camixersr.runs.work import Settings, Work
 
 __all__ = ["write_comparison"]
@@ -51,11 +51,9 @@ def write_comparison(path: Path, work: Work, content: Path | bytes, settings: Se
     there = replace(around, top=around.top + origin[0], left=around.left + origin[1])
     source = read_part(content, there, max_pixels=settings.max_pixels)
     factor = high[1] / low[1]
-    routes = None
-    if cost is not None:
-        window = upscaler.model.config.window
-        side = (window * high[0] / low[0], window * high[1] / low[1])
-        routes = Routes(cost.shares, side, shows.left, shows.top)
+    routes = routes_of(work)
+    if routes is not None:
+        routes = replace(routes, left=shows.left, top=shows.top)
     facts = {
         "Picture": f"{low[1]} x {low[0]}",
         "Result": f"{high[1]} x {high[0]}" + (f" (x{factor:.3g})" if high != low else ""),

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from camixersr import __version__
+from camixersr.comparison import Routes
 from camixersr.enlarge.options import Options
 from camixersr.image.encode import write
 from camixersr.image.picture import Picture
@@ -14,7 +15,7 @@ from camixersr.image.stream import reduced
 from camixersr.routemap import class_shares, render
 from camixersr.runs.work import Work
 
-__all__ = ["facts_of", "sizes_of", "write_route_map"]
+__all__ = ["facts_of", "routes_of", "sizes_of", "write_route_map"]
 
 LARGEST_MAP = 2048
 """Longest side of a streamed picture's route map, in pixels."""
@@ -80,6 +81,19 @@ def facts_of(work: Work, options: Options) -> dict[str, Any]:
             "resumed_tiles": streamed.resumed,
         }
     return facts
+
+
+def routes_of(work: Work) -> Routes | None:
+    """Where attention went, for a layer over the result; None where the network was not needed.
+
+    Args:
+        work: a picture whose result has been written.
+    """
+    if work.cost is None or work.upscaler is None:
+        return None
+    low, high = sizes_of(work)
+    window = work.upscaler.model.config.window
+    return Routes(work.cost.shares, (window * high[0] / low[0], window * high[1] / low[1]))
 
 
 def write_route_map(path: Path, work: Work) -> list[str]:

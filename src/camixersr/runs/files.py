@@ -16,7 +16,7 @@ from camixersr.image.picture import MAX_PIXELS
 from camixersr.image.size import Size
 from camixersr.runs.find import STREAM, find
 from camixersr.runs.manifest import MANIFEST, Manifest
-from camixersr.runs.models import Models
+from camixersr.runs.models import Kept, Models
 from camixersr.runs.picture import Pictures
 from camixersr.runs.pipeline import pipeline
 from camixersr.runs.results import Event, Finished, Listener, Measuring, Remark, Result
@@ -60,6 +60,7 @@ def upscale_files(
     max_pixels: int = MAX_PIXELS,
     on_progress: Listener | None = None,
     cancel: Cancel | None = None,
+    kept: Kept | None = None,
 ) -> "Run":
     """Enlarge pictures, file by file, as `camixersr upscale` does.
 
@@ -84,6 +85,7 @@ def upscale_files(
         on_progress: told what happens, see `camixersr.runs.results.Event`: a picture began, has
             advanced, is finished; a remark. Called in several threads, one call at a time.
         cancel: asked at every tile, and oftener, whether to stop: a `threading.Event`, or a function.
+        kept: an empty dict, given again to later calls: models are loaded once for all of them.
 
     Returns:
         An iterator over a `Result` for each picture, in the order of the inputs; on several devices as
@@ -107,6 +109,7 @@ def upscale_files(
         max_pixels=max_pixels,
         on_progress=on_progress,
         cancel=cancel,
+        kept=kept,
     )
 
 
@@ -122,6 +125,7 @@ def restore_files(
     max_pixels: int = MAX_PIXELS,
     on_progress: Listener | None = None,
     cancel: Cancel | None = None,
+    kept: Kept | None = None,
 ) -> "Run":
     """Undo what JPEG compression, or noise, did to pictures, file by file, as `camixersr restore` does.
 
@@ -151,6 +155,7 @@ def restore_files(
         max_pixels=max_pixels,
         on_progress=on_progress,
         cancel=cancel,
+        kept=kept,
     )
 
 
@@ -176,6 +181,7 @@ class Run(Iterator[Result]):
         max_pixels: int,
         on_progress: Listener | None,
         cancel: Cancel | None,
+        kept: Kept | None,
     ) -> None:
         if max_pixels < 1:
             raise ValueRangeError(f"--max-pixels must be at least 1, got {max_pixels}")
@@ -189,7 +195,9 @@ class Run(Iterator[Result]):
         target = None if output is None else Path(output)
         if target is not None and target.suffix.lower() in WRITABLE and not target.is_dir():
             options.write.require_use(format_of(target.suffix).kind)
-        self.models = Models(options, restoring=restoring, say=self._say, measuring=self._measuring)
+        self.models = Models(
+            options, restoring=restoring, say=self._say, measuring=self._measuring, kept=kept
+        )
         names = {
             "size": options.size.label(self.models.default_scale),
             "template": options.name or ("{stem}_{size}_preview" if options.preview else "{stem}_{size}"),

@@ -1,7 +1,7 @@
 """Which model enlarges a picture: the one that was given, or an embedded one for each scale."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, MutableMapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,10 @@ from camixersr.inference.upscaler import Upscaler, devices_of
 from camixersr.runs.manifest import digest
 from camixersr.runtimes import require, upscaler
 
-__all__ = ["Models"]
+__all__ = ["Kept", "Models"]
+
+Kept = MutableMapping[Hashable, Upscaler]
+"""Loaded models, by their names and by all that decides how they compute."""
 
 CELL = 64
 """Side of the cells that the embedded models pool over, in low pixels."""
@@ -43,10 +46,11 @@ class Models:
         restoring: bool,
         say: Callable[[str], None],
         measuring: Callable[[str, float, float], None] = lambda model, done, total: None,
+        kept: Kept | None = None,
     ) -> None:
         self.options, self.restoring, self._say, self._measuring = options, restoring, say, measuring
         self.devices = tuple(str(each) for each in devices_of(options.device))
-        self._loaded: dict[str, Upscaler] = {}
+        self._loaded: Kept = {} if kept is None else kept
         self._loading = threading.Lock()
         if options.model is not None:
             self.scales: tuple[int, ...] = (self._get(options.model).scale,)
@@ -114,9 +118,12 @@ class Models:
 
     def _get(self, name: str) -> Upscaler:
         with self._loading:
-            if name not in self._loaded:
-                self._loaded[name] = self._load(name)
-            return self._loaded[name]
+            options = self.options
+            how = (options.device, options.backend, options.precision, options.tile, options.batch)
+            key = (name, self.restoring, options.routing, *how)
+            if key not in self._loaded:
+                self._loaded[key] = self._load(name)
+            return self._loaded[key]
 
     def _load(self, name: str) -> Upscaler:
         model, options = find(name), self.options

@@ -26,7 +26,7 @@ from camixersr.image.picture import Picture
 from camixersr.image.stream import Look
 from camixersr.inference.upscaler import Enlarged, Upscaler
 from camixersr.runs.comparison import write_comparison
-from camixersr.runs.facts import facts_of, write_route_map
+from camixersr.runs.facts import facts_of, routes_of, write_route_map
 from camixersr.runs.find import STREAM, require_regular
 from camixersr.runs.heads import head_of_streamed, quality_and_remarks
 from camixersr.runs.manifest import Manifest, digest
@@ -347,7 +347,7 @@ class Pictures:
         facts = facts_of(work, self.options)
         if self.manifest is not None:
             self._note(work, "done", bytes=job.target.stat().st_size, facts=facts)
-        return Result(job.source, job.target, "done", facts, notes)
+        return Result(job.source, job.target, "done", facts, notes, routes=routes_of(work))
 
     def _write_to_stream(self, work: Work) -> None:
         low = work.low

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from camixersr.comparison import Routes
 from camixersr.errors import CamixerError
 
 __all__ = ["Advanced", "Began", "Event", "Finished", "Listener", "Measuring", "Remark", "Result"]
@@ -23,6 +24,7 @@ class Result:
         notes: what a person wants to know, in words: what the format could not hold, for example.
         error: why it failed; None if it did not.
         cause: what was raised; None likewise.
+        routes: where attention went; None where the network was not needed, or the result was there.
     """
 
     source: Path
@@ -32,6 +34,7 @@ class Result:
     notes: tuple[str, ...] = ()
     error: CamixerError | None = None
     cause: Exception | None = None
+    routes: Routes | None = None
 
 
 @dataclass(frozen=True)

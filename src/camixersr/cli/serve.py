@@ -1,0 +1,90 @@
+"""`camixersr serve`: the HTTP service and its page."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from camixersr.errors import MissingExtraError
+
+__all__ = ["serve"]
+
+
+def serve(
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    data: Path | None = None,
+    token_file: Path | None = None,
+    allow_host: Annotated[list[str] | None, Parameter(negative=())] = None,
+    max_megapixels_in: float = 100.0,
+    max_megapixels_out: float = 800.0,
+    max_upload: str = "1GB",
+    max_queue: int = 1000,
+    keep: float = 24.0,
+    device: str = "auto",
+    backend: Literal["torch", "compile", "onnxruntime", "openvino", "auto"] = "torch",
+) -> None:
+    """Serve a page in the browser and an HTTP interface that enlarge pictures (docs/service.md).
+
+    Parameters
+    ----------
+    host
+        Address to listen on. Any but this machine's own needs --token-file.
+    port
+        Port to listen on.
+    data
+        Folder for the queue, uploads and results. Default: the user's data folder.
+    token_file
+        File of tokens, one a line. Who has one may use the service, and sees the jobs made with it.
+    allow_host
+        Name under which the service is reached, beside localhost, for example behind a proxy.
+    max_megapixels_in
+        Refuse larger pictures.
+    max_megapixels_out
+        Refuse to make larger results.
+    max_upload
+        Refuse larger files, such as 500MB.
+    max_queue
+        Jobs that may wait; more are answered with 429.
+    keep
+        Hours after which a finished job is removed with its files.
+    device
+        Where to compute: cpu, cuda, cuda:1, mps; several with commas, or all, get a process each.
+    backend
+        What computes, as for `camixersr upscale`.
+    """
+    from platformdirs import user_data_path
+
+    from camixersr.image.files import shown
+    from camixersr.units import parse_bytes
+
+    try:
+        from camixersr.web.app import serve as run
+        from camixersr.web.settings import Settings, read_tokens
+    except ImportError as error:
+        raise MissingExtraError("the service needs an extra; pip install 'camixersr[serve]'") from error
+    settings = Settings(
+        data=(data or user_data_path("camixersr") / "service").absolute(),
+        host=host,
+        port=port,
+        tokens=() if token_file is None else read_tokens(token_file),
+        hosts=tuple(allow_host or ()),
+        max_in=round(max_megapixels_in * 1e6),
+        max_out=round(max_megapixels_out * 1e6),
+        max_upload=parse_bytes(max_upload, "--max-upload"),
+        max_queue=max_queue,
+        keep=keep,
+        device=device,
+        backend=backend,
+    )
+
+    def begun(address: str) -> None:
+        print(
+            f"camixersr: open {address} (Ctrl-C ends it); files in {shown(settings.data)}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    run(settings, begun=begun)

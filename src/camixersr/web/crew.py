@@ -1,0 +1,263 @@
+"""The processes that compute, seen from the server: a thread for each gives it jobs and listens."""
+
+import contextlib
+import multiprocessing
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from camixersr.enlarge.forms import options_from
+from camixersr.errors import CamixerError
+from camixersr.web.child import Line
+from camixersr.web.store import Job, Store
+from camixersr.web.worker import devices, work
+
+__all__ = ["Crew", "Progress"]
+
+IDLE = 1.0
+"""Seconds after which a thread looks again, though nobody has called."""
+AGAIN = (0.0, 1.0, 5.0, 30.0)
+"""Seconds before a process is started again, after so many that did not even begin."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a job is.
+
+    Attributes:
+        done: of it.
+        total: in all.
+        seconds: since its process took it.
+        remark: the last that was said of it.
+    """
+
+    done: float = 0.0
+    total: float = 0.0
+    seconds: float = 0.0
+    remark: str = ""
+
+
+class Crew:
+    """All processes that compute.
+
+    Args:
+        store: the queue.
+        folder: of the jobs.
+        device: where to compute: one, several with commas, or "all"; one process each.
+        backend: what computes.
+        max_pixels: larger pictures are refused.
+        changed: told of each job about which there is news.
+        over: told of each job that has ended, and how many seconds it took.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        folder: Path,
+        *,
+        device: str,
+        backend: str,
+        max_pixels: int,
+        changed: Callable[[str], None],
+        over: Callable[[str, float], None],
+    ) -> None:
+        self.store, self.folder, self.changed, self.over = store, folder, changed, over
+        self._device, self.how = device, (backend, max_pixels, folder.parent / "workers.lock")
+        self._hands: list[_Hand] = []
+        self.stopping = threading.Event()
+        self.work = threading.Condition()
+        self.models: list[dict[str, Any]] = []
+        """Those that are there; empty until the first process is ready."""
+        self.trouble = ""
+        """Why no process begins, in a line; empty if they do."""
+
+    def start(self) -> None:
+        """Start the processes.
+
+        Raises:
+            CamixerError: a device that is not there.
+        """
+        names = _all_of(self._device) if self._device == "all" else self._device.split(",")
+        self._hands = [_Hand(self, name.strip()) for name in names]
+        for each in self._hands:
+            each.start()
+
+    def stop(self) -> None:
+        """End the processes; what they do is queued again by the next start."""
+        self.stopping.set()
+        self.wake()
+        for each in self._hands:
+            each.end()
+        for each in self._hands:
+            each.join(10.0)
+
+    def wake(self) -> None:
+        """There is work."""
+        with self.work:
+            self.work.notify_all()
+
+    def cancel(self, number: str) -> None:
+        """Tell the process that does a job to stop."""
+        for each in self._hands:
+            each.cancel(number)
+
+    @property
+    def ready(self) -> int:
+        """How many processes can compute."""
+        return sum(each.ready for each in self._hands)
+
+    def __len__(self) -> int:
+        """How many there are to be."""
+        return len(self._hands)
+
+    def progress(self, number: str) -> Progress | None:
+        """How far a job is; None if none of the processes does it."""
+        return next((each.progress for each in self._hands if each.job_id == number), None)
+
+
+def _all_of(device: str) -> list[str]:
+    context = multiprocessing.get_context("spawn")
+    own, its = context.Pipe()
+    process = context.Process(target=devices, args=(device, its))
+    process.start()
+    its.close()
+    try:
+        answer = own.recv()
+    except EOFError:
+        answer = CamixerError("the devices of this machine cannot be listed")
+    process.join()
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+class _Hand(threading.Thread):
+    """One process, and the thread that gives it jobs."""
+
+    def __init__(self, crew: Crew, device: str) -> None:
+        super().__init__(name=f"hand {device}", daemon=True)
+        self._crew, self._device = crew, device
+        self._line: Line | None = None
+        self._process: Any = None
+        self.ready = False
+        self.job_id = ""
+        self.progress = Progress()
+
+    def cancel(self, number: str) -> None:
+        line = self._line
+        if line is not None and number == self.job_id:
+            line.send("cancel", number)
+
+    def end(self) -> None:
+        process = self._process
+        if process is not None:
+            process.kill()
+
+    def run(self) -> None:
+        failures = 0
+        while not self._crew.stopping.is_set():
+            self._crew.stopping.wait(AGAIN[min(failures, len(AGAIN) - 1)])
+            begun = self._begin()
+            failures = 0 if begun else failures + 1
+            if begun:
+                self._give()
+            self.ready, self._line = False, None
+            self._process.kill()
+            self._process.join()
+
+    def _begin(self) -> bool:
+        """Start a process; whether it is ready."""
+        if self._crew.stopping.is_set():
+            return False
+        context = multiprocessing.get_context("spawn")
+        own, its = context.Pipe()
+        given = (its, self._device, *self._crew.how)
+        self._process = context.Process(target=work, args=given, name=self._device, daemon=True)
+        self._process.start()
+        its.close()
+        self._line = Line(own)
+        message = self._line.receive()
+        if message is None or message[0] != "ready":
+            why = "its process ended while it began" if message is None else message[1]
+            self._crew.trouble = f"device {self._device}: {why}"
+            return False
+        self._crew.trouble = ""
+        self._crew.models = message[1]
+        self.ready = True
+        return True
+
+    def _give(self) -> None:
+        """Give jobs to the process until it ends."""
+        crew = self._crew
+        while not crew.stopping.is_set() and self._process.is_alive():
+            job = crew.store.claim()
+            if job is None:
+                with crew.work:
+                    crew.work.wait(IDLE)
+                continue
+            if not self._do(job):
+                return
+
+    def _do(self, job: Job) -> bool:
+        """Do a job; whether the process is still there."""
+        crew, line = self._crew, self._line
+        assert line is not None
+        began = time.monotonic()
+        self.progress, self.job_id = Progress(), job.id
+        crew.changed(job.id)
+        line.send("job", job.id, str(crew.folder / job.id), job.file, job.action, options_from(job.options))
+        now = crew.store.get(job.id)
+        if now is not None and now.cancelling:  # meanwhile
+            line.send("cancel", job.id)
+        alive = True
+        while True:
+            message = line.receive()
+            if message is None:
+                alive = False
+                if not crew.stopping.is_set():
+                    self._process.join(5.0)
+                    crew.store.died(job.id, _why(self._process.exitcode))
+                break
+            if message[1] == job.id and self._heard(message, began):
+                break
+        self.job_id = ""
+        over = crew.store.get(job.id)
+        if over is not None and over.is_over:
+            crew.over(over.state, time.monotonic() - began)
+        crew.changed(job.id)
+        return alive
+
+    def _heard(self, message: tuple[Any, ...], began: float) -> bool:
+        """Take what the process says; whether its job is over."""
+        crew, seconds = self._crew, time.monotonic() - began
+        match message:
+            case ("progress", _, done, total):
+                self.progress = Progress(done, total, seconds, self.progress.remark)
+                crew.changed(message[1])
+            case ("remark", _, text):
+                self.progress = Progress(self.progress.done, self.progress.total, seconds, text)
+                crew.changed(message[1])
+            case ("done", number, outcome):
+                return crew.store.finish(number, "done", outcome=outcome) or True
+            case ("failed", number, text):
+                return crew.store.finish(number, "failed", error=text) or True
+            case ("cancelled", number):
+                return crew.store.finish(number, "cancelled") or True
+            case _:
+                pass
+        return False
+
+
+def _why(code: int | None) -> str:
+    ended = f"exit code {code}"
+    if code is not None and code < 0:
+        with contextlib.suppress(ValueError):
+            ended = signal.Signals(-code).name
+    return (
+        f"the process that computed it was ended from outside twice ({ended}), mostly for want of memory; "
+        "try a smaller tile, or a smaller picture"
+    )

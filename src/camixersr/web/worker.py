@@ -1,0 +1,243 @@
+"""The process of a device: it takes one job after another and does each as the command line would."""
+
+import contextlib
+import hashlib
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from camixersr.web.child import Line, listen
+
+__all__ = ["devices", "shared_lock", "work"]
+
+TOLD = 0.2
+"""Seconds between two words of progress."""
+MOST_KEPT = 6
+"""Models that stay loaded."""
+LARGEST_MAP = 2048
+"""Longest side of the layer that shows where attention went."""
+
+
+def devices(given: str, connection: "Connection[Any, Any]") -> None:
+    """Which devices "all" are; run in a process of its own, since torch is loaded for it."""
+    from camixersr.inference.upscaler import devices_of
+
+    try:
+        connection.send([str(each) for each in devices_of(given)])
+    except Exception as error:  # noqa: BLE001 - the server raises it
+        connection.send(error)
+
+
+def shared_lock(path: Path) -> int:
+    """Hold a file beside others; it is let go when the process ends, however it ends.
+
+    Returns:
+        Its descriptor.
+    """
+    held = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    with contextlib.suppress(ImportError):  # Windows
+        import fcntl
+
+        fcntl.flock(held, fcntl.LOCK_SH)
+    return held
+
+
+def work(
+    connection: "Connection[Any, Any]", device: str, backend: Any, max_pixels: int, lock: Path
+) -> None:
+    """Do jobs as they come, until the server hangs up.
+
+    It hears ("job", id, folder, file, action, options) and ("cancel", id), and says ("ready", models),
+    ("broken", line), ("progress", id, done, total), ("remark", id, line), and at the end of each job
+    ("done", id, outcome), ("failed", id, line) or ("cancelled", id).
+
+    Args:
+        connection: to the server.
+        device: to compute on.
+        backend: what computes.
+        max_pixels: larger pictures are refused.
+        lock: a file that is held as long as the process lives: another service waits for it.
+    """
+    held = shared_lock(lock)
+    jobs: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
+    cancelled: set[str] = set()
+
+    def hear(message: tuple[Any, ...]) -> None:
+        if message[0] == "cancel":
+            cancelled.add(message[1])
+        else:
+            jobs.put(message[1:])
+
+    line = listen(connection, hear)
+    with contextlib.suppress(OSError):
+        os.nice(5)  # the server answers first
+    from camixersr.errors import CamixerError
+
+    try:
+        models = _models(device, backend)
+    except CamixerError as error:
+        line.send("broken", str(error))
+        os.close(held)
+        return
+    line.send("ready", models)
+    kept: dict[Any, Any] = {}
+    while True:
+        number, folder, file, action, options = jobs.get()
+        if len(kept) > MOST_KEPT:
+            kept.clear()
+        options = replace(options, device=device, backend=backend, name=None)
+        job = _Job(line, number, Path(folder), file, lambda number=number: number in cancelled)
+        job.run(action, options, max_pixels, kept)
+        cancelled.discard(number)
+
+
+def _models(device: str, backend: Any) -> list[dict[str, Any]]:
+    """The models that are there, by what their names say; the first use loads one."""
+    from camixersr.catalogue import OFFICIAL, PANORAMIC, cached_path, embedded
+    from camixersr.enlarge.options import Options
+    from camixersr.runs.models import Models
+
+    Models(Options(device=device, backend=backend), restoring=False, say=lambda line: None)  # checks both
+    there = [(name, "embedded") for name in embedded()]
+    there += [(name, OFFICIAL[name].about) for name in OFFICIAL if cached_path(name).is_file()]
+    found: list[dict[str, Any]] = []
+    for name, about in there:
+        factor = next((part[1:] for part in name.split("-") if part[0] == "x" and part[1:].isdecimal()), "")
+        found.append(
+            {
+                "name": name,
+                "action": "upscale" if factor else "restore",
+                "scale": int(factor or 1),
+                "panoramas": PANORAMIC in name,
+                "about": about,
+            }
+        )
+    return found
+
+
+class _Job:
+    """One job in its folder."""
+
+    def __init__(
+        self, line: Line, number: str, folder: Path, file: str, cancelled: Callable[[], bool]
+    ) -> None:
+        self._line, self._id, self._folder, self._file = line, number, folder, file
+        self._cancelled = cancelled
+        self._told = 0.0
+        self._telling = threading.Lock()
+
+    def run(self, action: str, options: Any, max_pixels: int, kept: dict[Any, Any]) -> None:
+        """Do it, and say what came."""
+        from camixersr.errors import CamixerError, CancelledError
+
+        try:
+            outcome = self._compute(action, options, max_pixels, kept)
+        except CancelledError:
+            self._tidy()
+            self._line.send("cancelled", self._id)
+        except CamixerError as error:
+            self._line.send("failed", self._id, self._plain(str(error)))
+        except MemoryError:
+            self._line.send("failed", self._id, "out of memory; choose a smaller tile")
+        except OSError as error:
+            self._line.send("failed", self._id, self._plain(str(error.strerror or error)))
+        else:
+            self._line.send("done", self._id, outcome)
+
+    def _plain(self, text: str) -> str:
+        """A message without the place where the service keeps its files."""
+        for path in (self._folder / self._file, self._folder / "out", self._folder):
+            text = text.replace(f"{path}: ", "").replace(f"{path}/", "").replace(str(path), "the picture")
+        return " ".join(text.split())
+
+    def _tidy(self) -> None:
+        """Remove what an earlier try has left, but for the tiles that it had computed."""
+        out = self._folder / "out"
+        out.mkdir(exist_ok=True)
+        for path in (*out.iterdir(), self._folder / "route-map.png"):
+            if path.is_file() or path.is_symlink():
+                path.unlink()
+
+    def _compute(self, action: str, options: Any, max_pixels: int, kept: dict[Any, Any]) -> dict[str, Any]:
+        from camixersr.runs.files import restore_files, upscale_files
+
+        self._tidy()
+        run = (restore_files if action == "restore" else upscale_files)(
+            self._folder / self._file,
+            f"{self._folder / 'out'}/",
+            options=options,
+            existing="resume",
+            route_map=self._folder / "route-map.png",
+            max_pixels=max_pixels,
+            on_progress=self._hear,
+            cancel=self._cancelled,
+            kept=kept,
+        )
+        (result,) = run
+        if result.error is not None:
+            raise result.cause if isinstance(result.cause, MemoryError) else result.error
+        with result.target.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        facts = dict(result.facts) | {"input": self._file, "output": result.target.name}
+        notes = [self._plain(note) for note in result.notes]
+        outcome: dict[str, Any] = {
+            "facts": facts,
+            "notes": notes,
+            "result": {
+                "file": result.target.name,
+                "bytes": result.target.stat().st_size,
+                "sha256": sha256,
+            },
+        }
+        try:
+            outcome["views"] = self._views(result, facts)
+        except Exception as error:  # noqa: BLE001 - the result is there; only the page cannot show it
+            notes.append(f"cannot be shown in the page: {self._plain(str(error))}")
+        return outcome
+
+    def _views(self, result: Any, facts: dict[str, Any]) -> dict[str, Any]:
+        """What the page shows: pyramids of the picture and of the result, and the layer of attention."""
+        import numpy as np
+        from PIL import Image
+
+        from camixersr.image.files import replacing
+        from camixersr.routemap import heat
+        from camixersr.web.views import make_pyramid
+
+        folder = self._folder
+        views: dict[str, Any] = {"result": make_pyramid(result.target, folder / "result.tif")}
+        if "part" not in facts:  # a preview has nothing to be laid over
+            views["input"] = make_pyramid(folder / self._file, folder / "input.tif")
+        if result.routes is not None:
+            shares, side = result.routes.shares, result.routes.side
+            each = max(1, min(16, LARGEST_MAP // max(shares.shape)))
+            colours = heat(shares).round().astype(np.uint8).repeat(each, axis=0).repeat(each, axis=1)
+            with replacing(folder / "route-layer.png") as partial:
+                Image.fromarray(colours).save(partial)
+            views["routes"] = {
+                "width": shares.shape[1] * side[1],
+                "height": shares.shape[0] * side[0],
+                "window": side[1],
+            }
+        return views
+
+    def _hear(self, event: Any) -> None:
+        from camixersr.runs.results import Advanced, Measuring, Remark
+
+        match event:
+            case Advanced(_, done, total) | Measuring(_, done, total):
+                with self._telling:
+                    if time.monotonic() - self._told < TOLD and done < total:
+                        return
+                    self._told = time.monotonic()
+                self._line.send("progress", self._id, float(done), float(total))
+            case Remark(text):
+                self._line.send("remark", self._id, self._plain(text))
+            case _:
+                pass
