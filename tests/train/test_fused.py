@@ -147,10 +147,19 @@ def test_losses_and_gradients_are_torchs(
     step.close()
 
 
-@pytest.mark.parametrize(("channels", "blocks", "patch"), [(13, (1,), 16), (36, (2,), 48)])
+@pytest.mark.parametrize("tiles", [False, True], ids=["vectors", "tiles"])
+@pytest.mark.parametrize(("channels", "blocks", "patch"), [(13, (1,), 16), (36, (2,), 48), (60, (1,), 16)])
 def test_in_half_precision_gradients_keep_their_direction(
-    cache: Path, channels: int, blocks: tuple[int, ...], patch: int
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    channels: int,
+    blocks: tuple[int, ...],
+    patch: int,
+    tiles: bool,
 ) -> None:
+    if tiles and not fused._has_tiles():
+        pytest.skip("needs AMX-BF16")
+    monkeypatch.setattr(fused, "_has_tiles", lambda: tiles)
     network = random_network(channels, 2, blocks).train().requires_grad_(True)
     seen, high, weight, target = batch(network, patch)
 

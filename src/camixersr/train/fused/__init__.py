@@ -38,7 +38,7 @@ from camixersr.train.objective import GATE, gate_loss
 
 __all__ = ["FusedStep", "Losses", "Patch", "PatchLoss", "names"]
 
-SOURCES = ("step.cpp", "attention.h", "half.h", "layers.h", "planes.h")
+SOURCES = ("step.cpp", "attention.h", "half.h", "layers.h", "planes.h", "tiles.h")
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffast-math", "-fno-finite-math-only", "-shared", "-fPIC")
 WINDOW = 16
 WIDEST = 64
@@ -118,7 +118,8 @@ class FusedStep:
         network: the classic one, not pruned, with windows of 16 and at most 64 channels, on the CPU.
         patch: side of the low patches, in pixels, a multiple of 16.
         folder: for the compiled program, which later runs find there again.
-        half: the products of attention take bfloat16 numbers (their sums stay in single precision).
+        half: the products of attention take bfloat16 numbers (their sums stay in single precision); on a
+            processor with AMX those of all wide layers do.
 
     Raises:
         UsageError: the network or the patch is none that the program can be made for.
@@ -155,6 +156,7 @@ class FusedStep:
             "SCALE": config.scale,
             "PATCH": patch,
             "HALF": int(half),
+            "TILES": int(half and _has_tiles()),
         }
         defined["GROUPS"] = f"{{{','.join(map(str, config.blocks))}}}"
         library = ctypes.CDLL(str(_build(defined, folder)))
@@ -376,3 +378,9 @@ def _processor() -> str:
     except OSError:
         return ""
     return platform.machine() + next((line for line in lines if line.startswith("flags")), "")
+
+
+def _has_tiles() -> bool:
+    """Whether there is a tile unit for bfloat16 (AMX), and Linux grants its use to this process."""
+    arch_prctl, ask, tile_data = 158, 0x1023, 18  # asm/prctl.h: ARCH_REQ_XCOMP_PERM, XFEATURE_XTILE_DATA
+    return "amx_bf16" in _processor() and ctypes.CDLL(None).syscall(arch_prctl, ask, tile_data) == 0

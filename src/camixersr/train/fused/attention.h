@@ -32,9 +32,10 @@ struct Attended {
 // Scratch of one thread.
 struct AttentionScratch {
   float own[C * BESIDE], v[C * BESIDE], a[C * BESIDE], b[C * BESIDE], c[C * BESIDE], d[C * BESIDE];
-  float square[TOKENS * BESIDE], turned[C * TOKENS];
+  float square[TOKENS * BESIDE], turned[(C + 15) / 16 * 16 * TOKENS];
 #if HALF
-  Pair left[TOKENS * BESIDE / 2], pairs[TOKENS * BESIDE / 2], runs[TOKENS * KEPT];
+  alignas(64) Pair left[TOKENS * BESIDE / 2];
+  Pair pairs[TOKENS * BESIDE / 2], runs[TOKENS * KEPT];
 #endif
 };
 
@@ -73,7 +74,39 @@ static void project_weights(const float* g, int O, const float* in, int K, float
 }
 
 // The six products of attention. `square` holds a number for each pair of tokens, key j in row j.
-#if HALF
+#if TILES
+static void pair_up(const float* k, const float* q, float* square, AttentionScratch&) {
+  tile_multiply(k, 1, BESIDE, TOKENS, C, q, TOKENS / LANES, BESIDE, square);
+}
+static void mix_tokens(const float* v, float* out, AttentionScratch& s) {
+  tile_multiply(v, BESIDE, 1, C, TOKENS, s.square, TOKENS / LANES, BESIDE, out);
+}
+static void against(const float* g, const Pair* square, float* to, AttentionScratch& s) {
+  // rows of `square` are rows of tiles as they lie; what is asked for comes out turned
+  constexpr int WIDE = up(C, EDGE), STEPS = TOKENS / DEPTH;
+  for (int c = 0; c < WIDE; c++)
+    for (int step = 0; step < STEPS; step++)
+      turned_pairs(
+          [&](int i) {
+            const float* at = g + (c * EDGE + i) * BESIDE + step * DEPTH;
+            return c * EDGE + i < C ? shortened(load(at), load(at + LANES)) : _mm512_setzero_si512();
+          },
+          s.left + (c * STEPS + step) * EDGE * EDGE);
+  tile_blocks(TOKENS / EDGE, WIDE, (const uint16_t*)square, (size_t)EDGE * KEPT * 2, DEPTH, KEPT * 4, s.left,
+              (size_t)STEPS * EDGE * EDGE, EDGE * EDGE, 64, STEPS, s.turned, WIDE * EDGE);
+  for (int j = 0; j < TOKENS; j += EDGE)
+    for (int c = 0; c < WIDE; c++) {
+      __m512i r[16];
+      for (int i = 0; i < 16; i++) r[i] = _mm512_loadu_si512(s.turned + ((j + i) * WIDE + c) * EDGE);
+      transpose(r);
+      for (int i = 0; i < 16 && c * EDGE + i < C; i++) _mm512_storeu_si512(to + (c * EDGE + i) * BESIDE + j, r[i]);
+    }
+}
+static void keep(const float* square, Kept* kept) { shorten(square, TOKENS, kept); }
+static void recall(const Kept* kept, int row, Vector* numbers) {
+  for (int i = 0; i < TOKENS / (2 * LANES); i++) lengthen(kept + row * KEPT + LANES * i, numbers + 2 * i);
+}
+#elif HALF
 // square[j][i] = sum over c of k[c][j] * q[c][i]
 static void pair_up(const float* k, const float* q, float* square, AttentionScratch& s) {
   interleave(k, C, s.left);
@@ -191,7 +224,7 @@ static void attend(const AttentionWeights& p, const float* x, const float* v, co
     for (int j = 0; j < TOKENS; j++) store(part + j * BESIDE + i, load(part + j * BESIDE + i) * total);
   }
   keep(part, w.part);
-#if HALF
+#if HALF && !TILES
   interleave(part, TOKENS, scratch.pairs);
 #endif
   mix_tokens(scratch.v, w.out, scratch);
@@ -224,7 +257,9 @@ static void attend_back(const AttentionWeights& p, const AttentionWeights& to, c
   }
   float *gq = s.b, *gk = s.c, *gown = s.a, *gseen = s.d;
 #if HALF
+#if !TILES
   interleave(s.square, TOKENS, s.pairs);
+#endif
   mix_tokens(w.k, gq, s);
   shorten(s.square, TOKENS, s.runs);
   against(w.q, s.runs, gk, s);

@@ -12,7 +12,9 @@
 constexpr int WINDOW_TOKENS = 256, WINDOW_STRIDE = WINDOW_TOKENS + 16;  // stride of a window's planes
 
 #if HALF
+#if !TILES
 typedef uint32_t Pair;
+#endif
 typedef Pair Kept;
 constexpr int KEPT = WINDOW_TOKENS / 2 + 16;  // stride of shortened rows, in pairs
 

@@ -108,7 +108,10 @@ static void normalise(const float* in, int K, const float* w, const float* b, fl
                       float* out) {
   for (int p = 0; p < PIXELS; p += LANES) {
     Vector s = all(0.f), q = all(0.f);
-    for (int c = 0; c < K; c++) s += load(in + (size_t)c * STRIDE + p);
+    for (int c = 0; c < K; c++) {
+      _mm_prefetch(in + (size_t)c * STRIDE + p + 8 * LANES, _MM_HINT_T0);
+      s += load(in + (size_t)c * STRIDE + p);
+    }
     Vector mean = s * all(1.f / K);
     for (int c = 0; c < K; c++) {
       Vector d = load(in + (size_t)c * STRIDE + p) - mean;

@@ -6,6 +6,7 @@
 // and sums that stay in registers, is all there is to it.
 #pragma once
 #include <immintrin.h>
+#include <sys/mman.h>
 
 #include <cmath>
 #include <cstddef>
@@ -81,6 +82,17 @@ struct Source {
   const int* offset;
   int rows, runs, step;
 };
+
+#ifndef TILES
+#define TILES 0
+#endif
+#if TILES
+#include "tiles.h"
+#else
+struct Tiles {
+  ~Tiles() {}
+};
+#endif
 
 template <int OUT, int V>
 static void multiply_tile(const float* left, int K, Source in, float* out, int stride, const float* bias,
@@ -210,7 +222,9 @@ static void pad(const float* in, int K, float* padded) {
 // Memory that is asked for once, in large pages, zero at first.
 static float* claim(size_t numbers) {
   constexpr size_t PAGE = 2 << 20;
-  void* memory = aligned_alloc(PAGE, (numbers * 4 + PAGE - 1) / PAGE * PAGE);
+  size_t size = (numbers * 4 + PAGE - 1) / PAGE * PAGE;
+  void* memory = aligned_alloc(PAGE, size);
   if (!memory) throw std::bad_alloc();
+  madvise(memory, size, MADV_HUGEPAGE);  // a wish: where it is not granted, everything is only slower
   return (float*)memset(memory, 0, numbers * 4);
 }

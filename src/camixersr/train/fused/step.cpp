@@ -279,6 +279,7 @@ struct Flushing {
 int patch_forward(void* workspace, float** weights, const float* low, const float* away, const float* place,
                   const float* least, float* picture, float* features, float* logits, float* gates) try {
   Flushing flushing;
+  Tiles tiles;
   Workspace& k = *(Workspace*)workspace;
   k.used_windows = 0;
   Weights p = bind(weights);
@@ -331,6 +332,7 @@ int patch_forward(void* workspace, float** weights, const float* low, const floa
 void patch_backward(void* workspace, float** weights, float** gradients, const float* away, const float* gpicture,
                     const float* gfeatures, const float* glogits, const float* ggates) {
   Flushing flushing;
+  Tiles tiles;
   Workspace& k = *(Workspace*)workspace;
   Weights p = bind(weights), to = bind(gradients);
 
