@@ -27,17 +27,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from camixersr.backends.folded import Folded
 from camixersr.catalogue import find
 from camixersr.data import open_set, read_rgb
 from camixersr.image.files import replacing
 from camixersr.image.resize import resize
-from camixersr.inference.arrays import from_array, to_array
-from camixersr.inference.prepared import Prepared
 from camixersr.metrics import luma, psnr
 from camixersr.models import CAMixerSR, Classes
 from camixersr.models.classsr import ByClass, windows_of
 from camixersr.nn.routing import Policy, Routing
 from camixersr.operations import count, count_classifier
+from camixersr.tensors import from_array, to_array
 from camixersr.weights import Model
 
 RATIOS = (0.0, 0.25, 0.5, 1.0)
@@ -79,10 +79,10 @@ def with_classes(model: Model, dial: float) -> Row:
     return Row(f"classes {ratios}", run)
 
 
-def prepared(model: Model) -> Prepared:
+def prepared(model: Model) -> Folded:
     """Its network, prepared for the CPU."""
     assert isinstance(model.network, CAMixerSR)
-    return Prepared(model.network)
+    return Folded(model.network)
 
 
 def measure(row: Row, low: Tensor, high: np.ndarray | None, model: Model) -> None:

@@ -23,10 +23,10 @@ import openvino
 import torch
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
+from camixersr.backends.parity import sample_photo
 from camixersr.catalogue import find
 from camixersr.data import SUFFIXES, open_set
-from camixersr.export.graph import FAR, OPSET, build
-from camixersr.export.parity import sample_photo
+from camixersr.graph.build import FAR, OPSET, build
 from camixersr.metrics import luma, psnr
 from camixersr.speed.machine import describe
 from camixersr.train.photos import PatchStream, load_photos, reduce

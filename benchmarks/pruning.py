@@ -12,8 +12,8 @@ import statistics
 from dataclasses import replace
 from pathlib import Path
 
-from camixersr import runtimes
 from camixersr.catalogue import find
+from camixersr.inference.computer import Computer
 from camixersr.speed.machine import describe
 from camixersr.speed.race import noise
 
@@ -33,12 +33,10 @@ def main() -> None:
     rows = []
     for backend in given.backends:
         name, precision = backend.split()
-        upscalers = [
-            runtimes.upscaler(each, backend=name, device="cpu", precision=precision) for each in models
-        ]
+        upscalers = [Computer(each, backend=name, device="cpu", precision=precision) for each in models]
         for ratio in given.ratios:
             runs = [
-                [each.run(low, attention_ratio=ratio) for each in upscalers]
+                [each.run(low.numpy(), attention_ratio=ratio) for each in upscalers]
                 for _ in range(given.rounds + 1)
             ]
             medians = [

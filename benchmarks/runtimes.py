@@ -3,7 +3,7 @@
     python benchmarks/runtimes.py PHOTO [--ratios 0.5 ...] [--rounds 2] [--only openvino ...] [--json FILE]
 
 Pictures are computed in turns, each backend in a process of its own; medians. `parity_db` is that of the
-package's photograph (`camixersr.export.parity`). Ratios are shares of windows, as in `camixersr benchmark`.
+package's photograph (`camixersr.backends.parity`). Ratios are shares of windows.
 """
 
 import argparse
@@ -13,14 +13,14 @@ from pathlib import Path
 
 import torch
 
-from camixersr import runtimes
+from camixersr.backends.choose import BACKENDS, available, make
+from camixersr.backends.parity import compare, sample_photo
 from camixersr.catalogue import find
-from camixersr.export.parity import compare, sample_photo
 from camixersr.image.codec import read
 from camixersr.image.resize import resize
-from camixersr.inference.arrays import from_array
 from camixersr.speed.machine import describe
 from camixersr.speed.race import PIECE, REFERENCE, Entry, Row, apart, race
+from camixersr.tensors import from_array
 
 
 def main() -> None:
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--height", type=int, default=540, help="low rows of the photograph that are used")
     parser.add_argument("--no-parity", action="store_true")
-    parser.add_argument("--only", nargs="+", default=["reference", *runtimes.BACKENDS])
+    parser.add_argument("--only", nargs="+", default=["reference", *BACKENDS])
     parser.add_argument("--whole", action="store_true", help="in one piece, whatever the backend would do")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
@@ -44,15 +44,14 @@ def main() -> None:
     device = torch.device("cpu")
     entered = []
     parity: dict[str, float] = {}
-    for each in runtimes.available(device):
+    for each in available("cpu"):
         for precision in each.precisions:
             if each.name not in given.only or each.missing:
                 continue
             entered.append(Entry(each.name, precision, "cpu", 0 if given.whole else "auto"))
             if each.name != "torch" and not given.no_parity:
-                upscaler = runtimes.upscaler(shares, backend=each.name, device="cpu", precision=precision)
-                assert upscaler.engine is not None
-                seen = compare(upscaler.engine, model, [sample_photo()])
+                backend = make(shares, each.name, device="cpu", precision=precision)
+                seen = compare(backend, model, [sample_photo()])
                 parity[f"{each.name} {precision}"] = round(seen.psnr_db, 1)
     if "reference" in given.only:
         entered.append(Entry(REFERENCE, "fp32", "cpu", PIECE))

@@ -25,13 +25,15 @@ import numpy as np
 import torch
 
 import camixersr
+from camixersr.backends.protocol import AUTO_TILE
 from camixersr.benchmark import paper_tiles
 from camixersr.catalogue import find
 from camixersr.image.codec import read
 from camixersr.image.resize import resize
-from camixersr.inference.arrays import from_array
+from camixersr.inference.computer import Computer
 from camixersr.inference.cost import Bill
-from camixersr.inference.upscaler import AUTO_TILE, Upscaler, _InMemory
+from camixersr.inference.sources import InMemory
+from camixersr.tensors import from_array
 
 BAND = 8  # high pixels
 
@@ -81,7 +83,7 @@ def main() -> None:
     parser.add_argument("--no-paper-tiles", action="store_true")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    upscaler = Upscaler(find(options.model), device="cpu", tile=options.tile)
+    upscaler = Computer(find(options.model), device="cpu", tile=options.tile)
     s = upscaler.scale
     rows = []
     for path in options.pictures:
@@ -98,14 +100,15 @@ def main() -> None:
             pixels = resize(pixels, height=height, width=width)
         low = from_array(pixels)
         for ratio in options.attention_ratio:
-            source = _InMemory(low)
+            planes = low.numpy()
+            source = InMemory(planes)
             bill = Bill(upscaler.model.config, upscaler.device, source.height, source.width)
             plan = upscaler.plan(source, bill, attention_ratio=ratio)
             near = near_borders(plan, s)
-            tiled = upscaler.run(low, attention_ratio=ratio).high
+            tiled = torch.from_numpy(upscaler.run(planes, attention_ratio=ratio).high)
             policy = upscaler.model.policy(ratio)
-            paper = upscaler.route(low[None], policy)[0][0]
-            same = upscaler.route(low[None], plan.policy, plan.pool)[0][0]
+            paper = torch.from_numpy(upscaler.route(planes[None], policy)[0].high[0])
+            same = torch.from_numpy(upscaler.route(planes[None], plan.policy, plan.pool)[0].high[0])
             row = {
                 "picture": path.name,
                 "low": [source.width, source.height],
@@ -118,7 +121,9 @@ def main() -> None:
             if truth is not None:
                 row["truth"] = compare(tiled, truth, near)
             if not options.no_paper_tiles:
-                row["tiles_64_4"] = compare(paper_tiles(upscaler, low, ratio)[0], paper, near)
+                row["tiles_64_4"] = compare(
+                    torch.from_numpy(paper_tiles(upscaler, planes, ratio)[0]), paper, near
+                )
                 del row["tiles_64_4"]["seam"]  # its borders are elsewhere
             rows.append(row)
             print(json.dumps(row), flush=True)

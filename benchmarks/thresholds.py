@@ -17,7 +17,7 @@ from typing import Any
 from camixersr import benchmark
 from camixersr.catalogue import find
 from camixersr.data import open_set
-from camixersr.inference.upscaler import Upscaler
+from camixersr.inference.computer import Computer
 
 
 def main() -> None:
@@ -29,8 +29,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     model = find(options.model)
-    calibrated = Upscaler(model)
-    strict = Upscaler(replace(model, calibration=None))
+    calibrated = Computer(model)
+    strict = Computer(replace(model, calibration=None))
     rows: list[dict[str, Any]] = []
     for folder in options.data:
         images = open_set(folder)

@@ -17,15 +17,14 @@ from camixersr.cli.evaluate import _print
 from camixersr.data import open_set
 from camixersr.errors import ImageError, InputError, UsageError
 from camixersr.image.resize import resize
-from camixersr.inference.arrays import from_array, to_array
-from camixersr.inference.upscaler import Upscaler
 from camixersr.metrics import luma, ssim, ws_psnr
+from camixersr.tensors import from_array, to_array
 from camixersr.weights import Model, save
-from tests.conftest import noise_picture, random_network, run, shared
+from tests.conftest import TensorComputer, noise_picture, random_network, run, shared
 
 
-def upscaler(scale: int = 2) -> Upscaler:
-    return Upscaler(Model("tiny", random_network(channels=8, scale=scale, blocks=(1,))), device="cpu")
+def upscaler(scale: int = 2) -> TensorComputer:
+    return TensorComputer(Model("tiny", random_network(channels=8, scale=scale, blocks=(1,))), device="cpu")
 
 
 @pytest.fixture
@@ -122,7 +121,7 @@ def test_the_papers_large_images_are_beside_what_is_measured(tmp_path: Path, cap
     model = replace(upscaler().model, name="mine", provenance={"official": "official-s-x4"})
     ours = replace(model, name="ours", provenance={})
     rows, _ = evaluate(
-        [Upscaler(model, device="cpu"), Upscaler(ours, device="cpu")],
+        [TensorComputer(model, device="cpu"), TensorComputer(ours, device="cpu")],
         open_set(tmp_path / "Test4K"),
         attention_ratios=[0.5, 0.7, 1.0],
         protocol="large",

@@ -17,9 +17,9 @@ import torch
 
 from camixersr.catalogue import find
 from camixersr.image.codec import read
-from camixersr.inference.arrays import from_array
 from camixersr.inference.tiles import GRID, MARGIN
 from camixersr.nn.predictor import Pooled, pool_image
+from camixersr.tensors import from_array
 
 REACH = 128  # low pixels looked at beside a cut
 STEPS = range(0, REACH, GRID)

@@ -12,16 +12,15 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from camixersr import __version__
 from camixersr.data import BenchmarkSet
 from camixersr.errors import InputError, UsageError
 from camixersr.image.panorama import SLACK, Panorama
 from camixersr.image.resize import resize
-from camixersr.inference.arrays import from_array, to_array
-from camixersr.inference.upscaler import Upscaler
+from camixersr.inference.computer import Computer
 from camixersr.metrics import luma, psnr, psnr_b, seam, ssim, ws_psnr, ws_ssim
+from camixersr.tensors import from_array, to_array
 
 __all__ = [
     "PUBLISHED_BICUBIC",
@@ -60,9 +59,9 @@ PUBLISHED_LARGE: Mapping[tuple[str, float], tuple[float, float, float, float]] =
 by the name of the authors' checkpoint and the attention ratio."""
 
 
-def _published(upscaler: Upscaler, benchmark: str, attention_ratio: float) -> float | None:
+def _published(computer: Computer, benchmark: str, attention_ratio: float) -> float | None:
     """What the paper states for an authors' checkpoint in the paper's tiles; None if nothing."""
-    known = PUBLISHED_LARGE.get((upscaler.model.provenance.get("official", ""), attention_ratio))
+    known = PUBLISHED_LARGE.get((computer.model.provenance.get("official", ""), attention_ratio))
     return None if known is None else dict(zip(LARGE_SETS, known, strict=True)).get(benchmark)
 
 
@@ -163,29 +162,30 @@ def _commit() -> str:
     return described.stdout.strip()
 
 
-@torch.inference_mode()
-def paper_tiles(upscaler: Upscaler, low: Tensor, attention_ratio: float) -> tuple[Tensor, int, float]:
+def paper_tiles(
+    computer: Computer, low: NDArray[np.float32], attention_ratio: float
+) -> tuple[NDArray[np.float32], int, float]:
     """Enlarge in tiles as the paper's large-image table does: 64 pixels, overlap 4, flat average.
 
     Every tile is routed by itself. For comparison only: the seams show.
 
     Args:
-        upscaler: the model.
+        computer: the model.
         low: 3 x H x W in [0, 1].
         attention_ratio: gamma in [0, 1].
 
     Returns:
         3 x sH x sW, the MACs, and the share of windows attended.
     """
-    s, side = upscaler.scale, 64
+    s, side = computer.scale, 64
     _, height, width = low.shape
-    total = torch.zeros(3, s * height, s * width)
-    count = torch.zeros(1, s * height, s * width)
+    total = np.zeros((3, s * height, s * width), np.float32)
+    count = np.zeros((1, s * height, s * width), np.float32)
     macs, shares = 0, list[float]()
     for top in _starts(height, side, side - 4):
         for left in _starts(width, side, side - 4):
             part = low[:, top : top + side, left : left + side]
-            run = upscaler.run(part, attention_ratio=attention_ratio)
+            run = computer.run(part, attention_ratio=attention_ratio)
             rows = slice(s * top, s * top + run.high.shape[1])
             columns = slice(s * left, s * left + run.high.shape[2])
             total[:, rows, columns] += run.high
@@ -238,7 +238,7 @@ def protocol_facts(protocol: Protocol, scale: int, sets: Sequence[BenchmarkSet])
 
 
 def evaluate(
-    upscalers: Sequence[Upscaler],
+    computers: Sequence[Computer],
     benchmark: BenchmarkSet,
     *,
     attention_ratios: Sequence[float],
@@ -248,7 +248,7 @@ def evaluate(
     """Score bicubic (at scale 1: the input as it is) and models on one set.
 
     Args:
-        upscalers: the models, all of one scale.
+        computers: the models, all of one scale.
         benchmark: the set.
         attention_ratios: each model is scored at each of them.
         protocol: how.
@@ -262,7 +262,7 @@ def evaluate(
             with the scale.
         InputError: no picture of the set can be scored.
     """
-    scales = {upscaler.scale for upscaler in upscalers}
+    scales = {computer.scale for computer in computers}
     if len(scales) != 1:
         raise UsageError(f"expected models of one scale, got {sorted(scales) or 'none'}")
     scale = scales.pop()
@@ -271,15 +271,15 @@ def evaluate(
             f"protocol {protocol} is not for scale {scale}; restoration goes with scale 1 alone"
         )
     protocol_facts(protocol, scale, [])  # complains of an unknown protocol
-    runs = [(upscaler, ratio) for upscaler in upscalers for ratio in attention_ratios]
+    runs = [(computer, ratio) for computer in computers for ratio in attention_ratios]
     names: list[tuple[str, float | None]] = [("input" if scale == 1 else "bicubic", None)]
-    names += [(upscaler.model.name, ratio) for upscaler, ratio in runs]
+    names += [(computer.model.name, ratio) for computer, ratio in runs]
     stated: list[float | None] = [None] * len(names)
     if protocol == "large":
-        stated += [_published(upscaler, benchmark.name, ratio) for upscaler, ratio in runs]
-        names += [(f"{upscaler.model.name} tiles 64/4", ratio) for upscaler, ratio in runs]
+        stated += [_published(computer, benchmark.name, ratio) for computer, ratio in runs]
+        names += [(f"{computer.model.name} tiles 64/4", ratio) for computer, ratio in runs]
     if protocol == "erp":
-        names += [(f"{upscaler.model.name} flat", ratio) for upscaler, ratio in runs]
+        names += [(f"{computer.model.name} flat", ratio) for computer, ratio in runs]
     results: list[list[ImageScore]] = [[] for _ in names]
     stated += [None] * (len(names) - len(stated))
     problems = list(benchmark.problems)
@@ -325,12 +325,12 @@ def _score_image(
     name: str,
     low: NDArray[np.uint8],
     high: NDArray[np.uint8],
-    runs: Sequence[tuple[Upscaler, float]],
+    runs: Sequence[tuple[Computer, float]],
     protocol: Protocol,
     scale: int,
 ) -> list[ImageScore]:
     """One picture's results: bicubic, every run, and beside it: in the paper's tiles, or flat."""
-    image = from_array(low)
+    image = from_array(low).numpy()
     began = time.perf_counter()
     bicubic = resize(low, height=high.shape[0], width=high.shape[1])
     seconds = time.perf_counter() - began
@@ -340,15 +340,15 @@ def _score_image(
     if protocol == "erp":
         ways = [Panorama.whole(*low.shape[:2]), None]
     for panorama in ways:
-        for upscaler, ratio in runs:
-            run = upscaler.run(image, attention_ratio=ratio, panorama=panorama)
+        for computer, ratio in runs:
+            run = computer.run(image, attention_ratio=ratio, panorama=panorama)
             result = to_array(run.high)
             scores = _score(result, high, protocol, scale)
             cost = (run.seconds, run.macs, run.attention_share, run.peak_memory_bytes)
             results.append(ImageScore(name, *scores, *cost, **_beside(result, high, protocol)))
-    for upscaler, ratio in runs if protocol == "large" else ():
+    for computer, ratio in runs if protocol == "large" else ():
         began = time.perf_counter()
-        tiled, macs, share = paper_tiles(upscaler, image, ratio)
+        tiled, macs, share = paper_tiles(computer, image, ratio)
         seconds = time.perf_counter() - began
         scores = _score(to_array(tiled), high, protocol, scale)
         results.append(ImageScore(name, *scores, seconds, macs, share, None))

@@ -21,8 +21,8 @@ from camixersr.extras import install_line
 from camixersr.image.codec import Picture, write
 from camixersr.image.files import make_folder, replacing
 from camixersr.image.resize import resize
-from camixersr.inference.arrays import from_array, to_array
-from camixersr.inference.upscaler import Upscaler
+from camixersr.inference.computer import Computer
+from camixersr.tensors import from_array, to_array
 
 __all__ = ["write_report"]
 
@@ -43,7 +43,7 @@ def write_report(
     folder: Path,
     rows: Sequence[Row],
     sets: Sequence[BenchmarkSet],
-    upscalers: Sequence[Upscaler],
+    computers: Sequence[Computer],
     facts: dict[str, Any],
     problems: Sequence[str],
 ) -> Path:
@@ -53,7 +53,7 @@ def write_report(
         folder: made if it is missing; files of an earlier report are replaced.
         rows: of all sets, from `camixersr.benchmark.evaluate`.
         sets: that were scored.
-        upscalers: that were scored.
+        computers: that were scored.
         facts: of the protocol.
         problems: what went wrong, a line each.
 
@@ -87,8 +87,8 @@ def write_report(
             with replacing(file) as partial:
                 draw(own, partial)
             parts.append(f'<figure><img src="{file.name}" alt="{name}"></figure>')
-        for upscaler in upscalers:
-            parts += _pictures(folder, number, each, own, upscaler)
+        for computer in computers:
+            parts += _pictures(folder, number, each, own, computer)
     page = folder / "index.html"
     text = (
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>camixersr evaluation</title>'
@@ -213,10 +213,10 @@ def _plot_shares(rows: Sequence[Row], file: Path) -> None:
 
 
 def _pictures(
-    folder: Path, number: int, benchmark: BenchmarkSet, rows: Sequence[Row], upscaler: Upscaler
+    folder: Path, number: int, benchmark: BenchmarkSet, rows: Sequence[Row], computer: Computer
 ) -> list[str]:
     """The pictures where a model gains most and least over bicubic, beside bicubic and the original."""
-    own = _models(rows)[upscaler.model.name]
+    own = _models(rows)[computer.model.name]
     row = min(own, key=lambda row: abs((row.attention_ratio or 0.0) - 0.5))
     gains = {
         score.name: score.psnr - base.psnr for score, base in zip(row.images, rows[0].images, strict=True)
@@ -225,13 +225,15 @@ def _pictures(
     for kind, choose in (("best", max), ("worst", min)):
         name = choose(gains, key=lambda name: gains[name])
         pair = next(pair for pair in benchmark.pairs if pair.name == name)
-        low, high = pair.read(upscaler.scale)
-        ours = to_array(upscaler.run(from_array(low), attention_ratio=row.attention_ratio or 0.0).high)
+        low, high = pair.read(computer.scale)
+        ours = to_array(
+            computer.run(from_array(low).numpy(), attention_ratio=row.attention_ratio or 0.0).high
+        )
         bicubic = resize(low, height=high.shape[0], width=high.shape[1])
-        file = folder / f"{number}-{_slug(upscaler.model.name)}-{kind}.png"
+        file = folder / f"{number}-{_slug(computer.model.name)}-{kind}.png"
         write(file, Picture(_beside(bicubic, ours, high)))
         parts.append(
-            f'<figure><img src="{file.name}" alt="{kind}"><figcaption>{html.escape(upscaler.model.name)} '
+            f'<figure><img src="{file.name}" alt="{kind}"><figcaption>{html.escape(computer.model.name)} '
             f"at {row.attention_ratio:g}, {kind} picture: {html.escape(name)}, "
             f"{gains[name]:+.2f} dB over {rows[0].model}. {rows[0].model.capitalize()}, ours, original; "
             "the middle of the picture."

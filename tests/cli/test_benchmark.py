@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from camixersr.backends import compiled
 from camixersr.cli.benchmark import _parse
 from camixersr.errors import UsageError
-from camixersr.runtimes import compiled
 from camixersr.speed import race
 from camixersr.weights import Model, save
 from tests.cli.test_cli import run

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from camixersr.backends.protocol import AUTO_TILE
 from camixersr.enlarge import disk as streaming
 from camixersr.enlarge.disk import Streamed, enlarge_file
 from camixersr.enlarge.enlarge import enlarge
@@ -23,22 +24,20 @@ from camixersr.errors import (
 )
 from camixersr.image.codec import read
 from camixersr.image.stream import Layout, reduced
-from camixersr.inference.arrays import from_array
-from camixersr.inference.memory import largest_tile, predict
-from camixersr.inference.upscaler import AUTO_TILE, Upscaler
 from camixersr.nn import Calibration, TopShare
+from camixersr.tensors import from_array
 from camixersr.weights import Model
-from tests.conftest import noise_picture, random_network
+from tests.conftest import TensorComputer, noise_picture, random_network
 
 SLACK = 8_000_000  # the process itself grows a little from call to call
 
 
-def upscaler(**options) -> Upscaler:
+def upscaler(**options) -> TensorComputer:
     network = random_network(channels=8, blocks=(1, 1))
     low = from_array(noise_picture(150, 210))[None]
     _, routing = network.route(low, TopShare(0.5))
     half = tuple(float(block.scores.median()) for block in routing.blocks)
-    return Upscaler(Model("tiny", network, Calibration((0.5,), (half,))), device="cpu", **options)
+    return TensorComputer(Model("tiny", network, Calibration((0.5,), (half,))), device="cpu", **options)
 
 
 def picture(folder: Path, mode: str = "RGB", size: tuple[int, int] = (150, 210)) -> Path:
@@ -48,7 +47,7 @@ def picture(folder: Path, mode: str = "RGB", size: tuple[int, int] = (150, 210))
 
 
 def run(
-    up: Upscaler, source: Path, target: Path, progress=None, *, resume=False, spill=None, **options
+    up: TensorComputer, source: Path, target: Path, progress=None, *, resume=False, spill=None, **options
 ) -> Streamed:
     how = Options(**options)
     return enlarge_file(up, source, target, how, progress=progress, resume=resume, spill=spill)
@@ -242,24 +241,27 @@ def test_intermediate_files_go_where_they_are_told(tmp_path: Path) -> None:
 
 def test_the_memory_granted_chooses_the_tile() -> None:
     up, layout = upscaler(), Layout(4000, 6000, 3, "uint8")
-    tiles = [largest_tile(up, layout, predict(up, layout, tile) + SLACK) for tile in (64, 160, AUTO_TILE)]
+    tiles = [
+        up.memory.largest_tile(layout, up.memory.predict(layout, tile) + SLACK)
+        for tile in (64, 160, AUTO_TILE)
+    ]
     assert tiles == sorted(tiles)
     assert tiles[0] < 100 < tiles[1] < 200 < tiles[2]
     for tile in tiles:
         assert tile % 16 == 0
     with pytest.raises(MemoryLimitError, match=r"the smallest tile needs \d+ MB in all"):
-        largest_tile(up, layout, 50_000_000)
+        up.memory.largest_tile(layout, 50_000_000)
 
 
 def test_little_memory_makes_small_tiles_and_too_little_one_error(tmp_path: Path) -> None:
     source, up = picture(tmp_path, size=(600, 600)), upscaler()
     layout = Layout(600, 600, 3, "uint8")
-    streamed = run(up, source, tmp_path / "o.png", memory=predict(up, layout, 128) + SLACK)
+    streamed = run(up, source, tmp_path / "o.png", memory=up.memory.predict(layout, 128) + SLACK)
     assert 64 <= streamed.tile < AUTO_TILE
     with pytest.raises(MemoryLimitError, match="50 MB of memory do not suffice"):
         run(up, source, tmp_path / "p.png", memory=50_000_000)
     with pytest.raises(MemoryLimitError, match="use --tile"):
-        run(upscaler(tile=512), source, tmp_path / "p.png", memory=predict(up, layout, 128) + SLACK)
+        run(upscaler(tile=512), source, tmp_path / "p.png", memory=up.memory.predict(layout, 128) + SLACK)
     assert sorted(os.listdir(tmp_path)) == ["a.png", "o.png"]
 
 

@@ -13,10 +13,9 @@ from camixersr.cli.flags import GROUP_OF
 from camixersr.enlarge.disk import enlarge_file
 from camixersr.enlarge.options import Options
 from camixersr.errors import UsageError, ValueRangeError
-from camixersr.inference.upscaler import Upscaler
 from camixersr.runs.manifest import MANIFEST
 from camixersr.weights import Model, save
-from tests.conftest import noise_picture, random_network, run
+from tests.conftest import TensorComputer, noise_picture, random_network, run
 
 OTHERS: dict[str, Any] = {
     "model": "other",  # stands for the path of another one
@@ -138,7 +137,9 @@ def test_a_flag_sets_its_option(models: tuple[Path, Path], photos: Path, tmp_pat
 def test_a_large_pictures_journal_knows_every_option_that_decides_pixels(
     photos: Path, tmp_path: Path, name: str
 ) -> None:
-    up = Upscaler(Model("tiny", random_network(channels=8, scale=2, blocks=(1,))), device="cpu", tile=64)
+    up = TensorComputer(
+        Model("tiny", random_network(channels=8, scale=2, blocks=(1,))), device="cpu", tile=64
+    )
     built_with = ("model", "routing", "tile", "batch", "device", "backend", "precision")
     if name in built_with:  # the journal asks the upscaler itself
         return

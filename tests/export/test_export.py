@@ -9,9 +9,9 @@ import onnxruntime
 import pytest
 import torch
 
+from camixersr.backends import parity
 from camixersr.cli import main
 from camixersr.errors import ParityError, UsageError, ValueRangeError
-from camixersr.export import parity
 from camixersr.export.files import export
 from camixersr.nn import Calibration, Threshold
 from camixersr.weights import Model, save

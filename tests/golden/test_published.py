@@ -12,7 +12,7 @@ from camixersr.catalogue import embedded, find
 from camixersr.metrics import luma, psnr
 from camixersr.nn import Policy, TopShare
 from camixersr.weights import Model, load_file
-from tests.conftest import ROOT, noise_picture, shared
+from tests.conftest import ROOT, TensorComputer, noise_picture, shared
 
 
 @torch.inference_mode()
@@ -66,9 +66,8 @@ def test_the_embedded_models_beat_bicubic_by_what_they_claim(scale: int) -> None
 
 def test_routing_follows_content() -> None:
     """A plain half is left to convolution, a busy half is attended; a plain picture spends little."""
-    from camixersr.inference.upscaler import Upscaler
 
-    up = Upscaler(find("s-x4"), device="cpu")
+    up = TensorComputer(find("s-x4"), device="cpu")
     halves = torch.from_numpy(noise_picture(96, 192)).permute(2, 0, 1).float() / 255.0
     shares = up.run(halves, attention_ratio=0.5).shares
     assert shares[:, :5].mean() < 0.2

@@ -9,9 +9,8 @@ from PIL import Image
 
 from camixersr.catalogue import embedded, find
 from camixersr.image.panorama import Panorama
-from camixersr.inference.upscaler import Upscaler
 from camixersr.metrics import psnr
-from tests.conftest import shared
+from tests.conftest import TensorComputer, shared
 
 RATIOS = (0.0, 0.5, 1.0)
 
@@ -35,8 +34,8 @@ def agree(
     cell = model.config.pool or 16
     tile = tile if tile == "auto" else -(-tile // cell) * cell
     how = {"attention_ratio": ratio, "panorama": panorama}
-    whole = Upscaler(model, device="cpu", tile=0).run(low, **how)
-    tiled = Upscaler(model, device="cpu", tile=tile, batch=batch).run(low, **how)
+    whole = TensorComputer(model, device="cpu", tile=0).run(low, **how)
+    tiled = TensorComputer(model, device="cpu", tile=tile, batch=batch).run(low, **how)
     assert tiled.tiles > 1
     one, many = ((each.high.clamp(0, 1) * 255.0 + 0.5).byte().numpy() for each in (whole, tiled))
     assert np.abs(one.astype(int) - many).max() <= 1

@@ -14,9 +14,8 @@ from PIL import Image, ImageOps
 from camixersr.enlarge.enlarge import enlarge
 from camixersr.image.codec import read, write
 from camixersr.image.formats import WriteOptions, suffix_for
-from camixersr.inference.upscaler import Upscaler
 from camixersr.weights import Model
-from tests.conftest import random_network
+from tests.conftest import TensorComputer, random_network
 from tests.image.files import (
     SRGB,
     camera_exif,
@@ -34,8 +33,8 @@ PROFILES = {"none": None, "sRGB": SRGB, "wide": wide_profile(), "grey": grey_pro
 
 
 @pytest.fixture(scope="module")
-def upscaler() -> Upscaler:
-    return Upscaler(Model("tiny", random_network(channels=8, scale=2, blocks=(1,))), device="cpu")
+def upscaler() -> TensorComputer:
+    return TensorComputer(Model("tiny", random_network(channels=8, scale=2, blocks=(1,))), device="cpu")
 
 
 def smooth(channels: int, dtype: type) -> np.ndarray:
@@ -129,7 +128,7 @@ CASES = [
 
 @pytest.mark.parametrize(("suffix", "dtype", "channels", "profile"), CASES)
 def test_the_matrix(
-    tmp_path: Path, upscaler: Upscaler, suffix: str, dtype: type, channels: int, profile: str
+    tmp_path: Path, upscaler: TensorComputer, suffix: str, dtype: type, channels: int, profile: str
 ) -> None:
     grey = channels < 3
     image = smooth(channels, dtype)
@@ -262,7 +261,9 @@ XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmln
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif", ".avif"])
-def test_panorama_sizes_grow_with_the_picture(tmp_path: Path, upscaler: Upscaler, suffix: str) -> None:
+def test_panorama_sizes_grow_with_the_picture(
+    tmp_path: Path, upscaler: TensorComputer, suffix: str
+) -> None:
     path, out = tmp_path / "a.jpg", tmp_path / f"b{suffix}"
     Image.fromarray(smooth(3, np.uint8)).save(path, xmp=XMP.encode())
     _, high = enlarge(upscaler, read(path))
@@ -410,7 +411,7 @@ def test_a_description_that_states_sizes_is_not_copied(
     tifffile.imwrite(source, pixels, photometric="rgb", description=description, metadata=None)
     picture = read(source)
     assert any("description" in note for note in picture.notes) == told
-    _, high = enlarge(Upscaler(Model("tiny", random_network(channels=8, blocks=(1,)))), picture)
+    _, high = enlarge(TensorComputer(Model("tiny", random_network(channels=8, blocks=(1,)))), picture)
     assert write(out, high) == []
     with tifffile.TiffFile(out) as file:
         assert not file.pages[0].description

@@ -5,11 +5,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from camixersr.backends.pools import PoolPanorama
 from camixersr.image.panorama import Panorama
-from camixersr.inference.cells import PoolPanorama, pool_panorama
+from camixersr.inference.cells import pool_panorama
+from camixersr.inference.sources import InMemory
 from camixersr.inference.sphere import Spherical
 from camixersr.inference.tiles import Beyond, Tile, cut, plan
-from camixersr.inference.upscaler import _InMemory
 from camixersr.nn.predictor import PoolCells, spread
 
 
@@ -30,9 +31,9 @@ def test_no_tile_mixes_cells_of_the_panorama(height: int, spare: int, tile: int,
     """A map of cells' numbers is its own mean over cells: what differs was pooled over two."""
     panorama = Panorama.whole(height, 2 * height + spare)
     tile = max(tile, 64) if tile else 0
-    source = Spherical(_InMemory(cell_numbers(panorama, side)), panorama)
+    source = Spherical(InMemory(cell_numbers(panorama, side).numpy()), panorama)
     for each in cut(panorama.height, panorama.width, tile, cell=side, beyond=Beyond.of(panorama)):
-        numbers = source.read(*each.computed).permute(0, 2, 3, 1)
+        numbers = torch.from_numpy(source.read(*each.computed)).permute(0, 2, 3, 1)
         pooled = pool_panorama(each, panorama, side)(numbers, 0)
         assert sum(pooled.heights) == each.rows.length
         got = spread(pooled.means, pooled.heights).expand_as(numbers)
@@ -44,13 +45,14 @@ def test_a_halo_sees_the_whole_of_a_cell(size: tuple[int, int]) -> None:
     """The mean of every cell that what is owned lies in, or borders on, is that of all its pixels."""
     panorama, side = Panorama.whole(*size), 32
     low = torch.rand(3, *size, generator=torch.Generator().manual_seed(0))
-    source = Spherical(_InMemory(low), panorama)
+    source = Spherical(InMemory(low.numpy()), panorama)
     one = pool_panorama(cut(*size, 0, cell=side)[0], panorama, side)(low.permute(1, 2, 0)[None], 0)
-    whole = Spherical(_InMemory(spread(one.means, one.heights)[0].permute(2, 0, 1)), panorama)
+    whole = Spherical(InMemory(spread(one.means, one.heights)[0].permute(2, 0, 1).numpy()), panorama)
     for each in cut(*size, 64, cell=side, beyond=Beyond.of(panorama)):
-        pooled = pool_panorama(each, panorama, side)(source.read(*each.computed).permute(0, 2, 3, 1), 0)
+        seen = torch.from_numpy(source.read(*each.computed)).permute(0, 2, 3, 1)
+        pooled = pool_panorama(each, panorama, side)(seen, 0)
         got = spread(pooled.means, pooled.heights)[0]
-        expected = whole.read(*each.computed)[0].permute(1, 2, 0)
+        expected = torch.from_numpy(whole.read(*each.computed))[0].permute(1, 2, 0)
         y, x = each.rows, each.columns
         # one ring of cells around what is owned; further out some may be cut off
         rows = slice(y.own_start - side - y.start, y.own_stop + side - y.start)

@@ -10,20 +10,19 @@ import torch
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
+from camixersr.backends.choose import make
 from camixersr.cli import main
 from camixersr.enlarge.disk import enlarge_file
 from camixersr.enlarge.options import Options
 from camixersr.errors import CheckpointError, UsageError
 from camixersr.image.panorama import Panorama
-from camixersr.inference.arrays import from_array
-from camixersr.inference.upscaler import Upscaler
 from camixersr.models import Classes, PatchClassifier
 from camixersr.models.classsr import ByClass, windows_of
 from camixersr.nn import Calibration, TopShare
 from camixersr.operations import count, count_classifier
-from camixersr.runtimes import engine
+from camixersr.tensors import from_array
 from camixersr.weights import Model, load_file, save
-from tests.conftest import noise_picture, random_network
+from tests.conftest import TensorComputer, noise_picture, random_network
 
 PICTURE = noise_picture(150, 210)
 LOW = from_array(PICTURE)
@@ -49,8 +48,8 @@ def model(ratios: tuple[float, ...] = (0.0, 0.5, 1.0)) -> Model:
     return Model("classes", network, calibration, classes=Classes(classifier(), ratios))
 
 
-def upscaler(ratios: tuple[float, ...] = (0.0, 0.5, 1.0), **options) -> Upscaler:
-    return Upscaler(model(ratios), device="cpu", **options)
+def upscaler(ratios: tuple[float, ...] = (0.0, 0.5, 1.0), **options) -> TensorComputer:
+    return TensorComputer(model(ratios), device="cpu", **options)
 
 
 def test_a_whole_picture_is_the_network_with_its_classes() -> None:
@@ -77,7 +76,7 @@ def test_the_classifier_is_counted_as_torch_counts_it() -> None:
 
 def test_equal_ratios_are_the_plain_model() -> None:
     with_classes = upscaler((0.5, 0.5, 0.5), tile=64).run(LOW)
-    plain = Upscaler(replace(model(), classes=None), device="cpu", tile=64).run(LOW)
+    plain = TensorComputer(replace(model(), classes=None), device="cpu", tile=64).run(LOW)
     assert torch.equal(with_classes.high, plain.high)
     assert with_classes.macs == plain.macs + count_classifier(35)
     for dial in (0.0, 1.0):
@@ -91,8 +90,8 @@ def test_tiles_agree_with_the_whole() -> None:
     assert tiled.tiles > 1
     assert np.array_equal(whole.classes, tiled.classes)
     # what channel attention knows is estimated from a sample; so far, and no further, they differ
-    plain = Upscaler(replace(model(), classes=None), device="cpu", tile=0).run(LOW).high
-    cut = Upscaler(replace(model(), classes=None), device="cpu", tile=64).run(LOW).high
+    plain = TensorComputer(replace(model(), classes=None), device="cpu", tile=0).run(LOW).high
+    cut = TensorComputer(replace(model(), classes=None), device="cpu", tile=64).run(LOW).high
     allowed = 2.0 * float((plain - cut).abs().max())
     assert float((whole.high - tiled.high).abs().max()) < max(allowed, 0.01)
     assert (tiled.shares[tiled.classes == 0] == 0.0).all()
@@ -147,7 +146,9 @@ def test_a_file_holds_all_of_it(tmp_path: Path) -> None:
     assert after.classes is not None
     assert after.classes.ratios == (0.1, 0.2, 0.9)
     assert after.parameters == before.parameters
-    assert torch.equal(Upscaler(after, device="cpu").run(LOW).high, upscaler((0.1, 0.2, 0.9)).run(LOW).high)
+    assert torch.equal(
+        TensorComputer(after, device="cpu").run(LOW).high, upscaler((0.1, 0.2, 0.9)).run(LOW).high
+    )
     assert before.classes is not None
     one, two = (each.classes.classifier.state_dict() for each in (before, after))
     assert one.keys() == two.keys()
@@ -157,14 +158,14 @@ def test_a_file_holds_all_of_it(tmp_path: Path) -> None:
 def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
     uncalibrated = replace(model(), calibration=None)
     with pytest.raises(UsageError, match="thresholds"):
-        Upscaler(uncalibrated, device="cpu")
+        TensorComputer(uncalibrated, device="cpu")
     save(tmp_path / "m.safetensors", uncalibrated)
     with pytest.raises(CheckpointError, match="thresholds"):
         load_file(tmp_path / "m.safetensors")
     pytest.importorskip("onnx", reason="needs the extra `onnx`: onnx is not installed")
     pytest.importorskip("onnxruntime", reason="needs the extra `onnx`: onnxruntime is not installed")
     with pytest.raises(UsageError, match="ClassSR"):
-        engine(model(), "onnxruntime", device=torch.device("cpu"))
+        make(model(), "onnxruntime", device="cpu")
     from camixersr.export.files import export
 
     with pytest.raises(UsageError, match="ClassSR"):

@@ -7,19 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-from camixersr import runtimes
+from camixersr.backends.choose import make
+from camixersr.backends.folded import Folded
 from camixersr.image.degradation import Degradation
 from camixersr.image.stream import Layout
-from camixersr.inference.memory import predict
-from camixersr.inference.prepared import Prepared
 from camixersr.inference.tiles import GRID, cut
-from camixersr.inference.upscaler import Upscaler
 from camixersr.models import RESTORATION_PRESETS, CAMixerSR
 from camixersr.nn import Calibration, Threshold, TopShare
 from camixersr.nn.predictor import pool_image
 from camixersr.operations import count
 from camixersr.weights import Model
-from tests.conftest import noise_picture, random_network
+from tests.conftest import TensorComputer, noise_picture, random_network
 
 
 @pytest.fixture
@@ -36,27 +34,25 @@ def low(height: int, width: int) -> torch.Tensor:
 @pytest.mark.parametrize("size", [(1, 1), (16, 16), (41, 60)])
 def test_the_fast_path_is_the_network(model: Model, size: tuple[int, int]) -> None:
     expected, _ = model.network.route(low(*size), TopShare(0.5))
-    high, _ = Prepared(model.network).route(low(*size), TopShare(0.5))
+    high, _ = Folded(model.network).route(low(*size), TopShare(0.5))
     assert high.shape == (1, 3, *size)
     assert torch.allclose(high, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
 def test_runtimes_are_the_network(model: Model, name: str) -> None:
-    engine = runtimes.engine(model, name, device=torch.device("cpu"), precision="fp32")
-    assert engine is not None
+    backend = make(model, name, device="cpu")
     policy = Threshold((0.5, 0.4, 0.6))
     expected, _ = model.network.route(low(41, 60), policy)
-    answer = engine.route(low(41, 60), policy, pool_image)
-    assert answer is not None
-    assert torch.allclose(answer[0], expected, atol=2e-6)
+    found = backend.route(low(41, 60).numpy(), policy, pool_image)
+    assert torch.allclose(torch.from_numpy(found.high), expected, atol=2e-6)
 
 
 def test_tiles_are_the_whole(model: Model) -> None:
     """With thresholds: without them the share of a picture in tiles is an estimate."""
     picture = low(170, 230)[0]
     model = replace(model, calibration=Calibration((0.25, 0.75), ((0.7, 0.7, 0.7), (0.3, 0.3, 0.3))))
-    whole, tiled = (Upscaler(model, device="cpu", tile=tile).run(picture) for tile in (0, 64))
+    whole, tiled = (TensorComputer(model, device="cpu", tile=tile).run(picture) for tile in (0, 64))
     assert tiled.tiles == 12
     assert 0.1 < whole.attention_share < 0.9
     assert np.allclose(whole.high, tiled.high, atol=2e-3)
@@ -81,6 +77,6 @@ def test_costs_follow_the_scale(model: Model) -> None:
     C = config.channels
     others = 32 * 48 * (8 * C + 144 + len(config.blocks) * C * C)
     assert count(config, windows=6, attended=0).head_tail == macs + others
-    upscaler = Upscaler(model, device="cpu")
+    upscaler = TensorComputer(model, device="cpu")
     layout = Layout(1000, 1000, 3, "uint8")
-    assert predict(upscaler, layout, 64) < predict(upscaler, layout, 320)
+    assert upscaler.memory.predict(layout, 64) < upscaler.memory.predict(layout, 320)

@@ -7,12 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from camixersr.image.panorama import Panorama
+from camixersr.inference.compute import compute_tile
+from camixersr.inference.cost import Bill
+from camixersr.inference.sources import InMemory
 from camixersr.inference.sphere import Spherical
-from camixersr.inference.upscaler import Upscaler, _InMemory
 from camixersr.models import CAMixerSR, CAMixerSRConfig, OmniCAMixerSR, OmniCAMixerSRConfig
 from camixersr.nn import Calibration
 from camixersr.weights import Model
-from tests.conftest import random_network
+from tests.conftest import TensorComputer, random_network
 
 
 def panorama(height: int, width: int, seed: int = 0) -> torch.Tensor:
@@ -28,7 +30,7 @@ def upscaler(
     blocks: tuple[int, ...] = (1, 1),
     pool: int = 0,
     **options,
-) -> Upscaler:
+) -> TensorComputer:
     if latitude:
         torch.manual_seed(1)
         config = CAMixerSRConfig(channels=12, scale=2, blocks=blocks, latitude=True, pool=pool)
@@ -37,7 +39,7 @@ def upscaler(
     else:
         network = random_network(channels=12, scale=2, blocks=blocks, pool=pool)
     calibration = Calibration((0.5,), ((0.5,) * sum(blocks),)) if calibrated else None
-    return Upscaler(Model("test", network, calibration), device="cpu", **options)
+    return TensorComputer(Model("test", network, calibration), device="cpu", **options)
 
 
 @settings(max_examples=60)
@@ -54,8 +56,8 @@ def test_reading_beyond_an_edge_goes_on_where_the_sphere_does(
     """Against folding every single pixel."""
     width = 2 * height
     low, whole = panorama(height, width), Panorama.whole(height, width)
-    source = Spherical(_InMemory(low), whole, latitude=True)
-    part = source.read(slice(top, top + rows), slice(left, left + columns))
+    source = Spherical(InMemory(low.numpy()), whole, latitude=True)
+    part = torch.from_numpy(source.read(slice(top, top + rows), slice(left, left + columns)))
     assert part.shape == (1, 4, rows, columns)
     cosine = np.cos((np.arange(height) + 0.5) / height * np.pi - np.pi / 2)
     for y in range(rows):
@@ -145,16 +147,14 @@ def test_tiles_agree_with_the_panorama_in_one_piece() -> None:
     low = panorama(80, 160)
     whole = Panorama.whole(80, 160)
     many, one = (upscaler(tile=tile, blocks=(1,)) for tile in (64, 0))
-    from camixersr.inference.cost import Bill
-
-    source = Spherical(_InMemory(low), whole)
+    source = Spherical(InMemory(low.numpy()), whole)
     bill = Bill(many.model.config, many.device, 80, 160)
     plan = many.plan(source, bill, attention_ratio=0.5)
     assert len(plan.tiles) == 6
     tiled = many.run(low, attention_ratio=0.5, panorama=whole).high
     (tile,) = one.plan(source, bill, attention_ratio=0.5).tiles
-    (piece,) = one.compute(plan, tile, source.read(*tile.computed), bill.watch)
-    assert (tiled - piece.high).abs().max() <= 1e-5
+    (piece,) = compute_tile(one.backend, plan, tile, source.read(*tile.computed), bill.watch)
+    assert (tiled - torch.from_numpy(piece.high)).abs().max() <= 1e-5
 
 
 def test_most_windows_attended_are_counted_once() -> None:
@@ -174,15 +174,15 @@ def test_memory_shortage_leaves_the_wrap_as_it_is(monkeypatch: pytest.MonkeyPatc
     low, whole = panorama(64, 128), Panorama.whole(64, 128)
     up = upscaler(latitude=True, tile=64, blocks=(1,))
     expected = up.run(low, attention_ratio=0.0, panorama=whole).high
-    route, refused = up.route, []
+    route, refused = up.backend.route, []
 
-    def scarce(part: torch.Tensor, *rest: object):
+    def scarce(part: np.ndarray, *rest: object):
         if part.shape[-1] > 150 and len(refused) < 3:
             refused.append(part.shape)
             raise MemoryError
         return route(part, *rest)
 
-    monkeypatch.setattr(up, "route", scarce)
+    monkeypatch.setattr(up.backend, "route", scarce)
     assert (up.run(low, attention_ratio=0.0, panorama=whole).high - expected).abs().max() <= 1e-5
     assert refused
 
@@ -193,7 +193,7 @@ def test_the_omnidirectional_network_takes_any_size(size: tuple[int, int]) -> No
     network = (
         OmniCAMixerSR(OmniCAMixerSRConfig(channels=12, scale=2, blocks=(2,))).eval().requires_grad_(False)
     )
-    up = Upscaler(Model("omni", network), device="cpu")
+    up = TensorComputer(Model("omni", network), device="cpu")
     low = panorama(*size)
     assert up.run(low, attention_ratio=0.5).high.shape == (3, 2 * size[0], 2 * size[1])
     if size[1] == 2 * size[0]:

@@ -8,27 +8,26 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from camixersr.backends.plain import Plain
 from camixersr.catalogue import find
 from camixersr.inference.survey import PATCH, allow_best, patches, rounds, survey
 from camixersr.inference.tiles import smallest_tile
-from camixersr.inference.upscaler import Upscaler
 from camixersr.models import CAMixerSR
 from camixersr.nn import Calibration, Threshold, TopShare
-from camixersr.nn.predictor import Pool, Pooled, pool_image
-from camixersr.nn.routing import Policy, Routing
+from camixersr.nn.predictor import Pooled, pool_image
 from camixersr.weights import Model
-from tests.conftest import noise_picture, random_network
+from tests.conftest import TensorComputer, noise_picture, random_network
 
 
 class Source:
-    """A tensor, read in pieces."""
+    """A picture, read in pieces."""
 
     def __init__(self, low: torch.Tensor) -> None:
         self.low, (self.height, self.width) = low, low.shape[1:]
         self.panorama = None
 
-    def read(self, rows: slice, columns: slice) -> torch.Tensor:
-        return self.low[None, :, rows, columns]
+    def read(self, rows: slice, columns: slice) -> np.ndarray:
+        return self.low.numpy()[None, :, rows, columns]
 
 
 class Recorder:
@@ -48,10 +47,7 @@ def low(height: int, width: int) -> torch.Tensor:
 
 
 def looker(network: CAMixerSR):
-    def look(low: torch.Tensor, policy: Policy, pool: Pool) -> Routing:
-        return network.route(low, policy, pool=pool)[1]
-
-    return look
+    return Plain(Model("looked at", network), "cpu", "fp32").route
 
 
 @given(height=st.integers(1, 3000), width=st.integers(1, 3000))
@@ -81,7 +77,7 @@ def test_a_survey_of_the_whole_picture_is_the_networks_own_pool() -> None:
     seen = survey(looker(network), source, policy)
     for block in (0, 1):
         assert torch.allclose(seen.pool(torch.zeros(1, 1), block).means, recorder.means[block], atol=1e-6)
-        assert torch.allclose(seen.logits[block], routing.blocks[block].logits[0])
+        assert np.allclose(seen.logits[block], routing.blocks[block].logits[0])
     assert torch.allclose(network.route(source.low[None], policy, pool=seen.pool)[0], high, atol=1e-5)
 
 
@@ -119,7 +115,9 @@ def test_the_best_windows_by_the_first_score_are_allowed(height: int, width: int
     _, routing = network.route(source.low[None], TopShare(0.0))
     scores = routing.blocks[0].logits[0].numpy().reshape(routing.rows, routing.columns)
     for share in (0.0, 0.3, 0.5, 1.0):
-        allowed = allow_best(looker(network), source, share, window=16, tile=tile)
+        allowed = allow_best(
+            Plain(Model("t", network), "cpu", "fp32").score, source, share, window=16, tile=tile
+        )
         assert allowed.shape == scores.shape
         assert allowed.sum() == math.floor(share * scores.size)
         if 0 < allowed.sum() < scores.size:
@@ -132,7 +130,7 @@ def test_the_best_windows_by_the_first_score_are_allowed(height: int, width: int
 def test_no_block_ever_attends_more_than_the_most(share: float, calibrated: bool, tile: int) -> None:
     calibration = Calibration((0.5,), ((0.3, 0.3),)) if calibrated else None
     model = Model("t", random_network(channels=12, blocks=(1, 1)), calibration)
-    up = Upscaler(model, device="cpu", tile=tile)
+    up = TensorComputer(model, device="cpu", tile=tile)
     free = up.run(low(150, 230), attention_ratio=0.9)
     result = up.run(low(150, 230), attention_ratio=0.9, max_share=share)
     assert result.attention_share <= share
@@ -142,7 +140,7 @@ def test_no_block_ever_attends_more_than_the_most(share: float, calibrated: bool
 
 def test_a_generous_most_changes_little_and_one_nothing() -> None:
     model = Model("t", random_network(channels=12, blocks=(1, 1)), Calibration((0.5,), ((0.5, 0.5),)))
-    up = Upscaler(model, device="cpu", tile=64)
+    up = TensorComputer(model, device="cpu", tile=64)
     free = up.run(low(150, 230), attention_ratio=0.5)
     assert torch.equal(free.high, up.run(low(150, 230), attention_ratio=0.5, max_share=1.0).high)
 
@@ -155,7 +153,7 @@ def test_a_busy_half_gets_the_attention(calibrated: bool) -> None:
     model = find("s-x4")
     model = model if calibrated else replace(model, calibration=None)
     tile = smallest_tile(model.config.pool)
-    shares = Upscaler(model, device="cpu", tile=tile).run(picture, attention_ratio=0.5).shares
+    shares = TensorComputer(model, device="cpu", tile=tile).run(picture, attention_ratio=0.5).shares
     sky, facade = shares[:, :7].mean(), shares[:, 9:].mean()
     assert facade >= 3.0 * sky
     assert facade > 0.5

@@ -7,12 +7,11 @@ from torch import Tensor
 
 from camixersr.catalogue import find
 from camixersr.image.codec import read
-from camixersr.inference.upscaler import Upscaler
 from camixersr.nn import TopShare
 from camixersr.nn.attention import WindowAttention
 from camixersr.nn.windows import partition
 from camixersr.weights import Model
-from tests.conftest import ROOT, random_network
+from tests.conftest import ROOT, TensorComputer, random_network
 
 REDUCED = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -77,7 +76,7 @@ def test_weights_that_overflow_are_recomputed(precision: str, batch: int, factor
     def result(precision: str, batch: int):
         network = random_network(channels=12, blocks=(1,))
         network.head.weight.mul_(factor)
-        up = Upscaler(Model("t", network), device="cpu", precision=precision, tile=64, batch=batch)
+        up = TensorComputer(Model("t", network), device="cpu", precision=precision, tile=64, batch=batch)
         return up.run(torch.rand(3, 100, 130, generator=torch.Generator().manual_seed(1)))
 
     high = result(precision, batch).high

@@ -6,11 +6,10 @@ from typing import Literal
 import pytest
 import torch
 
+from camixersr.backends.choose import available
 from camixersr.errors import ValueRangeError
-from camixersr.inference.upscaler import Upscaler
 from camixersr.nn import TopShare
 from camixersr.operations import count
-from camixersr.runtimes import available
 from camixersr.speed import race as module
 from camixersr.speed.machine import describe, slug
 from camixersr.speed.race import (
@@ -27,7 +26,7 @@ from camixersr.speed.race import (
     worthwhile,
 )
 from camixersr.weights import Model
-from tests.conftest import random_network
+from tests.conftest import TensorComputer, random_network
 
 CPU = torch.device("cpu")
 
@@ -208,7 +207,7 @@ def test_the_peak_is_measured(monkeypatch) -> None:
 
 
 def test_what_is_raced_is_what_upscale_runs() -> None:
-    up = Upscaler(model(), device="cpu")
+    up = TensorComputer(model(), device="cpu")
     low = noise(40, 50)
     assert torch.equal(contenders([])[0].compute(low, 0.5).high, up.run(low).high)
 

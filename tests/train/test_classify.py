@@ -13,14 +13,13 @@ from camixersr.cli import main
 from camixersr.data import open_set
 from camixersr.errors import InputError, ValueRangeError
 from camixersr.image.resize import resize
-from camixersr.inference.upscaler import Upscaler
 from camixersr.models import CAMixerSR, CAMixerSRConfig, PatchClassifier
 from camixersr.nn import Calibration, TopShare
 from camixersr.train.class_recipe import ClassRecipe, load_any
 from camixersr.train.photos import PatchStream, load_photos
 from camixersr.train.recipe import Recipe
 from camixersr.weights import Model, load_file, save
-from tests.conftest import ROOT, random_network, shared
+from tests.conftest import ROOT, TensorComputer, random_network, shared
 from tests.train.test_train import scene
 
 
@@ -78,7 +77,7 @@ def test_a_run_leaves_a_model(folder: Path, tmp_path: Path) -> None:
     assert any(line.startswith("classifier 3 of 3: pixels") for line in lines)
     assert any(line.startswith("jointly 2 of 2: pixels") for line in lines)
     low = torch.from_numpy(resize(scene(128, 50), height=64, width=64)).permute(2, 0, 1) / 255.0
-    assert Upscaler(model, device="cpu").run(low).high.shape == (3, 128, 128)
+    assert TensorComputer(model, device="cpu").run(low).high.shape == (3, 128, 128)
 
 
 def test_the_first_phase_leaves_the_network_alone_and_the_second_does_not(
@@ -232,7 +231,7 @@ def test_the_recipe_we_ship_learns(tmp_path: Path) -> None:
         )
     )
     assert model.scores["Set5/0.5"] > 30.8
-    upscaler = Upscaler(model, device="cpu")
+    upscaler = TensorComputer(model, device="cpu")
     lows = [pair.read(4)[0].copy() for pair in open_set(bench).pairs]
     results = [upscaler.run(torch.from_numpy(low).permute(2, 0, 1) / 255.0) for low in lows]
     classes = [result.classes for result in results if result.classes is not None]

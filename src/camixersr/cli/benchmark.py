@@ -130,7 +130,7 @@ def _picture(photo: Path | None, width: int, height: int) -> "Tensor":
     import numpy as np
 
     from camixersr.image.codec import read
-    from camixersr.inference.arrays import from_array
+    from camixersr.tensors import from_array
 
     pixels = read(photo, color="srgb").pixels
     times = (-(-height // pixels.shape[0]), -(-width // pixels.shape[1]), 1)
@@ -149,12 +149,14 @@ def _speed(
 ) -> dict[str, Any]:
     from dataclasses import asdict, replace
 
+    import torch
+
     from camixersr.cli.bars import Bars
-    from camixersr.inference.upscaler import Upscaler
+    from camixersr.inference.computer import Computer
     from camixersr.speed.race import apart, entries, peaks, race, worthwhile
 
     model = replace(model, calibration=None)
-    place = Upscaler(model, device=device).device
+    place = torch.device(Computer(model, device=device).device)
     entered, dropped = entries(
         model, device, worthwhile(peaks(place)), tile="auto" if tile == "auto" else int(tile)
     )
@@ -265,8 +267,8 @@ def _memory(
 
     from camixersr.cli.bars import Bars
     from camixersr.image.codec import Picture, write
-    from camixersr.inference.arrays import to_array
     from camixersr.speed.memory import watch_upscale
+    from camixersr.tensors import to_array
 
     rows: list[MemoryRow] = []
     with Bars(1) as bar, TemporaryDirectory() as name:

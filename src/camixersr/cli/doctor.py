@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 if TYPE_CHECKING:
-    from camixersr.runtimes.choice import Choice
+    from camixersr.backends.fastest import Choice
 
 __all__ = ["doctor"]
 
@@ -39,16 +39,22 @@ def doctor(
     """
     from dataclasses import asdict
 
+    from camixersr.backends.choose import available
+    from camixersr.backends.fastest import choices, choose
     from camixersr.catalogue import cache_folder, find
-    from camixersr.inference.upscaler import Upscaler
-    from camixersr.runtimes import available
-    from camixersr.runtimes.choice import choices, choose
+    from camixersr.inference.computer import Computer
     from camixersr.speed.machine import describe
 
-    upscaler = Upscaler(find(model), device=device, precision=precision)
+    computer = Computer(find(model), device=device, precision=precision)
     if measure:
-        choose(upscaler, again=True, say=lambda line: print(f"camixersr: {line}", file=sys.stderr))
-    there, chosen = available(upscaler.device), choices()
+        choose(
+            computer.model,
+            device=computer.device,
+            precision=computer.precision,
+            again=True,
+            say=lambda line: print(f"camixersr: {line}", file=sys.stderr),
+        )
+    there, chosen = available(computer.device), choices()
     facts = describe()
     if json_:
         kept = {
@@ -59,7 +65,7 @@ def doctor(
         print(json.dumps(facts | kept, indent=2))
         return
     _print_machine(facts)
-    print(f"\nbackends on {upscaler.device}")
+    print(f"\nbackends on {computer.device}")
     for each in there:
         what = each.missing or f"{each.version}, {', '.join(each.precisions)}"
         print(f"  {each.name}: {what}")

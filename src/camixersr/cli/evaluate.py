@@ -88,7 +88,7 @@ def evaluate(
     from camixersr.cli.degraded import degradations
     from camixersr.data import BICUBIC, CLOSED, FISHEYES, degrading, open_set
     from camixersr.image.files import replacing, require_writable
-    from camixersr.runtimes import upscaler as make
+    from camixersr.inference.computer import Computer
 
     for path in filter(None, (json_, csv_)):
         require_writable(path)
@@ -104,30 +104,30 @@ def evaluate(
     sets = [open_set(folder, each) for folder in data for each in ways]
     if protocol == "auto":
         protocol = "restoration" if models[0].restores else "classic"
-    upscalers = [
-        make(each, backend=backend, device=device, precision=precision, tile=tile, say=_say)
+    computers = [
+        Computer(each, backend=backend, device=device, precision=precision, tile=tile, say=_say)
         for each in models
     ]
     rows: list[Row] = []
     problems: list[str] = []
     for each in sets:
-        scored, wrong = benchmark.evaluate(upscalers, each, attention_ratios=ratios, protocol=protocol)
+        scored, wrong = benchmark.evaluate(computers, each, attention_ratios=ratios, protocol=protocol)
         rows += scored
         problems += wrong
-    facts = benchmark.protocol_facts(protocol, upscalers[0].scale, sets) | {
-        "device": str(upscalers[0].device),
-        "backend": {upscaler.model.name: upscaler.backend for upscaler in upscalers},
-        "precision": upscalers[0].precision,
+    facts = benchmark.protocol_facts(protocol, computers[0].scale, sets) | {
+        "device": computers[0].device,
+        "backend": {computer.model.name: computer.backend.name for computer in computers},
+        "precision": computers[0].precision,
         "tile": tile,
         "policy": {
-            upscaler.model.name: "classes"
-            if upscaler.model.classes
+            computer.model.name: "classes"
+            if computer.model.classes
             else "calibrated thresholds"
-            if upscaler.model.calibration
+            if computer.model.calibration
             else "top share"
-            for upscaler in upscalers
+            for computer in computers
         },
-        "sha256": {upscaler.model.name: upscaler.model.sha256 for upscaler in upscalers},
+        "sha256": {computer.model.name: computer.model.sha256 for computer in computers},
     }
     _print(rows, facts)
     for problem in problems:
@@ -146,7 +146,7 @@ def evaluate(
     if report is not None:
         from camixersr.report import write_report
 
-        print(f"look at {write_report(report, rows, sets, upscalers, facts, problems)}")
+        print(f"look at {write_report(report, rows, sets, computers, facts, problems)}")
     return 3 if problems else 0
 
 

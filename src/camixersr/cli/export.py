@@ -68,13 +68,13 @@ def export(
     from camixersr.catalogue import find
     from camixersr.cli.bars import steps
     from camixersr.image.codec import read
-    from camixersr.inference.arrays import from_array
+    from camixersr.tensors import from_array
     from camixersr.weights import Model
 
     try:
+        from camixersr.backends.parity import sample_photo
         from camixersr.export.files import SUFFIXES
         from camixersr.export.files import export as write
-        from camixersr.export.parity import sample_photo
     except ImportError as error:
         raise MissingExtraError(f"exporting needs onnx; {install_line(to)}") from error
     loaded: Model = find(model)

@@ -82,14 +82,14 @@ def routes(
     from camixersr.data import BICUBIC, Pair, degrading, read_rgb
     from camixersr.image.codec import Picture, write
     from camixersr.image.files import make_folder, replacing, require_writable
-    from camixersr.inference.arrays import from_array
-    from camixersr.inference.upscaler import Upscaler
+    from camixersr.inference.computer import Computer
     from camixersr.routemap import render, render_blocks
+    from camixersr.tensors import from_array
 
-    upscaler = Upscaler(find(model), device=device)
-    network = upscaler.network
+    computer = Computer(find(model), device=device)
+    network = computer.model.network
     degraded = degradations(
-        upscaler.model,
+        computer.model,
         quality=None if quality is None else [quality],
         sigma=None if sigma is None else [sigma],
     )
@@ -104,20 +104,20 @@ def routes(
     for path in inputs:
         try:
             if given:
-                pixels, original = Pair(path.stem, path, None, way).read(upscaler.scale)
+                pixels, original = Pair(path.stem, path, None, way).read(computer.scale)
             elif high is not None:
-                pixels, original = Pair(path.stem, high / path.name, path).read(upscaler.scale)
+                pixels, original = Pair(path.stem, high / path.name, path).read(computer.scale)
             else:
                 pixels, original = read_rgb(path), None
         except InputError as error:
             problems.append(str(error))
             continue
-        low = from_array(pixels)[None].to(upscaler.device)
-        policy, classes = upscaler.policy_of(low[0], attention_ratio)
+        low = from_array(pixels)[None].to(computer.device)
+        policy, classes = computer.policy_of(from_array(pixels).numpy(), attention_ratio)
         _, routing = network.route(low, policy)
         gains = None
         if gain and original is not None:
-            gains = measure_gain(network, low, from_array(original)[None].to(upscaler.device))
+            gains = measure_gain(network, low, from_array(original)[None].to(computer.device))
         observation = observe(path.stem, low, routing, window=network.config.window, gain=gains)
         seen.append(observation)
         if output is not None:
@@ -138,8 +138,8 @@ def routes(
         from dataclasses import asdict
 
         facts = {
-            "model": upscaler.model.name,
-            "sha256": upscaler.model.sha256,
+            "model": computer.model.name,
+            "sha256": computer.model.sha256,
             "attention_ratio": attention_ratio,
             **({"degradation": way.name} if degraded else {}),
             "verdict": result.verdict,

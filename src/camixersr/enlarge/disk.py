@@ -16,18 +16,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from camixersr import __version__
+from camixersr.backends.devices import TORCH, set_threads, threads
+from camixersr.backends.protocol import Planes
 from camixersr.enlarge.enlarge import Cancel, Steps
 from camixersr.enlarge.options import Options
 from camixersr.errors import MemoryLimitError, OutputError
 from camixersr.image.alpha import HALO, bleed, visible
-from camixersr.image.codec import MAX_PIXELS, check_writable
+from camixersr.image.encode import check_writable
 from camixersr.image.metadata import fitted
 from camixersr.image.panorama import Panorama, panorama_of
+from camixersr.image.picture import MAX_PIXELS
 from camixersr.image.planes import Form, enlarge_alpha, join, split
 from camixersr.image.spill import Spill, digest, folder_for
 from camixersr.image.stream import (
@@ -40,15 +41,14 @@ from camixersr.image.stream import (
     encoding_seconds,
     look,
 )
-from camixersr.inference.budget import best_ratio, measure_speed
+from camixersr.inference.computer import Computer
 from camixersr.inference.cost import Bill, Cost, Done, Progress
-from camixersr.inference.crew import compute_tiles
-from camixersr.inference.memory import batch_size, largest_tile, predict
-from camixersr.inference.plan import Plan, Source
+from camixersr.inference.deadline import best_ratio, measure_speed
+from camixersr.inference.plan import Plan
+from camixersr.inference.sources import Piece, Source
 from camixersr.inference.sphere import Spherical
 from camixersr.inference.survey import patches
 from camixersr.inference.tiles import Tile, owned
-from camixersr.inference.upscaler import Piece, Upscaler
 from camixersr.units import shown_bytes
 
 __all__ = ["Streamed", "enlarge_file"]
@@ -118,9 +118,9 @@ class _Low:
     def width(self) -> int:
         return self.raw.layout.width
 
-    def read(self, rows: slice, columns: slice) -> Tensor:
+    def read(self, rows: slice, columns: slice) -> Planes:
         if not self.raw.layout.alpha:
-            return torch.from_numpy(self.form.planes(self.raw.read(rows, columns)))[None]
+            return self.form.planes(self.raw.read(rows, columns))[None]
         # what is invisible takes the colour of what is visible nearby, as in a picture in one piece
         top, left = (max(0, each.start // HALO * HALO - HALO) for each in (rows, columns))
         bottom = min(self.height, -(-rows.stop // HALO) * HALO + HALO)
@@ -128,7 +128,7 @@ class _Low:
         pixels, alpha = split(self.raw.read(slice(top, bottom), slice(left, right)))
         colour = pixels if alpha is None else bleed(pixels, alpha, self.far)
         part = colour[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
-        return torch.from_numpy(self.form.planes(part))[None]
+        return self.form.planes(part)[None]
 
 
 def _form(layout: Layout) -> Form:
@@ -136,7 +136,7 @@ def _form(layout: Layout) -> Form:
 
 
 def enlarge_file(
-    upscaler: Upscaler,
+    computer: Computer,
     source: Path,
     target: Path,
     options: Options,
@@ -151,10 +151,10 @@ def enlarge_file(
     """Enlarge a picture of any size.
 
     Args:
-        upscaler: the model; of its `tile`, "auto" is chosen here.
+        computer: the model; of its `tile`, "auto" is chosen here.
         source: the picture.
         target: the file to make or replace.
-        options: how; what the upscaler was made with is not looked at, nor is the size.
+        options: how; what the computer was made with is not looked at, nor is the size.
         spill: folder for the intermediate files, instead of the target's.
         resume: go on with what an interrupted run left, and leave it behind if interrupted.
         max_pixels: larger pictures are refused.
@@ -175,25 +175,25 @@ def enlarge_file(
     began = time.perf_counter()
     steps = Steps(progress, cancel)
     seen = look(source, color=options.colours, max_pixels=max_pixels, salvage=options.salvage)
-    high = seen.layout.enlarged(upscaler.scale)
+    high = seen.layout.enlarged(computer.scale)
     panorama, remark = panorama_of(seen.metadata, seen.layout.height, seen.layout.width, options.projection)
     check_writable(target, height=high.height, width=high.width)
     folder = folder_for(target, spill)
-    bill = Bill(upscaler.model.config, upscaler.device, seen.layout.height, seen.layout.width, steps)
-    with _threads_kept(), Spill(folder, _job(upscaler, source, options), resume) as journal:
+    bill = Bill(computer.model.config, computer.device, seen.layout.height, seen.layout.width, steps)
+    with _threads_kept(), Spill(folder, _job(computer, source, options), resume) as journal:
         fresh = not journal.settled
         resumed = sum(len(batch["tiles"]) for batch in journal.done)
         held = high.size if target.suffix.lower() in HELD_WHOLE else 0
         if fresh:
-            tile = _tile(upscaler, seen.layout, held, options.memory_bytes, panorama)
-            tiles = upscaler.cut(seen.layout.height, seen.layout.width, tile, panorama)
+            tile = _tile(computer, seen.layout, held, options.memory_bytes, panorama)
+            tiles = computer.cut(seen.layout.height, seen.layout.width, tile, panorama)
             # memory is granted for one tile at a time
-            batch = batch_size(upscaler, tiles) if options.memory_bytes is None else 1
+            batch = computer.batch_of(tiles) if options.memory_bytes is None else 1
             _require_room(folder, seen, high)
         else:  # the same again, so that the same bytes come out
             tile, batch = int(journal.settled["tile"]), int(journal.settled["batch"])
-            torch.set_num_threads(int(journal.settled["threads"]))
-        needed = predict(upscaler, seen.layout, tile, held, panorama, batch=batch)
+            set_threads(int(journal.settled["threads"]))
+        needed = computer.memory.predict(seen.layout, tile, held, panorama, batch=batch)
         disk = seen.layout.size + high.size
         say(
             f"{seen.layout.width} x {seen.layout.height} -> {high.width} x {high.height}, "
@@ -207,7 +207,7 @@ def enlarge_file(
         ):
             picture: Source = _Low(low)
             if panorama is not None:
-                picture = Spherical(picture, panorama, upscaler.model.config.latitude)
+                picture = Spherical(picture, panorama, computer.model.config.latitude)
             if fresh:
                 damage = decode(
                     source,
@@ -221,21 +221,21 @@ def enlarge_file(
                 ratio = options.attention_ratio
                 if options.seconds is not None:
                     left = options.seconds - (time.perf_counter() - began)
-                    ratio = _ratio_in(left, upscaler, picture, tile, target, high, options, say)
+                    ratio = _ratio_in(left, computer, picture, tile, target, high, options, say)
                 journal.settle(
                     {
                         "tile": tile,
                         "batch": batch,
-                        "threads": torch.get_num_threads(),
+                        "threads": threads(),
                         "ratio": ratio,
                         "damage": damage,
                     }
                 )
             ratio = float(journal.settled["ratio"])
-            plan = upscaler.plan(
+            plan = computer.plan(
                 picture, bill, attention_ratio=ratio, max_share=options.max_share, tile=tile
             )
-            _run(upscaler, plan, upscaler.batches(plan, batch=batch), picture, low, out, journal, bill)
+            _run(computer, plan, computer.batches(plan, batch=batch), picture, low, out, journal, bill)
             notes = encode(
                 out,
                 target,
@@ -254,36 +254,36 @@ def enlarge_file(
         return Streamed(cost, seen, high, ratio, tile, needed, resumed, tuple(notes), panorama)
 
 
-def _job(upscaler: Upscaler, source: Path, options: Options) -> dict[str, Any]:
+def _job(computer: Computer, source: Path, options: Options) -> dict[str, Any]:
     """All that the result depends on, and that the user chose."""
     asked = options.record(of_pixels=True)
     if options.seconds is not None:
         asked["attention_ratio"] = None  # it is not looked at
     return asked | {
         "version": __version__,
-        "torch": torch.__version__,
+        "torch": TORCH,
         "source": digest(source),
-        "model": upscaler.model.sha256 or upscaler.model.name,
-        "device": ",".join(str(each) for each in upscaler.devices),
-        "backend": upscaler.backend,
-        "precision": upscaler.precision,
-        "tile": upscaler.tile,
-        "batch": upscaler.batch,
-        "routing": "top share" if upscaler.model.calibration is None else "thresholds",
+        "model": computer.model.sha256 or computer.model.name,
+        "device": ",".join(computer.devices),
+        "backend": computer.backend.name,
+        "precision": computer.precision,
+        "tile": computer.tile,
+        "batch": computer.batch,
+        "routing": "top share" if computer.model.calibration is None else "thresholds",
     }
 
 
 def _tile(
-    upscaler: Upscaler, layout: Layout, held: int, memory: int | None, panorama: Panorama | None
+    computer: Computer, layout: Layout, held: int, memory: int | None, panorama: Panorama | None
 ) -> int:
     """The tile that was asked for, or the largest that the memory granted allows."""
-    asked = upscaler.tile
-    tile = asked if asked != "auto" else upscaler.auto(layout.height, layout.width)
-    if memory is None or predict(upscaler, layout, tile, held, panorama) <= memory:
+    asked = computer.tile
+    tile = asked if asked != "auto" else computer.auto(layout.height, layout.width)
+    if memory is None or computer.memory.predict(layout, tile, held, panorama) <= memory:
         return tile
-    largest = largest_tile(upscaler, layout, memory, held, panorama)  # complains if there is none
-    if upscaler.tile != "auto":
-        needed = shown_bytes(predict(upscaler, layout, tile, held, panorama))
+    largest = computer.memory.largest_tile(layout, memory, held, panorama)  # complains if there is none
+    if computer.tile != "auto":
+        needed = shown_bytes(computer.memory.predict(layout, tile, held, panorama))
         raise MemoryLimitError(
             f"a tile of {tile or 'the whole picture'} needs {needed}, more than the {shown_bytes(memory)} "
             f"granted; use --tile {largest}"
@@ -307,7 +307,7 @@ def _require_room(folder: Path, seen: Look, high: Layout) -> None:
 
 def _ratio_in(
     left: float,
-    upscaler: Upscaler,
+    computer: Computer,
     low: Source,
     tile: int,
     target: Path,
@@ -317,13 +317,13 @@ def _ratio_in(
 ) -> float:
     """The attention ratio that keeps the deadline."""
     began = time.perf_counter()
-    speed = measure_speed(upscaler, low)
+    speed = measure_speed(computer, low)
     encoding = encoding_seconds(target, speed.sample, options.write) * high.height * high.width
     left -= time.perf_counter() - began + encoding
-    tiles = upscaler.cut(low.height, low.width, tile, low.panorama)
+    tiles = computer.cut(low.height, low.width, tile, low.panorama)
     # measured on one device; others share the tiles, but not the survey
-    pixels = sum(each.pixels for each in tiles) // len(set(upscaler.devices))
-    if len(tiles) > 1 and upscaler.is_surveying:
+    pixels = sum(each.pixels for each in tiles) // len(set(computer.devices))
+    if len(tiles) > 1 and computer.is_surveying:
         pixels += sum((y.stop - y.start) * (x.stop - x.start) for y, x in patches(low.height, low.width))
     ratio, expected = best_ratio(speed, pixels=pixels, seconds=left, max_share=options.max_share)
     say(
@@ -336,16 +336,15 @@ def _ratio_in(
 
 @contextmanager
 def _threads_kept() -> Generator[None]:
-    threads = torch.get_num_threads()
+    before = threads()
     try:
         yield
     finally:
-        if torch.get_num_threads() != threads:
-            torch.set_num_threads(threads)
+        set_threads(before)
 
 
 def _run(
-    upscaler: Upscaler,
+    computer: Computer,
     plan: Plan,
     batches: list[tuple[int, ...]],
     source: Source,
@@ -364,7 +363,7 @@ def _run(
         bill.skip(plan.tiles[number], Done(number, attended, str(line["precision"]), *facts))
         there.add(number)
     todo = [batch for batch in batches if not there.issuperset(batch)]
-    with closing(compute_tiles(upscaler, plan, todo, source, _OnDisk(low, high), bill)) as computed:
+    with closing(computer.compute_tiles(plan, todo, source, _OnDisk(low, high), bill)) as computed:
         for batch in computed:
             lines = [
                 {
@@ -392,7 +391,7 @@ class _OnDisk:
         form = _form(self.low.layout)
         for piece in pieces:
             y, x = piece.tile.rows, piece.tile.columns
-            pixels = form.pixels(piece.high.numpy())
+            pixels = form.pixels(piece.high)
             alpha = _alpha(piece.tile, self.low, scale, form) if self.low.layout.alpha else None
             self.high.write(scale * y.own_start, scale * x.own_start, join(pixels, alpha))
 

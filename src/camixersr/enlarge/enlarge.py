@@ -9,19 +9,17 @@ from dataclasses import replace
 from typing import Literal, Protocol, get_args
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
+from camixersr.backends.protocol import Planes as Pixels
 from camixersr.errors import CancelledError, ImageError, UsageError
 from camixersr.image.alpha import keep_extremes
-from camixersr.image.codec import MAX_PIXELS, Picture
 from camixersr.image.metadata import fitted
 from camixersr.image.panorama import Panorama
+from camixersr.image.picture import MAX_PIXELS, Picture
 from camixersr.image.planes import Planes, enlarge_alpha
 from camixersr.image.resize import resize
+from camixersr.inference.computer import Enlarged
 from camixersr.inference.cost import Progress
-from camixersr.inference.upscaler import Enlarged
 
 __all__ = ["AlphaBy", "Cancel", "Runs", "Steps", "beyond", "enlarge"]
 
@@ -32,7 +30,7 @@ Cancel = Callable[[], bool]
 
 
 class Runs(Protocol):
-    """What enlarges planes by a whole factor: an `Upscaler`."""
+    """What enlarges planes by a whole factor: a `Computer`."""
 
     @property
     def scale(self) -> int:
@@ -41,14 +39,14 @@ class Runs(Protocol):
 
     def run(
         self,
-        low: Tensor,
+        low: Pixels,
         *,
         attention_ratio: float,
         max_share: float,
         progress: Progress | None,
         panorama: Panorama | None,
     ) -> Enlarged:
-        """As `camixersr.inference.upscaler.Upscaler.run`."""
+        """As `camixersr.inference.computer.Computer.run`."""
         ...
 
 
@@ -102,7 +100,7 @@ def enlarge(
 
     Args:
         upscaler: best with a model whose scale reaches `size`.
-        picture: from `camixersr.image.codec.read`.
+        picture: from `camixersr.image.decode.read`.
         size: height and width of the result; the model's own by default. Anything smaller is
             reduced to (bicubic, antialiased), and anything larger enlarged to (bicubic), which is
             noted; what is no larger than the picture needs no network, unless it restores (scale 1).
@@ -147,22 +145,21 @@ def enlarge(
         steps = Steps(progress, cancel, runs=2 if by_model else 1)
         steps.check()
 
-        def run(low: NDArray[np.float32]) -> tuple[Enlarged, NDArray[np.float32]]:
-            result = upscaler.run(
-                torch.from_numpy(low),
+        def run(low: Pixels) -> Enlarged:
+            return upscaler.run(
+                low,
                 attention_ratio=attention_ratio,
                 max_share=max_share,
                 progress=steps,
                 panorama=panorama,
             )
-            return result, result.high.numpy()
 
-        cost, high = run(planes.colour)
-        pixels = form.pixels(high, size=size)
+        cost = run(planes.colour)
+        pixels = form.pixels(cost.high, size=size)
         if alpha is not None and by_model:
             steps.begun += 1
-            second, high = run(np.lib.stride_tricks.as_strided(alpha, (3, *low), (0, *alpha.strides)))
-            alpha = keep_extremes(high.mean(axis=0).clip(0.0, 1.0), alpha, upscaler.scale)
+            second = run(np.lib.stride_tricks.as_strided(alpha, (3, *low), (0, *alpha.strides)))
+            alpha = keep_extremes(second.high.mean(axis=0).clip(0.0, 1.0), alpha, upscaler.scale)
             cost = _sum(cost, second)
         elif alpha is not None:
             alpha = enlarge_alpha(alpha, upscaler.scale)

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+from camixersr.backends.protocol import AUTO_WHOLE
 from camixersr.enlarge.disk import enlarge_file
 from camixersr.enlarge.enlarge import Cancel, Steps, enlarge
 from camixersr.enlarge.kinds import File
@@ -19,8 +20,8 @@ from camixersr.image.panorama import panorama_of
 from camixersr.image.part import Part, preview_of
 from camixersr.image.picture import MAX_PIXELS, Picture
 from camixersr.image.stream import Look, look
+from camixersr.inference.computer import Computer
 from camixersr.inference.cost import Cost, Progress
-from camixersr.inference.upscaler import AUTO_WHOLE, Upscaler
 
 __all__ = ["HELD", "Written", "upscale_file", "why_held"]
 
@@ -76,7 +77,7 @@ def why_held(seen: Look, options: Options, *, size: tuple[int, int], scale: int)
 
 
 def upscale_file(
-    upscaler: Upscaler,
+    computer: Computer,
     source: File,
     target: str | Path,
     options: Options,
@@ -91,10 +92,10 @@ def upscale_file(
     """Enlarge a file, as `camixersr upscale` does with one.
 
     Args:
-        upscaler: the model.
+        computer: the model.
         source: the picture, or its encoded content.
         target: the file to make; its suffix decides the format.
-        options: how; those that the upscaler has settled are left as they are.
+        options: how; those that the computer has settled are left as they are.
         overwrite: replace a file that exists.
         spill: folder for the intermediate files of a large picture, instead of the target's.
         max_pixels: larger pictures are refused.
@@ -123,7 +124,7 @@ def upscale_file(
         raise OutputError(f"{shown(target)}: exists already; give overwrite=True to replace it")
     steps = Steps(progress, cancel)
     steps.check()
-    seen = None if file is None else _seen(upscaler, file, options, spill, max_pixels)
+    seen = None if file is None else _seen(computer, file, options, spill, max_pixels)
     if seen is not None and file is not None:
         own = threading.get_ident()
 
@@ -133,7 +134,7 @@ def upscale_file(
 
         with turn():
             streamed = enlarge_file(
-                upscaler,
+                computer,
                 file,
                 target,
                 options,
@@ -161,7 +162,7 @@ def upscale_file(
     if options.preview:
         first, _ = preview_of(first)
         options = replace(options, projection="flat")
-    low_size, high_size = (first.height, first.width), _size(upscaler, first, options, whole)
+    low_size, high_size = (first.height, first.width), _size(computer, first, options, whole)
     check_writable(target, height=high_size[0], width=high_size[1])
     several = first.pages > 1 and not options.preview and target.suffix.lower() in (".tif", ".tiff")
     count = first.pages if several else 1
@@ -180,9 +181,9 @@ def upscale_file(
             steps.begun = number
             with turn():
                 cost, high = enlarge(
-                    upscaler,
+                    computer,
                     low,
-                    size=_size(upscaler, low, options, whole if number == 0 else (low.height, low.width)),
+                    size=_size(computer, low, options, whole if number == 0 else (low.height, low.width)),
                     attention_ratio=options.attention_ratio,
                     max_share=options.max_share,
                     alpha_by=options.alpha,
@@ -200,16 +201,16 @@ def upscale_file(
 
 
 def _size(
-    upscaler: Upscaler, picture: Picture, options: Options, whole: tuple[int, int]
+    computer: Computer, picture: Picture, options: Options, whole: tuple[int, int]
 ) -> tuple[int, int]:
     """Height and width of a picture's result; it may be a part of a `whole` one."""
-    high = options.size.of(*whole, default=upscaler.scale, reach=upscaler.scale)
+    high = options.size.of(*whole, default=computer.scale, reach=computer.scale)
     part = Part(0, 0, picture.height, picture.width).scaled(whole, high)
     return part.height, part.width
 
 
 def _seen(
-    upscaler: Upscaler, source: Path, options: Options, spill: Path | None, max_pixels: int
+    computer: Computer, source: Path, options: Options, spill: Path | None, max_pixels: int
 ) -> Look | None:
     """The head of a picture that is to be streamed; None for one that is held in memory."""
     given = {"memory": options.memory, "seconds": options.seconds, "spill": spill}
@@ -219,9 +220,9 @@ def _seen(
     except ImageError:
         return None  # the second decoder may know better, or say what is wrong
     height, width = seen.layout.height, seen.layout.width
-    size = options.size.of(height, width, default=upscaler.scale, reach=upscaler.scale)
-    why = why_held(seen, options, size=size, scale=upscaler.scale)
+    size = options.size.of(height, width, default=computer.scale, reach=computer.scale)
+    why = why_held(seen, options, size=size, scale=computer.scale)
     if why and must:
         raise UsageError(f"{must} is for pictures that are computed in tiles from the disk; {why}")
-    large = upscaler.tile != 0 and height * width > AUTO_WHOLE
+    large = computer.tile != 0 and height * width > AUTO_WHOLE
     return seen if not why and (must or large) else None

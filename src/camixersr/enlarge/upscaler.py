@@ -8,6 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, overload
 
+import numpy as np
+from numpy.typing import NDArray
+
 from camixersr.catalogue import default_model, embedded
 from camixersr.enlarge.enlarge import AlphaBy, Cancel, Steps, beyond, enlarge
 from camixersr.enlarge.files import Written, upscale_file
@@ -17,9 +20,8 @@ from camixersr.errors import UsageError
 from camixersr.image.panorama import Panorama, Projection, panorama_of
 from camixersr.image.picture import MAX_PIXELS, Picture
 from camixersr.image.size import Size, best_scale
+from camixersr.inference.computer import Computer, Enlarged
 from camixersr.inference.cost import Progress
-from camixersr.inference.upscaler import Enlarged
-from camixersr.runtimes import upscaler as computer
 from camixersr.weights import Model
 
 if TYPE_CHECKING:
@@ -67,9 +69,7 @@ def model_for(image: Any, size: Size, projection: Projection, *, white: float | 
 
 
 MOVED = frozenset({
-    "auto", "auto_tile", "backend", "batch", "batches", "compute", "compute_batch", "crew", "device",
-    "devices", "engine", "is_prepared", "network", "plan", "policy", "policy_of", "precision", "route",
-    "tile",
+    "auto", "batch", "batches", "device", "devices", "plan", "policy", "policy_of", "precision", "tile",
 })  # fmt: skip
 """What an `Upscaler` had until it was told from what computes; of `Upscaler.computer` now."""
 
@@ -102,16 +102,16 @@ class Upscaler:
         tile: int | Literal["auto"] = "auto",
         batch: int | Literal["auto"] = "auto",
     ) -> None:
-        self.computer = computer(
+        self.computer = Computer(
             model, backend=backend, device=device, precision=precision, tile=tile, batch=batch
         )
         self._turn = threading.RLock()
 
     def __repr__(self) -> str:
-        devices = ",".join(str(each) for each in self.computer.devices)
+        devices = ",".join(self.computer.devices)
         return (
             f"Upscaler({self.model.name!r}, scale={self.scale}, device={devices!r}, "
-            f"backend={self.computer.backend!r}, precision={self.computer.precision!r}, "
+            f"backend={self.computer.backend.name!r}, precision={self.computer.precision!r}, "
             f"tile={self.computer.tile!r})"
         )
 
@@ -353,7 +353,7 @@ class Upscaler:
 
     def run(
         self,
-        low: "Tensor",
+        low: "NDArray[np.float32] | Tensor",
         *,
         attention_ratio: float = 0.5,
         max_share: float = 1.0,
@@ -362,11 +362,13 @@ class Upscaler:
     ) -> Enlarged:
         """Enlarge one RGB image, 3 x H x W float32 in [0, 1], and tell what it cost.
 
-        As `camixersr.inference.upscaler.Upscaler.run`, from any thread.
+        An array or a tensor; the result's `high` is an array. As
+        `camixersr.inference.computer.Computer.run`, from any thread.
         """
+        planes = low if isinstance(low, np.ndarray) else low.detach().cpu().numpy()
         with self.turn():
             return self.computer.run(
-                low,
+                planes,
                 attention_ratio=attention_ratio,
                 max_share=max_share,
                 progress=progress,

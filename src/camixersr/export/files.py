@@ -1,6 +1,6 @@
 """Files for other programs: the graph in ONNX or OpenVINO's format, checked against torch and then kept.
 
-The file's metadata says what another program must know: which inputs there are (`export.graph`), and
+The file's metadata says what another program must know: which inputs there are (`graph.build`), and
 the thresholds that stand for an attention ratio.
 """
 
@@ -16,14 +16,15 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
 from camixersr import __version__
+from camixersr.backends.graph import Answer, GraphBackend
+from camixersr.backends.orders import orders
+from camixersr.backends.parity import RATIOS as COMPARED
+from camixersr.backends.parity import Parity, compare, compare_images
 from camixersr.errors import MissingExtraError, ParityError, UsageError, ValueRangeError
-from camixersr.export.graph import build, outputs_of
-from camixersr.export.parity import RATIOS as COMPARED
-from camixersr.export.parity import Parity, compare, compare_images
 from camixersr.export.simple import simplify
 from camixersr.extras import install_line
+from camixersr.graph.build import build, outputs_of
 from camixersr.image.files import replacing, require_writable
-from camixersr.inference.engine import Answer, GraphEngine, orders
 from camixersr.weights import Model
 
 __all__ = ["PRECISIONS", "Format", "export", "metadata_of"]
@@ -42,11 +43,11 @@ RATIOS = (0.25, 0.5, 0.75)
 """Attention ratios whose thresholds are in the metadata; 0 and 1 need none."""
 
 
-class _Loaded(GraphEngine):
-    """The engine of a file that was just written."""
+class _Loaded(GraphBackend):
+    """The backend of a file that was just written."""
 
     def __init__(self, model: Model, name: str, precision: str, run: Callable[..., Sequence[Any]]) -> None:
-        super().__init__(model, name, precision)
+        super().__init__(model, name, precision, plain=None)
         self._run = run
 
     def infer(self, inputs: dict[str, NDArray[np.generic]]) -> Answer:
@@ -206,8 +207,8 @@ class _Check:
         """
         self.step()
         if self.ratio is None:
-            engine = _Loaded(self.model, name, self.precision, run)
-            parity = compare(engine, self.model, self.photos, step=self.step)
+            loaded = _Loaded(self.model, name, self.precision, run)
+            parity = compare(loaded, self.model, self.photos, step=self.step)
         else:
             parity = compare_images(
                 lambda low: run({"low": low})[0],

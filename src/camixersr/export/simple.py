@@ -1,4 +1,4 @@
-"""A graph with an image in and an image out: the one of `camixersr.export.graph`, its routing settled.
+"""A graph with an image in and an image out: the one of `camixersr.graph`, its routing settled.
 
 What the full graph asks for is computed or constant here: the image is padded to windows and cut again,
 the attention ratio is fixed, and the image is whole. For programs that know nothing of routing.
@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from camixersr.inference.engine import orders
+from camixersr.backends.orders import orders
 from camixersr.nn.routing import TopShare
 from camixersr.weights import Model
 
@@ -29,7 +29,7 @@ def simplify(graph: onnx.ModelProto, model: Model, attention_ratio: float) -> No
     """Leave an image as the only input and an image as the only output of a full graph.
 
     Args:
-        graph: from `camixersr.export.graph.build`, with its ends; it is changed.
+        graph: from `camixersr.graph.build`, with its ends; it is changed.
         model: what it was built from.
         attention_ratio: gamma in [0, 1], spent as the model spends it: by its thresholds, or else on
             that share of every image's windows.

@@ -6,51 +6,14 @@ pole those across, upside down and half a turn away. A cell is the same pixels w
 it, in what it owns or in its halo.
 """
 
-from dataclasses import dataclass
 from itertools import groupby
 
-import torch
-from torch import Tensor
-
+from camixersr.backends.pools import PoolPanorama
 from camixersr.image.panorama import Panorama
 from camixersr.inference.tiles import Tile
-from camixersr.nn.predictor import Pool, PoolCells, Pooled
+from camixersr.nn.predictor import Pool, PoolCells
 
-__all__ = ["PoolPanorama", "pool_panorama"]
-
-
-@dataclass(frozen=True)
-class PoolPanorama:
-    """A pool over cells of several widths and heights.
-
-    Attributes:
-        heights: of the strips of cells, in pixels, from the top; padding below goes to the last.
-        widths: for each strip those of its cells, from the left; padding goes to the last.
-    """
-
-    heights: tuple[int, ...]
-    widths: tuple[tuple[int, ...], ...]
-
-    def __call__(self, features: Tensor, block: int) -> Pooled:
-        """See `Pool.__call__`."""
-        _, H, W, _ = features.shape
-        heights = _filled(self.heights, H)
-        means: list[Tensor] = []
-        for strip, widths in zip(features.split(heights, dim=1), self.widths, strict=True):
-            widths = _filled(widths, W)
-            column = strip.mean(dim=1)  # B x W x c
-            cells = [part.mean(dim=1, keepdim=True) for part in column.split(widths, dim=1)]
-            means.append(
-                torch.cat(
-                    [cell.expand(-1, width, -1) for cell, width in zip(cells, widths, strict=True)], dim=1
-                )
-            )
-        return Pooled(torch.stack(means, dim=1), heights)
-
-
-def _filled(lengths: tuple[int, ...], length: int) -> tuple[int, ...]:
-    """The same with a last one that reaches the end."""
-    return *lengths[:-1], length - sum(lengths[:-1])
+__all__ = ["pool_panorama"]
 
 
 def _is_even(lengths: tuple[int, ...], side: int) -> bool:

@@ -1,21 +1,17 @@
 """What a run costs: counted while it runs, for the progress bar, and summed up at the end."""
 
-import contextlib
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from camixersr.backends.devices import peak_memory, reset_peak_memory
+from camixersr.backends.protocol import Routed, Step
 from camixersr.inference.tiles import Tile, owned
 from camixersr.models import Config
 from camixersr.models.classsr import PATCH
-from camixersr.nn.routing import Policy, Routing
 from camixersr.operations import count, count_classifier
 
 __all__ = [
@@ -23,10 +19,6 @@ __all__ = [
     "Cost",
     "Done",
     "Progress",
-    "Reporting",
-    "peak_memory",
-    "reset_peak_memory",
-    "resident_memory",
 ]
 
 Progress = Callable[[int, int], None]
@@ -57,19 +49,6 @@ class Cost:
     peak_memory_bytes: int | None
     precision: str
     classes: NDArray[np.int64] | None = None
-
-
-@dataclass(frozen=True)
-class Reporting:
-    """A policy that tells how far the network has come: it is asked once a block."""
-
-    policy: Policy
-    step: Callable[[], None]
-
-    def choose(self, logits: Tensor, block: int) -> Tensor:
-        """See `Policy.choose`."""
-        self.step()
-        return self.policy.choose(logits, block)
 
 
 @dataclass(frozen=True)
@@ -107,7 +86,7 @@ class Bill:
     def __init__(
         self,
         config: Config,
-        device: torch.device,
+        device: str,
         height: int,
         width: int,
         progress: Progress | None = None,
@@ -131,9 +110,9 @@ class Bill:
         """Say that this many low pixels will be computed."""
         self._total += pixels * self._blocks
 
-    def watch(self, policy: Policy, pixels: int) -> Policy:
-        """The same policy, telling how far the computation of so many low pixels is."""
-        return Reporting(policy, lambda: self.advance(pixels))
+    def watch(self, pixels: int) -> Step:
+        """What tells, block by block, how far the computation of so many low pixels is."""
+        return lambda: self.advance(pixels)
 
     def advance(self, steps: int) -> None:
         """Say that a block of so many low pixels is computed."""
@@ -141,10 +120,10 @@ class Bill:
         if self._progress is not None:
             self._progress(self._done, self._total)
 
-    def ran_all(self, routing: Routing) -> None:
+    def looked(self, routed: Routed) -> None:
         """Count what the network computed besides tiles."""
-        self._windows_computed += routing.rows * routing.columns
-        self._attended_computed += int(routing.attended.sum())
+        self._windows_computed += routed.attended[0].size
+        self._attended_computed += int(routed.attended.sum())
 
     def classified(self, classes: NDArray[np.int64]) -> None:
         """Count the classification of the picture, and keep its windows' classes."""
@@ -186,47 +165,6 @@ class Bill:
     def peak_memory(self) -> int | None:
         """Highest memory, bytes: of all processes where the CPU computes, else of the first accelerator."""
         peak = peak_memory(self._device)
-        if self._device.type != "cpu":
+        if self._device != "cpu":
             return self._elsewhere.get(0, peak)
         return None if peak is None else peak + sum(self._elsewhere.values())
-
-
-def reset_peak_memory(device: torch.device) -> None:
-    """Start measuring anew, where the system can."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    elif sys.platform == "linux":
-        with contextlib.suppress(OSError):
-            Path("/proc/self/clear_refs").write_text("5")
-
-
-def _status(names: Sequence[str]) -> int | None:
-    """The first of these fields of Linux's account of this process, in bytes."""
-    with contextlib.suppress(OSError):
-        lines = Path("/proc/self/status").read_text().splitlines()
-        found = {line.split(":")[0]: int(line.split()[1]) for line in lines if line.endswith(" kB")}
-        for name in names:
-            if name in found:
-                return found[name] * 1024
-    return None
-
-
-def peak_memory(device: torch.device) -> int | None:
-    """Highest memory since the reset, bytes: of the accelerator, or resident of this process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    if (peak := _status(["VmHWM"])) is not None:
-        return peak
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def resident_memory(device: torch.device) -> int:
-    """Memory held now, bytes; 0 where the system does not tell."""
-    if device.type == "cuda":
-        return torch.cuda.memory_allocated(device)
-    return _status(["VmRSS"]) or 0

@@ -8,28 +8,17 @@ worst that was seen, since the C library's allocator may keep freed maps (prepar
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
-import torch
-
+from camixersr.backends.devices import device_memory, resident_memory
+from camixersr.backends.protocol import Limits
 from camixersr.errors import MemoryLimitError
 from camixersr.image.panorama import Panorama
 from camixersr.image.stream import Layout
-from camixersr.inference.cost import resident_memory
-from camixersr.inference.engine import Footprint
-from camixersr.inference.tiles import GRID, Tile, smallest_tile
+from camixersr.inference.tiles import GRID, Beyond, Tile, cut, smallest_tile
 from camixersr.units import shown_bytes
 
-if TYPE_CHECKING:
-    from camixersr.inference.upscaler import Upscaler
-
-__all__ = ["batch_size", "largest_tile", "predict"]
-
-PLAIN = Footprint(34, 350)
-"""Of the network in eager torch."""
-
-PREPARED = Footprint(14, 60)
-"""The same where the network runs prepared: most of it exists for a band of rows only."""
+__all__ = ["Memory"]
 
 HIGH_COPIES = 4
 """Float copies of a tile's result: the network's, and that of the one being written."""
@@ -44,100 +33,100 @@ BATCH_PORTION = 0.5
 """Part of an accelerator's memory that a batch may be expected to take."""
 
 
-def batch_size(upscaler: "Upscaler", tiles: Sequence[Tile]) -> int:
-    """How many tiles are computed at once.
+@dataclass(frozen=True)
+class Memory:
+    """What the memory of a network's tiles depends on.
 
-    It follows from the memory that a device has, not from what is free of it: a tile's last bits
-    depend on its company, and the same picture shall give the same bytes tomorrow (decision 0007).
-
-    Args:
-        upscaler: what computes them; on the CPU its `batch` "auto" is one, and always with an engine
-            that takes one at a time.
-        tiles: of the picture.
-
-    Returns:
-        From 1.
+    Attributes:
+        limits: of the backend.
+        devices: that compute at once, by name.
+        channels: C of the network.
+        scale: high pixels a low pixel, a side.
+        cell: side of the cells that tiles are aligned to, in low pixels; 0 for none.
     """
-    if upscaler.engine is not None and not upscaler.engine.together:
-        return 1
-    if upscaler.batch != "auto":
-        return upscaler.batch
-    if any(each.type != "cuda" for each in upscaler.devices):
-        return 1
-    memory = min(torch.cuda.get_device_properties(each).total_memory for each in upscaler.devices)
-    largest = max(tile.pixels for tile in tiles) * _per_pixel(upscaler)
-    return max(1, min(MOST_TOGETHER, int(BATCH_PORTION * memory) // largest))
 
+    limits: Limits
+    devices: tuple[str, ...]
+    channels: int
+    scale: int
+    cell: int
 
-def predict(
-    upscaler: "Upscaler",
-    layout: Layout,
-    tile: int,
-    held: int = 0,
-    panorama: Panorama | None = None,
-    *,
-    batch: int = 1,
-) -> int:
-    """Highest memory of a run, bytes: of all its processes, or of the accelerator where one is used.
+    @property
+    def per_pixel(self) -> int:
+        """Bytes for each low pixel that is computed at once."""
+        footprint = self.limits.footprint
+        high = HIGH_COPIES * 3 * self.scale**2
+        return 4 * (footprint.maps * self.channels + footprint.planes + high)
 
-    Args:
-        upscaler: the model.
-        layout: of the low picture.
-        tile: low pixels a tile; 0 for the whole picture.
-        held: bytes that the encoder keeps.
-        panorama: what it shows of a sphere; its halos reach beyond its edges.
-        batch: tiles computed at once.
+    def batch(self, tiles: Sequence[Tile]) -> int:
+        """How many tiles are computed at once where the batch is "auto"; one on the CPU.
 
-    Returns:
-        What is held now and what will come to it at most.
-    """
-    tiles = upscaler.cut(layout.height, layout.width, tile, panorama)
-    pixels = max(each.pixels for each in tiles)
-    hands = sum(each == upscaler.device for each in upscaler.devices)
-    alone = len(upscaler.devices) == 1 or upscaler.device.type != "cpu"
-    besides = 0 if alone else PROCESS * hands
-    besides += resident_memory(upscaler.device) + held + hands * _footprint(upscaler).fixed
-    return besides + hands * batch * pixels * _per_pixel(upscaler)
+        It follows from the memory that a device has, not from what is free of it: a tile's last bits
+        depend on its company, and the same picture shall give the same bytes tomorrow (decision 0007).
+        """
+        memory = [device_memory(each) for each in self.devices]
+        there = [each for each in memory if each is not None]
+        if len(there) < len(memory):
+            return 1
+        largest = max(tile.pixels for tile in tiles) * self.per_pixel
+        return max(1, min(MOST_TOGETHER, int(BATCH_PORTION * min(there)) // largest))
 
+    def predict(
+        self, layout: Layout, tile: int, held: int = 0, panorama: Panorama | None = None, *, batch: int = 1
+    ) -> int:
+        """Highest memory of a run, bytes: of all its processes, or of the accelerator where one is used.
 
-def _footprint(upscaler: "Upscaler") -> Footprint:
-    if upscaler.engine is not None:
-        return upscaler.engine.footprint
-    return PREPARED if upscaler.is_prepared else PLAIN
+        Args:
+            layout: of the low picture.
+            tile: low pixels a tile; 0 for the whole picture.
+            held: bytes that the encoder keeps.
+            panorama: what it shows of a sphere; its halos reach beyond its edges.
+            batch: tiles computed at once.
 
+        Returns:
+            What is held now and what will come to it at most.
+        """
+        tiles = cut(layout.height, layout.width, tile, cell=self.cell, beyond=Beyond.of(panorama))
+        pixels = max(each.pixels for each in tiles)
+        device = self.devices[0]
+        processes = self.devices.count(device)
+        alone = len(self.devices) == 1 or device != "cpu"
+        besides = 0 if alone else PROCESS * processes
+        besides += resident_memory(device) + held + processes * self.limits.footprint.fixed
+        return besides + processes * batch * pixels * self.per_pixel
 
-def _per_pixel(upscaler: "Upscaler") -> int:
-    config, footprint = upscaler.model.config, _footprint(upscaler)
-    return 4 * (footprint.maps * config.channels + footprint.planes + HIGH_COPIES * 3 * config.scale**2)
+    def largest_tile(
+        self, layout: Layout, memory: int, held: int = 0, panorama: Panorama | None = None
+    ) -> int:
+        """The largest tile that keeps within some memory.
 
+        Args:
+            layout: of the low picture.
+            memory: bytes granted.
+            held: bytes that the encoder keeps.
+            panorama: as for `predict`.
 
-def largest_tile(
-    upscaler: "Upscaler", layout: Layout, memory: int, held: int = 0, panorama: Panorama | None = None
-) -> int:
-    """The largest tile that keeps within some memory.
+        Returns:
+            Low pixels a side: a multiple of 16, and of the cells' side, at most the default.
 
-    Args:
-        upscaler: the model.
-        layout: of the low picture.
-        memory: bytes granted.
-        held: bytes that the encoder keeps.
-        panorama: as for `predict`.
+        Raises:
+            MemoryLimitError: the smallest tile needs more.
+        """
+        grid, least = self.cell or GRID, smallest_tile(self.cell)
+        smallest = self.predict(layout, least, held, panorama)
+        if smallest > memory:
+            raise MemoryLimitError(
+                f"{shown_bytes(memory)} of memory do not suffice: the smallest tile needs "
+                f"{shown_bytes(smallest)} in all; grant that much with --memory"
+                + (", or write PNG or TIFF, which are not encoded in memory" if held else "")
+            )
+        for tile in range(self.auto_tile, least, -grid):
+            if self.predict(layout, tile, held, panorama) <= memory:
+                return tile
+        return least
 
-    Returns:
-        Low pixels a side: a multiple of 16, and of the cells' side, at most the default.
-
-    Raises:
-        MemoryLimitError: the smallest tile needs more.
-    """
-    grid, least = upscaler.cell or GRID, smallest_tile(upscaler.cell)
-    smallest = predict(upscaler, layout, least, held, panorama)
-    if smallest > memory:
-        raise MemoryLimitError(
-            f"{shown_bytes(memory)} of memory do not suffice: the smallest tile needs "
-            f"{shown_bytes(smallest)} in all; grant that much with --memory"
-            + (", or write PNG or TIFF, which are not encoded in memory" if held else "")
-        )
-    for tile in range(upscaler.auto_tile, least, -grid):
-        if predict(upscaler, layout, tile, held, panorama) <= memory:
-            return tile
-    return least
+    @property
+    def auto_tile(self) -> int:
+        """Largest side of a tile where the tile is "auto", in low pixels."""
+        grid = self.cell or GRID
+        return max(grid, self.limits.tile // grid * grid)

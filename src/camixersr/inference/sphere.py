@@ -8,11 +8,11 @@ then have what a closed sphere would give them, without knowing of it (decision 
 
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from camixersr.backends.protocol import Planes
 from camixersr.image.panorama import Panorama, pieces
-from camixersr.inference.plan import Source
+from camixersr.inference.sources import Source
 
 __all__ = ["Spherical"]
 
@@ -41,9 +41,9 @@ class Spherical:
         """Low pixels."""
         return self.inner.width
 
-    def read(self, rows: slice, columns: slice) -> Tensor:
+    def read(self, rows: slice, columns: slice) -> Planes:
         """1 x 3 (or 4) x h x w float32, RGB in [0, 1] (and cosines)."""
-        bands: list[Tensor] = []
+        bands: list[Planes] = []
         for piece in pieces(rows.start, rows.stop, self.height):
             mirrored = piece.turns % 2 == 1
             inside = piece.inside
@@ -54,10 +54,10 @@ class Spherical:
                 self.inner.read(inside, part.inside)
                 for part in pieces(columns.start + turn, columns.stop + turn, self.width)
             ]
-            band = torch.cat(parts, dim=-1)
-            bands.append(band.flip(-2) if mirrored else band)
-        low = torch.cat(bands, dim=-2)
+            band = np.concatenate(parts, axis=-1)
+            bands.append(band[..., ::-1, :] if mirrored else band)
+        low = np.concatenate(bands, axis=-2)
         if not self.latitude:
             return low
-        cosines = torch.from_numpy(self.panorama.cosines(rows))[:, None]
-        return torch.cat((low, cosines.expand(1, 1, *low.shape[-2:])), dim=1)
+        cosines = self.panorama.cosines(rows)[:, None]
+        return np.concatenate((low, np.broadcast_to(cosines, (1, 1, *low.shape[-2:]))), axis=1)

@@ -10,23 +10,22 @@ cells, with thresholds, needs no such look.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NoReturn
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from camixersr.inference.plan import Classified, Source
+from camixersr.backends.orders import choose
+from camixersr.backends.pools import Recording, Replayed
+from camixersr.backends.protocol import Planes, Routed
+from camixersr.inference.policies import Classified, LogOddsThreshold
+from camixersr.inference.sources import Source
 from camixersr.inference.tiles import GRID, Beyond, cut, of_owned, owned
-from camixersr.nn.predictor import Pool, Pooled, pool_image
-from camixersr.nn.routing import Policy, Routing, TopShare, fade
+from camixersr.nn.predictor import Pool, pool_image
+from camixersr.nn.routing import Policy, TopShare
 
 __all__ = [
-    "LogOddsThreshold",
     "Look",
-    "Recording",
-    "Replayed",
+    "Score",
     "Survey",
     "allow_best",
     "is_needed",
@@ -47,44 +46,11 @@ PORTION = 0.125
 RELATIVE_BAND = 0.1
 """Band above a measured threshold (`camixersr.nn.routing.BAND`), in deviations of the sample's log-odds."""
 
-Look = Callable[[Tensor, Policy, Pool], Routing]
+Look = Callable[[Planes, Policy, Pool], Routed]
 """Routes a piece of the picture, 1 x 3 x h x w, and tells how."""
 
-
-@dataclass(frozen=True)
-class Replayed:
-    """A pool that hands in what was measured: for each block 1 x 1 x 1 x c."""
-
-    means: tuple[Tensor, ...]
-
-    def __call__(self, features: Tensor, block: int) -> Pooled:
-        """See `Pool.__call__`."""
-        return Pooled(self.means[block].to(features), (features.shape[1],))
-
-
-@dataclass(frozen=True)
-class Recording:
-    """A pool that notes each block's own mean and hands in another's."""
-
-    inner: Pool
-    means: dict[int, Tensor]
-
-    def __call__(self, features: Tensor, block: int) -> Pooled:
-        """See `Pool.__call__`."""
-        self.means[block] = pool_image(features, block).means.cpu().double()
-        return self.inner(features, block)
-
-
-@dataclass(frozen=True)
-class LogOddsThreshold:
-    """Attend from a log-odds up; `Threshold` on scores saturates where a checkpoint's are near 1."""
-
-    thresholds: tuple[float, ...]
-    bands: tuple[float, ...]
-
-    def choose(self, logits: Tensor, block: int) -> Tensor:
-        """See `Policy.choose`."""
-        return fade(logits, self.thresholds[block], self.bands[block])
+Score = Callable[[Planes], NDArray[np.float32]]
+"""The first block's log-odds, 1 x N, of a piece of the picture."""
 
 
 @dataclass(frozen=True)
@@ -100,13 +66,13 @@ class Survey:
 
     policy: Policy | Classified
     pool: Pool
-    logits: tuple[Tensor, ...]
-    classes: Tensor | None = None
+    logits: tuple[NDArray[np.float32], ...]
+    classes: NDArray[np.int64] | None = None
 
     def share(self, policy: Policy) -> float:
         """Share of the sample's windows that another policy would attend, given these scores."""
-        chosen = [policy.choose(block[None], number) for number, block in enumerate(self.logits)]
-        return float((torch.cat(chosen, dim=1) > 0.0).double().mean())
+        chosen = [choose(policy, block[None], number) for number, block in enumerate(self.logits)]
+        return float((np.concatenate(chosen, axis=1) > 0.0).mean())
 
 
 def patches(height: int, width: int) -> list[tuple[slice, slice]]:
@@ -166,41 +132,45 @@ def survey(
     """
     share = policy.share if isinstance(policy, TopShare) and rounds(policy) > 1 else None
     over_all = pool is pool_image
-    logits: tuple[Tensor, ...] = ()
-    classes: list[Tensor] = []
+    logits: tuple[NDArray[np.float32], ...] = ()
+    classes: list[NDArray[np.int64]] = []
     for _ in range(rounds(policy)):
-        sums: dict[int, Tensor] = {}
-        scores: list[list[Tensor]] = []
+        sums: dict[int, NDArray[np.float64]] = {}
+        scores: list[NDArray[np.float32]] = []
         total = 0
         for rows, columns in patches(source.height, source.width):
-            means: dict[int, Tensor] = {}
+            means: dict[int, NDArray[np.float64]] = {}
             low = source.read(rows, columns)
             here = policy
             if isinstance(here, Classified):
                 down = slice(rows.start // window, -(-rows.stop // window))
                 across = slice(columns.start // window, -(-columns.stop // window))
-                here = here.inside(here.classes[down, across])
-                classes.append(here.classes)
-            routing = look(low, here, Recording(pool, means) if over_all else pool)
+                own = here.classes[down, across]
+                here = here.inside(own)
+                classes.append(own.reshape(1, -1))
+            routed = look(low, here, Recording(pool, means) if over_all else pool)
             weight = low.shape[-2] * low.shape[-1]
             total += weight
             for block, mean in means.items():
-                sums[block] = sums.get(block, torch.zeros(())) + weight * mean
-            scores.append([block.logits.flatten().float().cpu() for block in routing.blocks])
-        logits = tuple(torch.cat(block) for block in zip(*scores, strict=True))
+                sums[block] = sums.get(block, 0.0) + weight * mean
+            scores.append(routed.logits[:, 0])
+        logits = tuple(np.concatenate(scores, axis=1))
         if over_all:
-            pool = Replayed(tuple((sums[block] / total).float() for block in sorted(sums)))
+            pool = Replayed(tuple((sums[block] / total).astype(np.float32) for block in sorted(sums)))
         if share is not None:
             policy = LogOddsThreshold(
                 tuple(_cutoff(block, share) for block in logits),
-                tuple(RELATIVE_BAND * float(block.std(correction=0)) for block in logits),
+                tuple(
+                    RELATIVE_BAND * float(block.std(dtype=np.float64).astype(np.float32))
+                    for block in logits
+                ),
             )
-    return Survey(policy, pool, logits, torch.cat(classes, dim=1) if classes else None)
+    return Survey(policy, pool, logits, np.concatenate(classes, axis=1) if classes else None)
 
 
-def _cutoff(logits: Tensor, share: float) -> float:
+def _cutoff(logits: NDArray[np.float32], share: float) -> float:
     """The log-odds that `share` of these reach: between the last attended and the first that is not."""
-    ordered = logits.double().sort(descending=True).values
+    ordered = -np.sort(-logits.astype(np.float64))
     count = int(share * len(ordered) + 0.5)
     if count == 0:
         return math.inf
@@ -209,24 +179,8 @@ def _cutoff(logits: Tensor, share: float) -> float:
     return float(ordered[count - 1 : count + 1].mean())
 
 
-class _ScoredError(Exception):
-    """The first block's scores are known, and nothing more is wanted."""
-
-    def __init__(self, logits: Tensor) -> None:
-        super().__init__("scored")
-        self.logits = logits
-
-
-@dataclass(frozen=True)
-class _FirstScores:
-    """A policy that ends the computation when it is first asked."""
-
-    def choose(self, logits: Tensor, block: int) -> NoReturn:
-        raise _ScoredError(logits)
-
-
 def allow_best(
-    look: Look,
+    score: Score,
     source: Source,
     share: float,
     *,
@@ -241,7 +195,7 @@ def allow_best(
     the multiply-adds of S at ratio 0.
 
     Args:
-        look: the network.
+        score: the network's first block.
         source: the picture.
         share: in [0, 1].
         window: side of a window, in low pixels.
@@ -253,14 +207,7 @@ def allow_best(
     """
     scores = np.empty((-(-source.height // window), -(-source.width // window)), np.float32)
     for each in cut(source.height, source.width, tile, halo=GRID, beyond=Beyond.of(source.panorama)):
-        low = source.read(*each.computed)
-        try:
-            look(low, _FirstScores(), pool_image)
-        except _ScoredError as scored:
-            logits = scored.logits.float().cpu().numpy()
-        else:
-            raise AssertionError("a network has at least one block")
-        scores[owned(each, window)] = of_owned(each, logits, window)
+        scores[owned(each, window)] = of_owned(each, score(source.read(*each.computed)), window)
         tick()
     allowed = np.zeros(scores.size, np.bool_)
     order = np.argsort(-scores, axis=None, kind="stable")

@@ -17,8 +17,6 @@ from camixersr.errors import ValueRangeError
 from camixersr.image.panorama import Panorama
 
 __all__ = [
-    "AUTO_TILE",
-    "AUTO_WHOLE",
     "CELL_HALO",
     "ENDS",
     "GRID",
@@ -37,12 +35,6 @@ __all__ = [
     "plan",
     "smallest_tile",
 ]
-
-AUTO_WHOLE = 512 * 512
-"""Largest picture, in low pixels, that `tile="auto"` computes in one piece."""
-
-AUTO_TILE = 320
-"""Largest side of a tile, in low pixels, that `tile="auto"` cuts larger pictures into."""
 
 GRID = 16
 """Owned spans and halos start at multiples of this: the window side, in low pixels."""

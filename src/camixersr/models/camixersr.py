@@ -6,6 +6,7 @@ skip; a `Block` is a mixer and a feed-forward with post-normalisation.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -207,6 +208,8 @@ class CAMixerSR(nn.Module):
     Args:
         config: the shape of the network; `PRESETS` holds the paper's.
     """
+
+    kind: ClassVar[str] = "classic"
 
     def __init__(self, config: CAMixerSRConfig) -> None:
         super().__init__()

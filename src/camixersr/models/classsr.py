@@ -13,8 +13,10 @@ the results are averaged.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from camixersr.errors import ShapeError, ValueRangeError
@@ -159,11 +161,11 @@ class ByClass:
 
     Attributes:
         policies: one a class.
-        classes: B x N int64, the class of every window: an index into `policies`.
+        classes: B x N int64, the class of every window: an index into `policies`; tensor or array.
     """
 
     policies: tuple[Policy, ...]
-    classes: Tensor
+    classes: Tensor | NDArray[np.int64]
 
     def of_image(self, number: int) -> "ByClass":
         """The classes of one image of the batch."""
@@ -176,7 +178,7 @@ class ByClass:
                 f"expected the classes of {tuple(logits.shape)} windows, got {tuple(self.classes.shape)}; "
                 "give one class for each window of each image"
             )
-        classes = self.classes.to(logits.device)
+        classes = torch.as_tensor(self.classes, device=logits.device)
         parts: list[tuple[Tensor, Tensor]] = []
         for image in range(len(logits)):
             for number, policy in enumerate(self.policies):

@@ -128,6 +128,8 @@ class OmniCAMixerSR(nn.Module):
         config: the shape of the network; `OMNI_PRESETS` holds the usual ones.
     """
 
+    kind: ClassVar[str] = "omni"
+
     def __init__(self, config: OmniCAMixerSRConfig) -> None:
         super().__init__()
         self.config = config

@@ -15,8 +15,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from camixersr.backends.folded import Folded
 from camixersr.errors import ValueRangeError
-from camixersr.inference.prepared import Prepared
 from camixersr.metrics import decibels
 from camixersr.models import CAMixerSR, CAMixerSRConfig
 from camixersr.nn.routing import TopShare
@@ -75,7 +75,7 @@ class Pruned:
 
 
 def _compute(network: CAMixerSR, low: Tensor, share: float) -> Tensor:
-    return Prepared(network).route(low, TopShare(share))[0]
+    return Folded(network).route(low, TopShare(share))[0]
 
 
 def damages(network: CAMixerSR, seen: list[Seen], low: Tensor, share: float) -> Damages:
@@ -152,7 +152,7 @@ def seconds(networks: Sequence[CAMixerSR], share: float) -> list[float]:
         For each the median, for a low picture of 256 x 192 pixels.
     """
     low = torch.rand(1, 3, 192, 256, generator=torch.Generator().manual_seed(0))
-    prepared = [Prepared(network) for network in networks]
+    prepared = [Folded(network) for network in networks]
     took: list[list[float]] = [[] for _ in networks]
     for _ in range(ROUNDS + 1):
         for each, times in zip(prepared, took, strict=True):

@@ -34,7 +34,7 @@ def write_comparison(path: Path, work: Work, content: Path | bytes, settings: Se
     Raises:
         OutputError: it cannot be written.
     """
-    upscaler, cost = work.upscaler, work.cost
+    upscaler, cost = work.computer, work.cost
     assert upscaler is not None
     low, high = sizes_of(work)
     part, remark = Part(0, 0, *low), ""

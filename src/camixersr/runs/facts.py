@@ -41,7 +41,7 @@ def facts_of(work: Work, options: Options) -> dict[str, Any]:
         work: a picture whose result has been written.
         options: it was made with.
     """
-    cost, upscaler, streamed = work.cost, work.upscaler, work.streamed
+    cost, upscaler, streamed = work.cost, work.computer, work.streamed
     low, high = sizes_of(work)
     assert upscaler is not None
     facts: dict[str, Any] = {
@@ -60,8 +60,8 @@ def facts_of(work: Work, options: Options) -> dict[str, Any]:
         "attention_share": round(cost.attention_share, 4) if cost else 0.0,
         "macs": cost.macs if cost else 0,
         "tiles": cost.tiles if cost else 0,
-        "device": ",".join(str(each) for each in upscaler.devices),
-        "backend": upscaler.backend,
+        "device": ",".join(upscaler.devices),
+        "backend": upscaler.backend.name,
         "precision": cost.precision if cost else upscaler.precision,
         "version": __version__,
         "options": options.record(),
@@ -89,10 +89,10 @@ def routes_of(work: Work) -> Routes | None:
     Args:
         work: a picture whose result has been written.
     """
-    if work.cost is None or work.upscaler is None:
+    if work.cost is None or work.computer is None:
         return None
     low, high = sizes_of(work)
-    window = work.upscaler.model.config.window
+    window = work.computer.model.config.window
     return Routes(work.cost.shares, (window * high[0] / low[0], window * high[1] / low[1]))
 
 
@@ -102,7 +102,7 @@ def write_route_map(path: Path, work: Work) -> list[str]:
     Returns:
         Why there is none, in words; empty if there is.
     """
-    cost, upscaler = work.cost, work.upscaler
+    cost, upscaler = work.cost, work.computer
     if cost is None or upscaler is None:
         return ["it has no route map: the network was not needed"]
     side = window = upscaler.model.config.window

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from camixersr.backends.protocol import AUTO_WHOLE
 from camixersr.enlarge.files import why_held
 from camixersr.errors import ImageError, UsageError
 from camixersr.image.degradation import quality_of
 from camixersr.image.stream import Look, look
-from camixersr.inference.upscaler import AUTO_WHOLE
 from camixersr.runs.find import STREAM
 from camixersr.runs.models import Models
 from camixersr.runs.targets import Job

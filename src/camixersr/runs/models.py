@@ -5,19 +5,20 @@ from collections.abc import Callable, Hashable, MutableMapping
 from dataclasses import replace
 from typing import Any
 
+from camixersr.backends.choose import require
+from camixersr.backends.devices import devices_of
 from camixersr.catalogue import default_model, embedded, find
 from camixersr.enlarge.options import Options
 from camixersr.errors import UsageError
 from camixersr.image.panorama import Panorama
 from camixersr.image.size import Size, best_scale
+from camixersr.inference.computer import Computer
 from camixersr.inference.tiles import cut
-from camixersr.inference.upscaler import Upscaler, devices_of
 from camixersr.runs.manifest import digest
-from camixersr.runtimes import require, upscaler
 
 __all__ = ["Kept", "Models"]
 
-Kept = MutableMapping[Hashable, Upscaler]
+Kept = MutableMapping[Hashable, Computer]
 """Loaded models, by their names and by all that decides how they compute."""
 
 CELL = 64
@@ -49,7 +50,7 @@ class Models:
         kept: Kept | None = None,
     ) -> None:
         self.options, self.restoring, self._say, self._measuring = options, restoring, say, measuring
-        self.devices = tuple(str(each) for each in devices_of(options.device))
+        self.devices = devices_of(options.device)
         self._loaded: Kept = {} if kept is None else kept
         self._loading = threading.Lock()
         if options.model is not None:
@@ -98,17 +99,17 @@ class Models:
         if backend == "auto":  # it is not chosen again by each, and for the model that is likely in use
             scale = self.options.size.scale or self.default_scale
             reaching = [each for each in self.scales if each >= scale]
-            chosen: Any = self.of(min(reaching, default=max(self.scales))).backend
+            chosen: Any = self.of(min(reaching, default=max(self.scales))).backend.name
             backend = chosen
         return replace(self.options, device=device, backend=backend)
 
-    def of(self, scale: int, *, projection: str = "flat") -> Upscaler:
+    def of(self, scale: int, *, projection: str = "flat") -> Computer:
         """The model of a scale, for flat pictures or panoramas."""
         return self._get(self.options.model or default_model(scale, projection=projection))
 
     def reaching(
         self, low: tuple[int, int], high: tuple[int, int], *, panorama: Panorama | None = None
-    ) -> Upscaler:
+    ) -> Computer:
         """The smallest model that makes a picture large enough; the largest if none does."""
         return self.of(self.scale_of(low, high), projection="flat" if panorama is None else "erp")
 
@@ -116,7 +117,7 @@ class Models:
         """The scale of the model that `reaching` takes, which is not loaded for that."""
         return best_scale(low, high, self.scales) or max(self.scales)
 
-    def _get(self, name: str) -> Upscaler:
+    def _get(self, name: str) -> Computer:
         with self._loading:
             options = self.options
             how = (options.device, options.backend, options.precision, options.tile, options.batch)
@@ -125,7 +126,7 @@ class Models:
                 self._loaded[key] = self._load(name)
             return self._loaded[key]
 
-    def _load(self, name: str) -> Upscaler:
+    def _load(self, name: str) -> Computer:
         model, options = find(name), self.options
         if self.restoring and not model.restores:
             raise UsageError(
@@ -141,7 +142,7 @@ class Models:
             if model.classes is not None:
                 raise UsageError(f"model {model.name} routes by classes; leave --routing top-share out")
             model = replace(model, calibration=None)
-        return upscaler(
+        return Computer(
             model,
             device=options.device,
             backend=options.backend,

@@ -24,7 +24,7 @@ from camixersr.image.panorama import panorama_of
 from camixersr.image.part import Part, preview_of
 from camixersr.image.picture import Picture
 from camixersr.image.stream import Look
-from camixersr.inference.upscaler import Enlarged, Upscaler
+from camixersr.inference.computer import Computer, Enlarged
 from camixersr.runs.comparison import write_comparison
 from camixersr.runs.facts import facts_of, routes_of, write_route_map
 from camixersr.runs.find import STREAM, require_regular
@@ -187,7 +187,7 @@ class Pictures:
             low, size = (picture.height, picture.width), self.models.size(picture.height, picture.width)
             work.panorama, remark = panorama_of(picture.metadata, *low, self.options.projection)
             work.notes += [remark] if remark else []
-            work.upscaler = self.models.reaching(low, size, panorama=work.panorama)
+            work.computer = self.models.reaching(low, size, panorama=work.panorama)
             cost, high = self._enlarge(work, picture)
             if number == 0:
                 work.cost, work.high = cost, high
@@ -214,7 +214,7 @@ class Pictures:
         if seen.layout.alpha and self.options.alpha == "model":
             work.notes.append("its transparency was enlarged bicubically: too large for the model")
 
-    def _choose(self, work: Work, head: Picture | Look) -> Upscaler:
+    def _choose(self, work: Work, head: Picture | Look) -> Computer:
         """Choose the model and the target, now that the picture is known, and claim the target."""
         layout = head if isinstance(head, Picture) else head.layout
         low = (layout.height, layout.width)
@@ -223,10 +223,10 @@ class Pictures:
         work.panorama, remark = panorama_of(head.metadata, *low, projection)
         if remark and isinstance(head, Picture):  # what is streamed notes it by itself
             work.notes.append(remark)
-        work.upscaler = self.models.reaching(low, high, panorama=work.panorama)
+        work.computer = self.models.reaching(low, high, panorama=work.panorama)
         work.job = self._settled(work, head, high)
         self._claim(work, high)
-        return work.upscaler
+        return work.computer
 
     def _size(self, work: Work, height: int, width: int) -> tuple[int, int]:
         """Height and width of the result of a picture, or of the part that is previewed."""
@@ -249,9 +249,9 @@ class Pictures:
         return False
 
     def _enlarge(self, work: Work, picture: Picture) -> tuple[Enlarged | None, Picture]:
-        assert work.upscaler is not None
+        assert work.computer is not None
         cost, high = enlarge(
-            work.upscaler,
+            work.computer,
             picture,
             size=self._size(work, picture.height, picture.width),
             attention_ratio=self.options.attention_ratio,
@@ -328,7 +328,7 @@ class Pictures:
         return result
 
     def _write(self, work: Work) -> Result:
-        assert work.upscaler is not None
+        assert work.computer is not None
         began = time.perf_counter()
         job = work.job
         with self._recorded(work):

@@ -11,8 +11,8 @@ from camixersr.image.panorama import Panorama
 from camixersr.image.part import Part
 from camixersr.image.picture import Picture
 from camixersr.image.stream import Look
+from camixersr.inference.computer import Computer
 from camixersr.inference.cost import Cost
-from camixersr.inference.upscaler import Upscaler
 from camixersr.runs.targets import Job
 
 __all__ = ["Existing", "Settings", "Work", "refuse_existing"]
@@ -64,7 +64,7 @@ class Work:
         high: the result, if it is in memory.
         streamed: the result, if it went to the disk.
         cost: of the network; None if it was not needed.
-        upscaler: that was chosen.
+        computer: of the model that was chosen.
         panorama: what the picture shows of a sphere; None for a flat one.
         sha256: of the input, where it is recorded.
         quality: of a JPEG, as far as it tells.
@@ -82,7 +82,7 @@ class Work:
     high: Picture | None = None
     streamed: Streamed | None = None
     cost: Cost | None = None
-    upscaler: Upscaler | None = None
+    computer: Computer | None = None
     panorama: Panorama | None = None
     sha256: str = ""
     quality: int | None = None

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from camixersr.enlarge.options import Options
-from camixersr.inference.hands import Ask, Hands, told
+from camixersr.processes import Ask, Processes, told
 from camixersr.runs.manifest import Manifest
 from camixersr.runs.models import Models
 from camixersr.runs.picture import Pictures
@@ -51,31 +51,31 @@ def share(
         (_on(models, device), models.restoring, settings, tuple(jobs), manifest is not None)
         for device in models.devices
     ]
-    hands = Hands(_work, given, models.devices)
+    processes = Processes(_work, given, models.devices)
     left = iter(range(len(jobs)))
     try:
-        while len(hands.idle) < len(hands):
-            number, what, said = hands.asked()
+        while len(processes.idle) < len(processes):
+            number, what, said = processes.asked()
             check()
             if what == "picture":
-                hands.answer(number, next(left, None))
+                processes.answer(number, next(left, None))
             elif what == "manifest":
                 name, positional, named = said
-                hands.answer(number, getattr(manifest, name)(*positional, **named))
+                processes.answer(number, getattr(manifest, name)(*positional, **named))
             elif what == "event":
                 emit(said[0])
-                hands.answer(number)
+                processes.answer(number)
             elif what == "going on":
-                hands.answer(number)
+                processes.answer(number)
             elif what == "result":
-                hands.answer(number)
+                processes.answer(number)
                 yield jobs[said[0]], said[1]
             elif what == "failed":
-                hands.answer(number)
+                processes.answer(number)
                 raise said[0]
     finally:
-        hands.rest()
-        hands.close()
+        processes.rest()
+        processes.close()
 
 
 def _on(models: Models, device: str) -> Options:

@@ -24,15 +24,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from camixersr.backends.choose import Precision, available
+from camixersr.backends.devices import peak_memory, reset_peak_memory
 from camixersr.errors import MemoryLimitError, UsageError
-from camixersr.inference.cost import Progress, peak_memory, reset_peak_memory
-from camixersr.inference.hands import Ask, Hands, told
-from camixersr.inference.upscaler import Precision, Upscaler
+from camixersr.inference.computer import Computer
+from camixersr.inference.cost import Progress
 from camixersr.metrics import decibels
 from camixersr.models import CAMixerSR
 from camixersr.nn.routing import TopShare
 from camixersr.operations import count
-from camixersr.runtimes import available, upscaler
+from camixersr.processes import Ask, Processes, told
 from camixersr.speed.machine import available_memory
 from camixersr.speed.reference import Reference
 from camixersr.weights import Model
@@ -116,8 +117,8 @@ class Entry:
     Attributes:
         backend: its name, `REFERENCE` or `WHOLE`.
         precision: asked for.
-        device: as for `Upscaler`.
-        tile: as for `Upscaler`; of a reference the side of its pieces, 0 for the picture whole.
+        device: as for `Computer`.
+        tile: as for `Computer`; of a reference the side of its pieces, 0 for the picture whole.
     """
 
     backend: str
@@ -129,8 +130,8 @@ class Entry:
         """Make what computes a model that `entries` was asked about."""
         if self.backend in (REFERENCE, WHOLE):
             return _reference(model, torch.device(self.device), 0 if self.tile == "auto" else self.tile)
-        return _of_upscaler(
-            upscaler(
+        return _of_computer(
+            Computer(
                 model, backend=self.backend, device=self.device, precision=self.precision, tile=self.tile
             )
         )
@@ -267,9 +268,9 @@ def entries(
 
     Args:
         model: to compute.
-        device: as for `Upscaler`.
+        device: as for `Computer`.
         reduced: precisions beside fp32, from `worthwhile`.
-        tile: as for `Upscaler`; not of the reference, which computes pieces of `PIECE` pixels on a CPU,
+        tile: as for `Computer`; not of the reference, which computes pieces of `PIECE` pixels on a CPU,
             and elsewhere pictures as a whole.
 
     Returns:
@@ -281,12 +282,12 @@ def entries(
     """
     if not isinstance(model.network, CAMixerSR):
         raise UsageError(f"the reference is a classic CAMixerSR; {model.name} is another kind of network")
-    place = upscaler(model, device=device, tile=tile).device
+    place = Computer(model, device=device, tile=tile).device
     found = [Entry("torch", "fp32", device, tile)]
-    if place.type == "cpu":
-        found += [Entry(REFERENCE, "fp32", str(place), PIECE), Entry(WHOLE, "fp32", str(place), 0)]
+    if place == "cpu":
+        found += [Entry(REFERENCE, "fp32", place, PIECE), Entry(WHOLE, "fp32", place, 0)]
     else:
-        found.append(Entry(REFERENCE, "fp32", str(place), 0))
+        found.append(Entry(REFERENCE, "fp32", place, 0))
     missing: list[str] = []
     for backend in available(place):
         if backend.missing:
@@ -312,13 +313,13 @@ def apart(model: Model, entered: Sequence[Entry]) -> Generator[list[Contender]]:
         `DeviceError` where that has ended.
     """
     names = [f"{each.backend} in {each.precision}" for each in entered]
-    hands = Hands(_run, [(model, each) for each in entered], names)
+    processes = Processes(_run, [(model, each) for each in entered], names)
 
     def compute(number: int, low: Tensor, ratio: float) -> Ran:
-        while number not in hands.idle:
-            _heard(hands)
-        hands.answer(number, (low, ratio))
-        while (heard := _heard(hands)) is None or heard[0] != number:
+        while number not in processes.idle:
+            _heard(processes)
+        processes.answer(number, (low, ratio))
+        while (heard := _heard(processes)) is None or heard[0] != number:
             pass
         if isinstance(heard[1], Ran):
             return heard[1]
@@ -331,17 +332,17 @@ def apart(model: Model, entered: Sequence[Entry]) -> Generator[list[Contender]]:
     try:
         yield [contender(number) for number in range(len(entered))]
     except BaseException:
-        hands.close(patience=0.0)  # nobody waits for what is being computed
+        processes.close(patience=0.0)  # nobody waits for what is being computed
         raise
-    hands.close()
+    processes.close()
 
 
-def _heard(hands: Hands) -> tuple[int, "Ran | Exception"] | None:
+def _heard(processes: Processes) -> tuple[int, "Ran | Exception"] | None:
     """What the next process to speak says; None where it waits for its turn."""
-    number, what, given = hands.asked()
+    number, what, given = processes.asked()
     if what == "task":
         return None
-    hands.answer(number)
+    processes.answer(number)
     return number, given[0]
 
 
@@ -358,13 +359,13 @@ def _run(ask: Ask, model: Model, entry: Entry) -> None:
         ask("ran", ran)
 
 
-def _of_upscaler(upscaler: Upscaler) -> Compute:
+def _of_computer(computer: Computer) -> Compute:
     def compute(low: Tensor, ratio: float) -> Ran:
         began = time.perf_counter()
-        result = upscaler.run(low, attention_ratio=ratio)
+        result = computer.run(low.numpy(), attention_ratio=ratio)
         seconds = time.perf_counter() - began
         return Ran(
-            result.high, seconds, result.macs, result.attention_share, result.tiles,
+            torch.from_numpy(result.high), seconds, result.macs, result.attention_share, result.tiles,
             result.precision, result.peak_memory_bytes,
         )  # fmt: skip
 
@@ -391,7 +392,7 @@ def _reference(model: Model, device: torch.device, piece: int) -> Compute:
             )
         policy = TopShare(ratio)
         windows = attended = pieces = 0
-        reset_peak_memory(device)
+        reset_peak_memory(str(device))
         began = time.perf_counter()
         high = torch.empty(3, s * height, s * width)
         for top in range(0, height, tall):
@@ -405,7 +406,7 @@ def _reference(model: Model, device: torch.device, piece: int) -> Compute:
                 high[:, *place] = network(part.to(device), policy)[0].cpu()
         seconds = time.perf_counter() - began
         macs = count(config, windows=windows, attended=attended * sum(config.blocks)).total
-        return Ran(high, seconds, macs, attended / windows, pieces, "fp32", peak_memory(device))
+        return Ran(high, seconds, macs, attended / windows, pieces, "fp32", peak_memory(str(device)))
 
     return compute
 

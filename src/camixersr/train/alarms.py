@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from camixersr.inference.arrays import from_array
 from camixersr.models import CAMixerSR
 from camixersr.nn.attention import WindowAttention
 from camixersr.nn.camixer import CAMixer
 from camixersr.nn.routing import TopShare
+from camixersr.tensors import from_array
 from camixersr.train.score import Images, score
 
 __all__ = ["RandomHalf", "measure"]

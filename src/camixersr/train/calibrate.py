@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from camixersr.image.degradation import Degradation
 from camixersr.image.resize import resize
-from camixersr.inference.arrays import from_array
 from camixersr.models import Trainable
 from camixersr.nn.calibration import Calibration
 from camixersr.nn.routing import TopShare
+from camixersr.tensors import from_array
 
 __all__ = ["RATIOS", "calibrate"]
 

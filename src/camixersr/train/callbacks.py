@@ -17,9 +17,9 @@ from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from camixersr.image.files import make_folder, replacing
-from camixersr.inference.arrays import from_array, to_array
 from camixersr.nn.routing import TopShare
 from camixersr.routemap import render
+from camixersr.tensors import from_array, to_array
 
 __all__ = ["Pictures", "Progress", "SaturationAlarm", "Stopper", "WholeCheckpoints"]
 

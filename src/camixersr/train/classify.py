@@ -25,16 +25,16 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from camixersr.backends.folded import Folded
 from camixersr.catalogue import find
 from camixersr.data import open_set
 from camixersr.errors import InputError, UsageError
 from camixersr.image.files import make_folder
-from camixersr.inference.arrays import from_array, to_array
-from camixersr.inference.prepared import Prepared
 from camixersr.metrics import luma, psnr
 from camixersr.models import CAMixerSR, Classes, PatchClassifier
 from camixersr.models.classsr import CLASSES, PATCH, ByClass, average_loss, blend, class_loss, windows_of
 from camixersr.nn.routing import Policy
+from camixersr.tensors import from_array, to_array
 from camixersr.train.calibrate import calibrate
 from camixersr.train.class_recipe import ClassRecipe
 from camixersr.train.photos import Batches, PatchStream, Photos, list_photos, load_photos, reduce
@@ -134,7 +134,7 @@ class Classifying:
     def bank(self, stream: PatchStream) -> Bank:
         """Let every class compute the first pieces of a stream."""
         recipe, device = self.recipe, next(self.network.parameters()).device
-        route = Prepared(self.network).route if device.type == "cpu" else self.network.route
+        route = Folded(self.network).route if device.type == "cpu" else self.network.route
         lows: list[Tensor] = []
         highs: list[Tensor] = []
         made: list[Tensor] = []

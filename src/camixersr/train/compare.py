@@ -25,9 +25,9 @@ from camixersr.data import open_set
 from camixersr.errors import CamixerError, InputError, MissingExtraError, UsageError
 from camixersr.extras import install_line
 from camixersr.image.files import make_folder, replacing
-from camixersr.inference.arrays import from_array
 from camixersr.models import Backbone, BackboneConfig, Trainable, presets
 from camixersr.nn.routing import TopShare
+from camixersr.tensors import from_array
 from camixersr.train.findings import RATIOS, Row, write_findings
 from camixersr.train.fit import fit
 from camixersr.train.recipe import Recipe, load_recipe

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from camixersr.backends.devices import peak_memory
 from camixersr.data import open_set
-from camixersr.inference.cost import peak_memory
 from camixersr.models import Network
 from camixersr.nn.routing import TopShare
 from camixersr.train.fused import FusedStep, Patch
@@ -153,4 +153,4 @@ def _measure(network: Network, recipe: Recipe, device: torch.device) -> tuple[fl
             network.zero_grad()
         if fused is not None:
             fused.close()
-    return took, peak_memory(device) or 0
+    return took, peak_memory(str(device)) or 0

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from camixersr.data import BenchmarkSet, Reduction
 from camixersr.errors import InputError
 from camixersr.image.degradation import Degradation
-from camixersr.inference.arrays import from_array, to_array
 from camixersr.metrics import latitude_weights, luma, psnr, ws_psnr
 from camixersr.models import Trainable
 from camixersr.nn.routing import Policy
+from camixersr.tensors import from_array, to_array
 from camixersr.train.photos import Photos
 
 __all__ = ["Images", "degraded_pairs", "read_pairs", "reduced_pairs", "score"]

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from camixersr.errors import CheckpointError, OutputError, UsageError
 from camixersr.image.files import replacing
 from camixersr.image.resize import resize
-from camixersr.inference.arrays import from_array, to_array
 from camixersr.models import CAMixerSR, Network
 from camixersr.nn.routing import TopShare
+from camixersr.tensors import from_array, to_array
 from camixersr.train.photos import PatchStream, Photos, reduce
 
 __all__ = ["Hints", "TaughtStream", "answer", "check_hints", "load_answers", "load_teacher"]

@@ -26,10 +26,10 @@ LARGEST_MAP = 2048
 
 def devices(given: str, connection: "Connection[Any, Any]") -> None:
     """Which devices "all" are; run in a process of its own, since torch is loaded for it."""
-    from camixersr.inference.upscaler import devices_of
+    from camixersr.backends.devices import devices_of
 
     try:
-        connection.send([str(each) for each in devices_of(given)])
+        connection.send(list(devices_of(given)))
     except Exception as error:  # noqa: BLE001 - the server raises it
         connection.send(error)
 

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from camixersr.backends.folded import Folded
 from camixersr.errors import ShapeError
 from camixersr.inference import prepared
-from camixersr.inference.prepared import Prepared
 from camixersr.models import CAMixerSR
 from camixersr.nn import ExpectedCount, FixedWindows, Policy, Threshold, TopShare
 from camixersr.nn.predictor import Pooled
@@ -43,7 +43,7 @@ def _shaken(network: CAMixerSR) -> CAMixerSR:
 
 
 def _agree(network: CAMixerSR, low: Tensor, policy: Policy) -> None:
-    high, routing = Prepared(network).route(low, policy)
+    high, routing = Folded(network).route(low, policy)
     expected, decided = network.route(low, policy)
     assert (high - expected).abs().max() <= 1e-5 * expected.abs().max().clamp(min=1.0)
     assert (routing.rows, routing.columns) == (decided.rows, decided.columns)
@@ -87,9 +87,9 @@ def test_cells(size: tuple[int, int], band: int, monkeypatch: pytest.MonkeyPatch
 def test_bands_leave_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     network = _shaken(random_network())
     low = torch.rand(1, 3, 150, 33)
-    whole, _ = Prepared(network).route(low, TopShare(0.5))
+    whole, _ = Folded(network).route(low, TopShare(0.5))
     monkeypatch.setattr(prepared, "BAND", 1)  # one row of windows
-    banded, _ = Prepared(network).route(low, TopShare(0.5))
+    banded, _ = Folded(network).route(low, TopShare(0.5))
     assert torch.allclose(banded, whole, atol=1e-6)
 
 
@@ -106,7 +106,7 @@ def test_offsets_beyond_the_border_read_the_border() -> None:
 
 
 def test_images_of_a_batch_are_computed_alone() -> None:
-    fast = Prepared(random_network())
+    fast = Folded(random_network())
     low = torch.rand(3, 3, 40, 40)
     masks = FixedWindows(tuple(torch.rand(3, 9) < 0.5 for _ in range(3)))
     high, routing = fast.route(low, masks)
@@ -125,7 +125,7 @@ def test_the_pool_is_asked_for_every_block() -> None:
         seen.append((features.clone(), block))
         return Pooled(torch.zeros(1, 1, 1, features.shape[-1]), (features.shape[1],))
 
-    high, _ = Prepared(network).route(low, TopShare(0.5), pool=pool)
+    high, _ = Folded(network).route(low, TopShare(0.5), pool=pool)
     ours, seen = seen, []
     expected, _ = network.route(low, TopShare(0.5), pool=pool)
     assert torch.allclose(high, expected, atol=1e-5)
@@ -138,22 +138,22 @@ def test_same_bytes_again() -> None:
     network = random_network()
     low = torch.rand(1, 3, 64, 80)
     for dtype in (torch.float32, torch.bfloat16):
-        fast = Prepared(network, dtype)
+        fast = Folded(network, dtype)
         first, _ = fast.route(low, TopShare(0.5))
         assert torch.equal(fast.route(low, TopShare(0.5))[0], first)
-        assert torch.equal(Prepared(network, dtype).route(low, TopShare(0.5))[0], first)
+        assert torch.equal(Folded(network, dtype).route(low, TopShare(0.5))[0], first)
 
 
 def test_bfloat16_is_close_and_overflows_no_sooner_than_fp32() -> None:
     network = random_network()
     low = torch.rand(1, 3, 64, 80)
     expected, routing = network.route(low, TopShare(0.5))
-    high, _ = Prepared(network, torch.bfloat16).route(low, FixedWindows.replay(routing))
+    high, _ = Folded(network, torch.bfloat16).route(low, FixedWindows.replay(routing))
     assert 0.0 < (high - expected).square().mean() <= 1e-5 * expected.square().mean()
     for extreme in (torch.zeros(1, 3, 32, 32), 1e4 * torch.rand(1, 3, 32, 32), -1e4 * low):
-        assert Prepared(network, torch.bfloat16).route(extreme, TopShare(1.0))[0].isfinite().all()
+        assert Folded(network, torch.bfloat16).route(extreme, TopShare(1.0))[0].isfinite().all()
 
 
 def test_what_is_no_batch_of_images_is_refused() -> None:
     with pytest.raises(ShapeError, match="B x 3 x H x W"):
-        Prepared(random_network()).route(torch.zeros(1, 4, 8, 8), TopShare(0.5))
+        Folded(random_network()).route(torch.zeros(1, 4, 8, 8), TopShare(0.5))

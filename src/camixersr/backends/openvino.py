@@ -15,10 +15,11 @@ import torch
 from numpy.typing import NDArray
 
 from camixersr import __version__
-from camixersr.export.graph import build
-from camixersr.inference.engine import Answer, Footprint, GraphEngine
+from camixersr.backends.cache import keep, kept, key
+from camixersr.backends.graph import Answer, GraphBackend
+from camixersr.backends.protocol import Backend, Footprint
+from camixersr.graph.build import build
 from camixersr.nn.predictor import CONDITIONS
-from camixersr.runtimes.cache import keep, kept, key
 from camixersr.weights import Model
 
 __all__ = ["OpenVino", "has_bf16", "settings"]
@@ -56,22 +57,25 @@ def settings(precision: str) -> dict[str, Any]:
     }
 
 
-class OpenVino(GraphEngine):
-    """An engine.
+class OpenVino(GraphBackend):
+    """A backend.
 
     Args:
         model: whose graph.
         precision: "fp32" or "bf16".
+        plain: what computes what the graph cannot be given.
     """
 
-    def __init__(self, model: Model, precision: str) -> None:
-        super().__init__(model, "openvino", precision, FOOTPRINTS[precision], ends=precision == "fp32")
+    def __init__(self, model: Model, precision: str, plain: Backend) -> None:
+        super().__init__(
+            model, "openvino", precision, plain, footprint=FOOTPRINTS[precision], ends=precision == "fp32"
+        )
         self._graph = build(model.network, ends=self.ends).SerializeToString()
         self._compiled: dict[tuple[int, int], openvino.CompiledModel] = {}
         self._lock = threading.Lock()
 
     def infer(self, inputs: dict[str, NDArray[np.generic]]) -> Answer:
-        """See `GraphEngine.infer`."""
+        """See `GraphBackend.infer`."""
         height, width = inputs["low"].shape[2:] if self.ends else inputs["x"].shape[1:3]
         size = (height, width) if height * width >= OWN_SIZE else (0, 0)
         with self._lock:

@@ -1,7 +1,7 @@
 """Which backend is the fastest here? Measured once for a model, a precision and a machine, then kept.
 
 Every backend that is there enlarges the same piece of a photograph; one whose result is not torch's
-(`camixersr.export.parity`), or that is not measured in time, is out. The choice stays until something it
+(`camixersr.backends.parity`), or that is not measured in time, is out. The choice stays until something it
 depends on changes (the package, torch, a runtime, the number of threads), so that the same picture gives
 the same bytes tomorrow.
 """
@@ -13,16 +13,18 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
 
-import torch
+import numpy as np
 
 from camixersr import __version__
+from camixersr.backends.cache import folder, keep, kept, key
+from camixersr.backends.choose import Available, available, make
+from camixersr.backends.devices import threads
+from camixersr.backends.protocol import Backend, Planes
 from camixersr.errors import CamixerError
-from camixersr.inference.upscaler import Upscaler
+from camixersr.nn.predictor import Pool
 from camixersr.nn.routing import TopShare
-from camixersr.runtimes import Backend, available, engine
-from camixersr.runtimes.cache import folder, keep, kept, key
+from camixersr.weights import Model
 
 __all__ = ["LONGEST", "Choice", "choices", "choose", "known"]
 
@@ -61,24 +63,24 @@ class Choice:
     left_out: dict[str, str]
 
 
-def _name(upscaler: Upscaler) -> str:
-    there = available(upscaler.device)
+def _name(model: Model, device: str, precision: str) -> str:
+    there = available(device)
     return PREFIX + key(
         __version__,
         platform.node(),
         platform.machine(),
         os.cpu_count(),
-        torch.get_num_threads(),
-        upscaler.device,
-        upscaler.precision,
-        upscaler.model.sha256 or upscaler.model.name,
+        threads(),
+        device,
+        precision,
+        model.sha256 or model.name,
         [(each.name, each.version, each.missing) for each in there],
     )
 
 
-def known(upscaler: Upscaler) -> Choice | None:
+def known(model: Model, device: str, precision: str = "fp32") -> Choice | None:
     """What was chosen here before; None if nothing was."""
-    content = kept(_name(upscaler))
+    content = kept(_name(model, device, precision))
     return None if content is None else Choice(**json.loads(content))
 
 
@@ -89,16 +91,20 @@ def choices() -> list[Choice]:
 
 
 def choose(
-    upscaler: Upscaler,
+    model: Model,
     *,
+    device: str,
+    precision: str = "fp32",
     again: bool = False,
     say: Callable[[str], None] = lambda line: None,
     progress: Callable[[float, float], None] = lambda done, total: None,
 ) -> Choice:
-    """The fastest backend for what an upscaler does; known after `LONGEST` seconds at the latest.
+    """The fastest backend for a model; known after `LONGEST` seconds at the latest.
 
     Args:
-        upscaler: of the torch backend: its model, device and precision count.
+        model: what is computed.
+        device: where.
+        precision: in what.
         again: measure even if it is known.
         say: told, in a line each, that it measures, and what came of it.
         progress: told several times a second how many seconds it has measured, and how many at most;
@@ -107,14 +113,13 @@ def choose(
     Returns:
         The choice, measured now or before.
     """
-    if not again and (choice := known(upscaler)) is not None:
+    if not again and (choice := known(model, device, precision)) is not None:
         return choice
     say(
-        f"measuring which backend computes {upscaler.model.name} fastest here, once, for at most "
-        f"{LONGEST:g} seconds"
+        f"measuring which backend computes {model.name} fastest here, once, for at most {LONGEST:g} seconds"
     )
     began = time.monotonic()
-    race = _Race(upscaler, until=began + LONGEST)
+    race = _Race(model, device, precision, until=began + LONGEST)
     # A thread, since nothing interrupts a runtime that compiles; it ends after the step under way.
     thread = threading.Thread(target=race.run, name="measuring backends")
     thread.start()
@@ -127,7 +132,7 @@ def choose(
     if race.error is not None:
         raise race.error
     choice = race.choice()
-    keep(_name(upscaler), json.dumps(asdict(choice)).encode())
+    keep(_name(model, device, precision), json.dumps(asdict(choice)).encode())
     taken = ", ".join(f"{name} {value:g}" for name, value in choice.microseconds.items())
     say(f"{choice.backend} is used from now on (microseconds a low pixel: {taken or 'none in time'})")
     return choice
@@ -137,16 +142,18 @@ class _Race:
     """One measurement, in a thread of its own.
 
     Args:
-        upscaler: whose model, device and precision; it is not used itself.
+        model: what is computed.
+        device: where.
+        precision: in what.
         until: when it is to be over, by `time.monotonic`.
     """
 
-    def __init__(self, upscaler: Upscaler, *, until: float) -> None:
-        self.upscaler = Upscaler(upscaler.model, device=str(upscaler.device), precision=upscaler.precision)
+    def __init__(self, model: Model, device: str, precision: str, *, until: float) -> None:
+        self.model, self.device, self.precision = model, device, precision
         self.until = until
         self.over = threading.Event()
         self.error: Exception | None = None
-        self._there = available(upscaler.device)
+        self._there = available(device)
         self._lock = threading.Lock()
         self._taken: dict[str, float] = {}
         self._left_out: dict[str, str] = {}
@@ -157,12 +164,11 @@ class _Race:
             taken, left_out = dict(self._taken), dict(self._left_out)
         late = f"not measured within {LONGEST:g} seconds"
         unknown = [each.name for each in self._there if each.name not in taken | left_out]
-        upscaler = self.upscaler
         return Choice(
-            model=upscaler.model.name,
-            device=str(upscaler.device),
-            precision=upscaler.precision,
-            threads=torch.get_num_threads(),
+            model=self.model.name,
+            device=self.device,
+            precision=self.precision,
+            threads=threads(),
             backend=min(taken, key=taken.__getitem__, default="torch"),
             microseconds={name: round(1e6 * value, 2) for name, value in taken.items()},
             left_out=left_out | dict.fromkeys(unknown, late),
@@ -177,51 +183,46 @@ class _Race:
 
     def _measure(self) -> None:
         """Measure every backend; torch, which is always there, first."""
-        from camixersr.export.parity import compare, sample_photo
+        from camixersr.backends.parity import compare, sample_photo
 
         photo = sample_photo()
         piece = photo[:, 64:112, 96:160].contiguous()
-        low: torch.Tensor | None = None
+        low: Planes | None = None
         rivals = [each for each in self._there if not self._unfit(each)]
         for number, each in enumerate(rivals):
             if self.over.is_set():
                 return
             try:
-                runs = engine(
-                    self.upscaler.model,
-                    each.name,
-                    device=self.upscaler.device,
-                    precision=self.upscaler.precision,
-                )
-                if runs is not None:
-                    parity = compare(runs, self.upscaler.model, [piece])
+                runs = make(self.model, each.name, device=self.device, precision=self.precision)
+                if each.name != "torch":
+                    parity = compare(runs, self.model, [piece])
                     if not parity.passed:
                         self._leave_out(each.name, f"its results are {parity}")
                         continue
                 if low is None:
-                    low = self._low(photo)
+                    low = self._low(photo.numpy(), runs)
                 share = (self.until - time.monotonic()) / (len(rivals) - number)
-                taken = _time(self.upscaler, runs, low, seconds=share)
+                taken = _time(runs, low, self.model.network.pool, seconds=share)
                 with self._lock:
                     self._taken[each.name] = taken
             except (CamixerError, RuntimeError) as error:
                 self._leave_out(each.name, " ".join(str(error).split()))
 
-    def _low(self, photo: torch.Tensor) -> torch.Tensor:
+    def _low(self, photo: Planes, runs: Backend) -> Planes:
         """What is timed: a piece of the size of tiles; a smaller one where that would take too long."""
-        small = photo[None, :, :SMALL, :SMALL].contiguous()
-        expected = _time(self.upscaler, None, small, seconds=0.0) * LARGE**2
+        small = np.ascontiguousarray(photo[None, :, :SMALL, :SMALL])
+        expected = _time(runs, small, self.model.network.pool, seconds=0.0) * LARGE**2
         if ROUNDS * expected > LONGEST / 4:
             return small
-        return photo.repeat(1, 2, 1)[None, :, :LARGE, :LARGE].contiguous()
+        return np.ascontiguousarray(np.tile(photo, (1, 2, 1))[None, :, :LARGE, :LARGE])
 
-    def _unfit(self, each: Backend) -> bool:
+    def _unfit(self, each: Available) -> bool:
         """Whether a backend need not be measured, and why."""
         why = each.missing
         if not why and each.name == "compile":
             why = "takes minutes to compile; use it with --backend compile"
-        if not why and self.upscaler.precision not in each.precisions:
-            why = f"does not compute in {self.upscaler.precision} here"
+        if not why and self.precision not in each.precisions:
+            why = f"does not compute in {self.precision} here"
         if why:
             self._leave_out(each.name, why)
         return bool(why)
@@ -231,16 +232,12 @@ class _Race:
             self._left_out[name] = why
 
 
-def _time(upscaler: Upscaler, runs: Any, low: torch.Tensor, *, seconds: float) -> float:
+def _time(backend: Backend, low: Planes, pool: Pool, *, seconds: float) -> float:
     """Seconds a low pixel, the best of some rounds after one to warm up; in `seconds`, or two rounds."""
-    before, upscaler.engine = upscaler.engine, runs
     taken: list[float] = []
     until = time.monotonic() + seconds
-    try:
-        while len(taken) < 2 or (len(taken) <= ROUNDS and time.monotonic() + taken[-1] < until):
-            began = time.perf_counter()
-            upscaler.route(low, TopShare(0.5))[0].cpu()
-            taken.append(time.perf_counter() - began)
-    finally:
-        upscaler.engine = before
+    while len(taken) < 2 or (len(taken) <= ROUNDS and time.monotonic() + taken[-1] < until):
+        began = time.perf_counter()
+        backend.route(low, TopShare(0.5), pool)
+        taken.append(time.perf_counter() - began)
     return min(taken[1:]) / (low.shape[-2] * low.shape[-1])

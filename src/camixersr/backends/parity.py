@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from camixersr.image.codec import read
-from camixersr.inference.arrays import from_array
-from camixersr.inference.engine import Engine
+from camixersr.backends.protocol import Backend
+from camixersr.image.decode import read
 from camixersr.metrics import decibels
 from camixersr.nn.routing import FixedWindows, Policy, TopShare
+from camixersr.tensors import from_array
 from camixersr.weights import Model
 
 __all__ = ["GATES", "RATIOS", "Parity", "compare", "compare_images", "sample_photo"]
@@ -62,12 +62,12 @@ def sample_photo() -> Tensor:
 
 @torch.inference_mode()
 def compare(
-    engine: Engine, model: Model, photos: Sequence[Tensor], *, step: Callable[[], None] = lambda: None
+    backend: Backend, model: Model, photos: Sequence[Tensor], *, step: Callable[[], None] = lambda: None
 ) -> Parity:
-    """Let an engine compute photographs, whole, at several attention ratios.
+    """Let a backend compute photographs, whole, at several attention ratios.
 
     Args:
-        engine: of a runtime.
+        backend: of a runtime.
         model: its own.
         photos: each 3 x H x W float32 in [0, 1].
         step: called for each photograph and ratio of `RATIOS`, when it has been compared.
@@ -75,7 +75,7 @@ def compare(
     Returns:
         The worst that was seen.
     """
-    seen = _Seen(engine.precision)
+    seen = _Seen(backend.precision)
     network = model.network
     device = next(network.parameters()).device
     for photo in photos:
@@ -84,9 +84,8 @@ def compare(
             expected, routing = network.route(photo[None].to(device), policy)
             if isinstance(policy, TopShare):  # equal scores may be ranked in another order
                 policy = FixedWindows.replay(routing)
-            answer = engine.route(photo[None], policy, model.network.pool)
-            assert answer is not None
-            seen.add(answer[0], expected)
+            found = backend.route(photo[None].numpy(), policy, model.network.pool)
+            seen.add(torch.from_numpy(found.high), expected)
             step()
     return seen.parity
 

@@ -9,17 +9,17 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from camixersr.inference.arrays import to_array
-from camixersr.inference.plan import Source
+from camixersr.backends.protocol import Planes, Routed
+from camixersr.image.planes import Form
+from camixersr.inference.computer import Computer
+from camixersr.inference.sources import Source
 from camixersr.inference.survey import survey
 from camixersr.inference.tiles import GRID
-from camixersr.inference.upscaler import Upscaler
 from camixersr.models.classsr import ByClass
 from camixersr.nn.predictor import Pool
-from camixersr.nn.routing import Policy, Routing, TopShare
+from camixersr.nn.routing import Policy, TopShare
 
 __all__ = ["Speed", "best_ratio", "measure_speed"]
 
@@ -51,12 +51,11 @@ class Speed:
         return pixels * (self.plain + share * (self.attended - self.plain))
 
 
-@torch.inference_mode()
-def measure_speed(upscaler: Upscaler, source: Source) -> Speed:
+def measure_speed(computer: Computer, source: Source) -> Speed:
     """Time a patch in the middle of the picture, and look at what its ratios mean.
 
     Args:
-        upscaler: the model.
+        computer: the model.
         source: the picture.
 
     Returns:
@@ -69,31 +68,30 @@ def measure_speed(upscaler: Upscaler, source: Source) -> Speed:
     ]
     low = source.read(places[0], places[1])
     pixels = low.shape[-2] * low.shape[-1]
-    upscaler.route(low[..., :GRID, :GRID], TopShare(1.0))  # the first call is slower
+    computer.route(low[..., :GRID, :GRID], TopShare(1.0))  # the first call is slower
     taken: list[float] = []
     high = low
     for share in (0.0, 1.0):
         began = time.perf_counter()
-        high, _, _ = upscaler.route(low, TopShare(share))
-        high = high.cpu()
+        high = computer.route(low, TopShare(share))[0].high
         taken.append((time.perf_counter() - began) / pixels)
 
-    def look(low: torch.Tensor, policy: Policy, pool: Pool) -> Routing:
-        return upscaler.route(low, policy, pool)[1]
+    def look(low: Planes, policy: Policy, pool: Pool) -> Routed:
+        return computer.route(low, policy, pool)[0]
 
     ratios = [number / 100 for number in range(101)]
-    if upscaler.model.calibration is None:
+    if computer.model.calibration is None:
         shares = tuple(ratios)
     else:
-        seen = survey(look, source, upscaler.policy(source, 0.5), pool=upscaler.network.pool)
-        classes, model = seen.classes, upscaler.model
+        seen = survey(look, source, computer.policy(source, 0.5), pool=computer.model.network.pool)
+        classes, model = seen.classes, computer.model
         shares = tuple(
             seen.share(
                 model.policy(ratio) if classes is None else ByClass(model.class_policies(ratio), classes)
             )
             for ratio in ratios
         )
-    return Speed(taken[0], taken[1], shares, to_array(high[0].float().cpu()))
+    return Speed(taken[0], taken[1], shares, Form(np.dtype(np.uint8), grey=False).pixels(high[0]))
 
 
 def best_ratio(speed: Speed, *, pixels: int, seconds: float, max_share: float = 1.0) -> tuple[float, float]:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from camixersr.inference.engine import STRIP, enter_in_strips, leave_in_strips
+from camixersr.backends.strips import STRIP, enter_in_strips, leave_in_strips
 from camixersr.models import CAMixerSR
 
 

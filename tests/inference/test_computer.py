@@ -2,18 +2,21 @@ import numpy as np
 import pytest
 import torch
 
+from camixersr.backends.folded import Folded
+from camixersr.backends.prepared import TILE as PREPARED_TILE
+from camixersr.backends.protocol import AUTO_TILE
 from camixersr.errors import DeviceError, MemoryLimitError, ShapeError, UsageError, ValueRangeError
+from camixersr.inference.compute import compute_tile
 from camixersr.inference.cost import Bill
 from camixersr.inference.plan import Plan
-from camixersr.inference.prepared import Prepared
+from camixersr.inference.sources import InMemory
 from camixersr.inference.tiles import cut
-from camixersr.inference.upscaler import AUTO_TILE, PREPARED_TILE, Upscaler, _InMemory
 from camixersr.models import CAMixerSR, CAMixerSRConfig
 from camixersr.nn import Calibration, TopShare
 from camixersr.nn.predictor import pool_image
 from camixersr.operations import count
 from camixersr.weights import Model
-from tests.conftest import noise_picture, random_network
+from tests.conftest import TensorComputer, noise_picture, random_network
 
 
 def upscaler(
@@ -23,11 +26,11 @@ def upscaler(
     blocks: tuple[int, ...] = (1, 1),
     pool: int = 0,
     **options,
-) -> Upscaler:
+) -> TensorComputer:
     network = random_network(channels=12, scale=scale, blocks=blocks, pool=pool)
     # what attends about half of the windows of `low`
     calibration = Calibration((0.5,), ((0.8676, 0.9773)[: sum(blocks)],)) if calibrated else None
-    return Upscaler(Model("test", network, calibration), device="cpu", **options)
+    return TensorComputer(Model("test", network, calibration), device="cpu", **options)
 
 
 def low(height: int = 40, width: int = 70) -> torch.Tensor:
@@ -37,7 +40,7 @@ def low(height: int = 40, width: int = 70) -> torch.Tensor:
 def test_a_run_is_the_network_and_its_facts() -> None:
     up = upscaler()
     result = up.run(low(), attention_ratio=0.5)
-    expected, routing = up.network.route(low()[None], TopShare(0.5))
+    expected, routing = up.model.network.route(low()[None], TopShare(0.5))
     assert torch.allclose(result.high, expected[0], atol=1e-5)
     assert result.attention_share == pytest.approx(float(routing.attention_share[0]))
     assert result.shares.shape == (3, 5)
@@ -58,9 +61,9 @@ def test_the_same_input_gives_the_same_bytes(ratio: float) -> None:
         assert torch.equal(first.high, second.high)
 
 
-def planned(up: Upscaler, picture: torch.Tensor, ratio: float):
+def planned(up: TensorComputer, picture: torch.Tensor, ratio: float):
     """The plan of a picture, and the bill it is counted on."""
-    source = _InMemory(picture)
+    source = InMemory(picture.numpy())
     bill = Bill(up.model.config, up.device, source.height, source.width)
     return up.plan(source, bill, attention_ratio=ratio), bill
 
@@ -72,7 +75,7 @@ def test_tiles_agree_with_the_whole_picture(size: tuple[int, int], ratio: float)
     picture = low(*size)
     up = upscaler(calibrated=True, tile=64, blocks=(1,))
     plan, _ = planned(up, picture, ratio)
-    whole, routing = up.network.route(picture[None], plan.policy, pool=plan.pool)
+    whole, routing = up.model.network.route(picture[None], plan.policy, pool=plan.pool)
     many = up.run(picture, attention_ratio=ratio)
     assert many.tiles == len(plan.tiles) > 1
     assert (whole[0] - many.high).abs().max() < 1e-4
@@ -90,7 +93,7 @@ def test_tiles_along_cells_are_the_whole_picture(
     """With the network's own pool, and without a look at the picture before."""
     picture = low(*size)
     up = upscaler(calibrated=True, tile=64, blocks=(1,), pool=32, **options)
-    whole, routing = up.network.route(picture[None], up.model.policy(ratio))
+    whole, routing = up.model.network.route(picture[None], up.model.policy(ratio))
     many = up.run(picture, attention_ratio=ratio)
     assert many.tiles == len(up.cut(*size, 64)) > 1
     assert (whole[0] - many.high).abs().max() < (1e-4 if "precision" not in options else 0.02)
@@ -105,7 +108,7 @@ def test_tiles_along_cells_with_a_share_are_the_whole_picture_with_the_same_thre
     picture, up = low(150, 210), upscaler(tile=64, blocks=(1,), pool=32)
     plan, bill = planned(up, picture, 0.5)
     assert bill._windows_computed > 0  # a look
-    whole, _ = up.network.route(picture[None], plan.policy)
+    whole, _ = up.model.network.route(picture[None], plan.policy)
     assert (whole[0] - up.run(picture).high).abs().max() < 1e-4
 
 
@@ -113,7 +116,7 @@ def test_tiles_along_cells_with_a_share_are_the_whole_picture_with_the_same_thre
 def test_a_tile_that_cuts_cells_is_refused(tile: int) -> None:
     with pytest.raises(ValueRangeError, match=f"tile must be 0 or a multiple of 64 from 64 up, got {tile}"):
         upscaler(pool=64, tile=tile)
-    assert upscaler(pool=48).auto_tile == 624
+    assert upscaler(pool=48).memory.auto_tile == 624
 
 
 def test_the_order_of_tiles_does_not_matter() -> None:
@@ -123,23 +126,26 @@ def test_the_order_of_tiles_does_not_matter() -> None:
     for order in (plan.tiles[::-1], plan.tiles[1::2] + plan.tiles[::2]):
         high = torch.full_like(expected, torch.nan)
         for tile in order:
-            (piece,) = up.compute(plan, tile, _InMemory(picture).read(*tile.computed), bill.watch)
+            low_of_it = InMemory(picture.numpy()).read(*tile.computed)
+            (piece,) = compute_tile(up.backend, plan, tile, low_of_it, bill.watch)
             y, x = tile.rows, tile.columns
-            high[:, 2 * y.own_start : 2 * y.own_stop, 2 * x.own_start : 2 * x.own_stop] = piece.high
+            high[:, 2 * y.own_start : 2 * y.own_stop, 2 * x.own_start : 2 * x.own_stop] = torch.from_numpy(
+                piece.high
+            )
         assert torch.equal(high, expected)
 
 
 def test_a_tile_that_is_too_large_for_the_memory_is_computed_in_smaller_ones(monkeypatch) -> None:
     picture, up = low(150, 210), upscaler(calibrated=True, tile=128, blocks=(1,))
     expected = up.run(picture)
-    route, largest = Prepared.route, 13_000
+    route, largest = Folded.route, 13_000
 
     def short_of_memory(self, low, *rest, **options):
         if low.shape[-2] * low.shape[-1] > largest:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
         return route(self, low, *rest, **options)
 
-    monkeypatch.setattr(Prepared, "route", short_of_memory)
+    monkeypatch.setattr(Folded, "route", short_of_memory)
     result = up.run(picture)
     assert result.tiles > expected.tiles
     assert (result.high - expected.high).abs().max() < 1e-4
@@ -153,25 +159,31 @@ def test_too_little_memory_for_the_smallest_tile_is_one_error(monkeypatch, error
     def never(*_, **__):
         raise error
 
-    monkeypatch.setattr(Prepared, "route", never)
+    monkeypatch.setattr(Folded, "route", never)
     tile = cut(100, 100, 64)[0]
     plan = Plan(100, 100, (tile,), TopShare(0.5), pool_image)
     with pytest.raises(MemoryLimitError, match="out of memory even for"):
-        up.compute(plan, tile, low(100, 100)[None, :, :96, :96], planned(up, low(8, 8), 0.0)[1].watch)
+        compute_tile(
+            up.backend,
+            plan,
+            tile,
+            low(100, 100).numpy()[None, :, :96, :96],
+            planned(up, low(8, 8), 0.0)[1].watch,
+        )
 
 
 @pytest.mark.parametrize("pool", [32, 64])
 def test_smaller_tiles_are_along_cells_too(monkeypatch, pool: int) -> None:
     picture, up = low(300, 210), upscaler(calibrated=True, tile=192, blocks=(1,), pool=pool)
     expected = up.run(picture)
-    route, largest = Prepared.route, {32: 45_000, 64: 55_000}[pool]
+    route, largest = Folded.route, {32: 45_000, 64: 55_000}[pool]
 
     def short_of_memory(self, low, *rest, **options):
         if low.shape[-2] * low.shape[-1] > largest:
             raise MemoryError
         return route(self, low, *rest, **options)
 
-    monkeypatch.setattr(Prepared, "route", short_of_memory)
+    monkeypatch.setattr(Folded, "route", short_of_memory)
     result = up.run(picture)
     assert result.tiles > expected.tiles
     assert (result.high - expected.high).abs().max() < 1e-4
@@ -183,14 +195,14 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(monkeypatch) -> None:
     def broken(*_, **__):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
-    monkeypatch.setattr(Prepared, "route", broken)
+    monkeypatch.setattr(Folded, "route", broken)
     with pytest.raises(RuntimeError, match="mat1"):
         up.run(low())
 
 
 def test_tiles_are_larger_where_the_network_runs_prepared() -> None:
-    assert upscaler().auto_tile == upscaler(precision="bf16").auto_tile == PREPARED_TILE
-    assert upscaler(precision="fp16").auto_tile == upscaler(batch=2).auto_tile == AUTO_TILE
+    assert upscaler().memory.auto_tile == upscaler(precision="bf16").memory.auto_tile == PREPARED_TILE
+    assert upscaler(precision="fp16").memory.auto_tile == upscaler(batch=2).memory.auto_tile == AUTO_TILE
 
 
 def test_large_pictures_are_tiled_by_themselves() -> None:
@@ -226,7 +238,7 @@ def test_reduced_precision_is_close_to_fp32(precision: str) -> None:
 def test_an_overflow_in_reduced_precision_is_recomputed_in_fp32() -> None:
     up, full = upscaler(precision="fp16"), upscaler()
     for each in (up, full):
-        each.network.head.weight.mul_(1e6)  # beyond fp16
+        each.model.network.head.weight.mul_(1e6)  # beyond fp16
     result = up.run(low())
     assert result.high.isfinite().all()
     assert torch.equal(result.high, full.run(low()).high)
@@ -236,7 +248,7 @@ def test_an_overflow_in_reduced_precision_is_recomputed_in_fp32() -> None:
 def test_a_result_far_out_of_range_in_reduced_precision_is_recomputed_in_fp32() -> None:
     up, full = upscaler(precision="bf16"), upscaler()
     for each in (up, full):
-        each.network.tail.bias.fill_(3.0)  # finite, and no picture
+        each.model.network.tail.bias.fill_(3.0)  # finite, and no picture
     result = up.run(low())
     assert result.precision == "fp32"
     assert torch.equal(result.high, full.run(low()).high)
@@ -247,7 +259,7 @@ def test_only_the_tile_that_fails_is_recomputed(monkeypatch) -> None:
     picture = low(64, 200)
     fine = up.run(picture)
     assert fine.precision == "bf16"
-    route, calls = Prepared.route, []
+    route, calls = Folded.route, []
 
     def sometimes(self, image, *rest, **options):
         high, routing = route(self, image, *rest, **options)
@@ -257,7 +269,7 @@ def test_only_the_tile_that_fails_is_recomputed(monkeypatch) -> None:
             high = high * torch.nan
         return high, routing
 
-    monkeypatch.setattr(Prepared, "route", sometimes)
+    monkeypatch.setattr(Folded, "route", sometimes)
     mended = up.run(picture)
     assert mended.high.isfinite().all()
     assert mended.precision == "bf16"
@@ -272,7 +284,7 @@ def test_only_the_tile_that_fails_is_recomputed(monkeypatch) -> None:
 
 def test_impossible_options_are_refused() -> None:
     with pytest.raises(UsageError, match="unknown device"):
-        Upscaler(Model("t", random_network()), device="gpu")
+        TensorComputer(Model("t", random_network()), device="gpu")
     with pytest.raises(UsageError, match="unknown precision"):
         upscaler(precision="int8")
     with pytest.raises(ValueRangeError, match="multiple of 16"):
@@ -283,7 +295,7 @@ def test_impossible_options_are_refused() -> None:
         upscaler().run(torch.zeros(1, 8, 8))
     if not torch.cuda.is_available():
         with pytest.raises(DeviceError, match="no cuda device"):
-            Upscaler(Model("t", random_network()), device="cuda")
+            TensorComputer(Model("t", random_network()), device="cuda")
 
 
 @pytest.mark.parametrize("window", [8, 32])
@@ -293,13 +305,13 @@ def test_other_windows_are_computed_whole_or_in_tiles_that_fit(window: int) -> N
     network.requires_grad_(False)
     model = Model("odd", network)
     picture = low(100, 150)
-    whole = Upscaler(model, device="cpu", tile=0).run(picture, attention_ratio=0.5)
+    whole = TensorComputer(model, device="cpu", tile=0).run(picture, attention_ratio=0.5)
     assert torch.allclose(whole.high, network(picture[None], TopShare(0.5))[0], atol=1e-5)
     if window == 8:
-        tiled = Upscaler(model, device="cpu", tile=64).run(picture, attention_ratio=1.0)
-        whole = Upscaler(model, device="cpu", tile=0).run(picture, attention_ratio=1.0)
+        tiled = TensorComputer(model, device="cpu", tile=64).run(picture, attention_ratio=1.0)
+        whole = TensorComputer(model, device="cpu", tile=0).run(picture, attention_ratio=1.0)
         assert tiled.tiles > 1
         assert torch.allclose(tiled.high, whole.high, atol=1e-3)
     else:
         with pytest.raises(ValueRangeError, match="windows of 32 pixels, as odd has, do not fit"):
-            Upscaler(model, device="cpu")
+            TensorComputer(model, device="cpu")

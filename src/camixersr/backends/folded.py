@@ -36,7 +36,7 @@ from camixersr.nn.predictor import CONDITIONS, MAX_OFFSET, SLOPE, Pool, Pooled
 from camixersr.nn.routing import BlockRouting, Policy, Routing
 from camixersr.nn.windows import partition
 
-__all__ = ["Prepared"]
+__all__ = ["Folded"]
 
 BAND = 28_000
 """About how many low pixels a band has. Smaller ones drown in the cost of starting operations, larger
@@ -318,14 +318,14 @@ class _PreparedBlock:
         _normalize(y, self.average, maps.stream[first:last, :, :-CONDITIONS])
 
 
-class Prepared:
+class Folded:
     """A network with its weights folded, for inference on a CPU.
 
     >>> import torch
     >>> from camixersr.models import CAMixerSR, CAMixerSRConfig
     >>> from camixersr.nn import TopShare
     >>> network = CAMixerSR(CAMixerSRConfig(channels=16, scale=2, blocks=(1,))).eval()
-    >>> high, routing = Prepared(network).route(torch.rand(1, 3, 20, 30), TopShare(0.5))
+    >>> high, routing = Folded(network).route(torch.rand(1, 3, 20, 30), TopShare(0.5))
     >>> tuple(high.shape)
     (1, 3, 40, 60)
 

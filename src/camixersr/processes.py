@@ -2,9 +2,9 @@
 
 A routed network launches thousands of small kernels and waits for the device in every block, to learn
 which windows are attended: Python is busy all the time, and threads would take turns at it. So every
-device gets a process of its own, a *hand*, with its own copy of the weights (decision 0007).
+device gets a process of its own with its own copy of the weights (decision 0007).
 
-A hand only ever asks: for work, for leave to go on, or by telling that something is done. It waits for
+A process only ever asks: for work, for leave to go on, or by telling that something is done. It waits for
 every answer, and stops where it is told so instead, or where nobody is left to answer.
 """
 
@@ -22,17 +22,17 @@ import torch
 
 from camixersr.errors import CamixerError, DeviceError
 
-__all__ = ["Ask", "Hands", "Work", "told"]
+__all__ = ["Ask", "Processes", "Work", "told"]
 
 PATIENCE = 60.0
-"""Seconds that a hand has to stop, before it is made to: many times what a block of a tile takes."""
+"""Seconds that a process has to stop, before it is made to: many times what a block of a tile takes."""
 
 _OF_A_TERMINAL = {signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGINT)}
 """Signals that a terminal sends to all its processes: Ctrl-C, and that it closes."""
 
 
 class Ask:
-    """How a hand asks; called in any of its threads."""
+    """How a process asks; called in any of its threads."""
 
     def __init__(self, connection: "Connection[Any, Any]") -> None:
         self._connection = connection
@@ -42,7 +42,7 @@ class Ask:
         """Ask, and wait for the answer.
 
         Raises:
-            KeyboardInterrupt: the hand is to stop what it does.
+            KeyboardInterrupt: the process is to stop what it does.
         """
         with self._lock:
             try:
@@ -57,12 +57,12 @@ class Ask:
 
 
 Work = Callable[..., None]
-"""What a hand does: called with an `Ask`, and what it was given. What goes wrong in it ends the hand,
+"""What a process does: called with an `Ask`, and what it was given. What goes wrong in it ends it,
 which asks "failed" first, with the error."""
 
 
 def _begin(connection: "Connection[Any, Any]", work: Work, given: bytes, threads: int) -> None:
-    """The life of a hand."""
+    """The life of a process."""
     for number in _OF_A_TERMINAL:
         signal.signal(number, signal.SIG_IGN)  # who started it gets it too, and tells
     torch.set_num_threads(threads)
@@ -96,8 +96,8 @@ def _spared() -> Generator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-class Hands:
-    """Some hands; they start at once, and live until they are closed.
+class Processes:
+    """Some processes; they start at once, and live until they are closed.
 
     Args:
         work: what they do; a function of a module, that another process can import.
@@ -129,14 +129,14 @@ class Hands:
             self._processes.append(process)
 
     def asked(self) -> tuple[int, str, tuple[Any, ...]]:
-        """Wait until a hand that is not idle asks something.
+        """Wait until a process that is not idle asks something.
 
         Returns:
-            Its number, what it asks and what it says; it waits for `answer`, or `stop`. A hand that
+            Its number, what it asks and what it says; it waits for `answer`, or `stop`. A process that
             asks for "task" is idle until it is answered.
 
         Raises:
-            DeviceError: a hand has ended.
+            DeviceError: a process has ended.
         """
         busy = [each for number, each in enumerate(self._connections) if number not in self._idle]
         connection = wait(busy)[0]
@@ -165,11 +165,11 @@ class Hands:
         )
 
     def answer(self, number: int, value: Any = None) -> None:
-        """Let a hand go on."""
+        """Let a process go on."""
         self._reply(number, True, value)
 
     def stop(self, number: int) -> None:
-        """Let a hand stop what it does, and ask for a task; an idle one ends."""
+        """Let a process stop what it does, and ask for a task; an idle one ends."""
         self._reply(number, False, None)
 
     def _reply(self, number: int, go_on: bool, value: Any) -> None:
@@ -190,7 +190,7 @@ class Hands:
         return len(self._processes)
 
     def rest(self) -> None:
-        """Stop all hands, and wait until they are idle; end them all if one has ended.
+        """Stop all processes, and wait until they are idle; end them all if one has ended.
 
         So they are if a signal came between a question and its answer: nobody knows who waits for what.
         """
@@ -213,7 +213,7 @@ class Hands:
             raise
 
     def close(self, patience: float = PATIENCE) -> None:
-        """End all hands; those that do not stop within so many seconds are made to."""
+        """End all processes; those that do not stop within so many seconds are made to."""
         for connection in self._connections:
             connection.close()
         for process in self._processes:

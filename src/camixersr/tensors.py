@@ -28,13 +28,13 @@ def from_array(array: NDArray[Any]) -> Tensor:
     return torch.from_numpy(Form.of(array).planes(array))
 
 
-def to_array(planes: Tensor) -> NDArray[np.uint8]:
-    """A tensor to pixels in 8 bits, rounded and clipped.
+def to_array(planes: Tensor | NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Planes to pixels in 8 bits, rounded and clipped.
 
     Args:
-        planes: 3 x H x W, nominally in [0, 1].
+        planes: 3 x H x W, a tensor or an array, nominally in [0, 1].
 
     Returns:
         H x W x 3.
     """
-    return Form(np.dtype(np.uint8), grey=False).pixels(planes.numpy())
+    return Form(np.dtype(np.uint8), grey=False).pixels(np.asarray(planes))

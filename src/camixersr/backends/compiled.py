@@ -11,17 +11,20 @@ accelerators, where it has not been measured yet.
 import copy
 import os
 import shutil
+from dataclasses import replace
 from typing import Any, cast
 
+import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
-from camixersr.inference.memory import PLAIN
-from camixersr.inference.survey import Recording
+from camixersr.backends.cache import folder
+from camixersr.backends.plain import Plain
+from camixersr.backends.pools import Recording
+from camixersr.backends.protocol import Backend, Planes, Routed, Step
 from camixersr.nn.layers import FeedForward
 from camixersr.nn.predictor import Pool, Predictor
-from camixersr.nn.routing import Policy, Routing
-from camixersr.runtimes.cache import folder
+from camixersr.nn.routing import Policy
 from camixersr.weights import Model
 
 __all__ = ["Compiled", "why_not"]
@@ -29,49 +32,49 @@ __all__ = ["Compiled", "why_not"]
 COMPILE: dict[str, Any] = {"dynamic": True}
 """Options of torch.compile."""
 
-DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
-
-def why_not(device: torch.device) -> str:
+def why_not(device: str) -> str:
     """Why torch.compile cannot be used, in one line; empty if it can."""
-    if device.type == "mps":
+    if device == "mps":
         return "backend compile computes on CPUs and CUDA devices; use --backend torch"
     compilers = [os.environ.get("CXX", ""), "g++", "clang++", "c++"]
-    if device.type == "cpu" and not any(each and shutil.which(each) for each in compilers):
+    if device == "cpu" and not any(each and shutil.which(each) for each in compilers):
         return "backend compile needs a C++ compiler for the CPU; install g++, or use --backend torch"
     return ""
 
 
-class Compiled:
-    """An engine.
+class Compiled(Plain):
+    """A backend.
 
     Args:
         model: whose network.
         device: where.
         precision: "fp32", "bf16" or "fp16".
+        plain: what computes what cannot be compiled.
     """
 
     name = "compile"
-    whole = 512 * 512
-    tile = 320
-    together = True
-    footprint = PLAIN
 
-    def __init__(self, model: Model, device: torch.device, precision: str) -> None:
+    def __init__(self, model: Model, device: str, precision: str, plain: Backend) -> None:
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder() / "inductor"))
-        self.precision = precision
-        self._device = device
-        self._network = copy.deepcopy(model.network).to(device)
+        super().__init__(
+            replace(model, network=copy.deepcopy(model.network)), device, precision, plain.full
+        )
+        self._plain = plain
         for part in self._network.modules():
             if isinstance(part, Predictor | FeedForward):
                 part.compile(**COMPILE)
 
-    def route(self, low: Tensor, policy: Policy, pool: Pool) -> tuple[Tensor, Routing] | None:
-        """See `camixersr.inference.engine.Engine.route`."""
-        if isinstance(pool, Recording):  # what it does cannot be compiled
-            return None
+    def route(
+        self, low: Planes, policy: Policy | tuple[Policy, ...], pool: Pool, step: Step = lambda: None
+    ) -> Routed:
+        """See `Backend.route`."""
+        if isinstance(pool, Recording) or low.shape[1] != 3:
+            return self._plain.route(low, policy, pool, step)
         # outside, or the predictor would be compiled anew for every block's number
         outside = cast(Pool, torch.compiler.disable(pool))
-        dtype = DTYPES.get(self.precision, torch.float32)
-        with torch.autocast(self._device.type, dtype, enabled=dtype != torch.float32):
-            return self._network.route(low.to(self._device), policy, pool=outside, together=True)
+        return super().route(low, policy, outside, step)
+
+    def score(self, low: Planes) -> NDArray[np.float32]:
+        """See `Backend.score`."""
+        return self._plain.score(low)

@@ -5,8 +5,9 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
-from camixersr.export.graph import build
-from camixersr.inference.engine import Answer, Footprint, GraphEngine
+from camixersr.backends.graph import Answer, GraphBackend
+from camixersr.backends.protocol import Backend, Footprint
+from camixersr.graph.build import build
 from camixersr.weights import Model
 
 __all__ = ["OnnxRuntime"]
@@ -17,15 +18,16 @@ FOOTPRINT = Footprint(26, 1000, 128 * 2**20)
 ERRORS_ONLY = 3  # of ONNX Runtime's levels of talking
 
 
-class OnnxRuntime(GraphEngine):
-    """An engine.
+class OnnxRuntime(GraphBackend):
+    """A backend.
 
     Args:
         model: whose graph.
+        plain: what computes what the graph cannot be given.
     """
 
-    def __init__(self, model: Model) -> None:
-        super().__init__(model, "onnxruntime", "fp32", FOOTPRINT)
+    def __init__(self, model: Model, plain: Backend) -> None:
+        super().__init__(model, "onnxruntime", "fp32", plain, footprint=FOOTPRINT)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = ERRORS_ONLY
@@ -34,5 +36,5 @@ class OnnxRuntime(GraphEngine):
         )
 
     def infer(self, inputs: dict[str, NDArray[np.generic]]) -> Answer:
-        """See `GraphEngine.infer`."""
+        """See `GraphBackend.infer`."""
         return Answer(*self._session.run(None, inputs))  # type: ignore[arg-type]

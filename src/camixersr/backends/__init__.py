@@ -1,0 +1,5 @@
+"""Backends: who computes a network. `camixersr.backends.protocol` says what one is, `choose` picks."""
+
+from camixersr.backends.choose import BACKENDS, available
+
+__all__ = ["BACKENDS", "available"]
