@@ -16,7 +16,7 @@ import torch
 from camixersr.backends.choose import BACKENDS, available, make
 from camixersr.backends.parity import compare, sample_photo
 from camixersr.catalogue import find
-from camixersr.image.codec import read
+from camixersr.image.decode import read
 from camixersr.image.resize import resize
 from camixersr.speed.machine import describe
 from camixersr.speed.race import PIECE, REFERENCE, Entry, Row, apart, race

@@ -26,9 +26,9 @@ import torch
 
 import camixersr
 from camixersr.backends.protocol import AUTO_TILE
-from camixersr.benchmark import paper_tiles
 from camixersr.catalogue import find
-from camixersr.image.codec import read
+from camixersr.evaluation import paper_tiles
+from camixersr.image.decode import read
 from camixersr.image.resize import resize
 from camixersr.inference.computer import Computer
 from camixersr.inference.cost import Bill

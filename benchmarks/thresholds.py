@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from camixersr import benchmark
+from camixersr import evaluation
 from camixersr.catalogue import find
 from camixersr.data import open_set
 from camixersr.inference.computer import Computer
@@ -35,9 +35,9 @@ def main() -> None:
     for folder in options.data:
         images = open_set(folder)
         for ratio in options.ratios:
-            ours = benchmark.evaluate([calibrated], images, attention_ratios=[ratio])[0][-1]
+            ours = evaluation.evaluate([calibrated], images, attention_ratios=[ratio])[0][-1]
             spent = fmean(score.attention_share for score in ours.images)
-            theirs = benchmark.evaluate([strict], images, attention_ratios=[spent])[0][-1]
+            theirs = evaluation.evaluate([strict], images, attention_ratios=[spent])[0][-1]
             row = {
                 "set": images.name,
                 "ratio": ratio,

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from camixersr.cli import main as camixersr
-from camixersr.image.codec import Picture, read, write
+from camixersr.image.decode import read
+from camixersr.image.encode import write
+from camixersr.image.picture import Picture
 from camixersr.image.resize import resize
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from camixersr.catalogue import find
-from camixersr.image.codec import read
+from camixersr.image.decode import read
 from camixersr.inference.tiles import GRID, MARGIN
 from camixersr.nn.predictor import Pooled, pool_image
 from camixersr.tensors import from_array

@@ -11,8 +11,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from camixersr.benchmark import LARGE_SETS, PUBLISHED_LARGE
 from camixersr.catalogue import PANORAMIC, embedded
+from camixersr.evaluation import LARGE_SETS, PUBLISHED_LARGE
 from camixersr.weights import Model, load_file
 
 ROOT = Path(__file__).resolve().parent.parent

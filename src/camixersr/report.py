@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from camixersr.benchmark import Row
 from camixersr.data import BenchmarkSet
 from camixersr.errors import MissingExtraError
+from camixersr.evaluation import Row
 from camixersr.extras import install_line
-from camixersr.image.codec import Picture, write
+from camixersr.image.encode import write
 from camixersr.image.files import make_folder, replacing
+from camixersr.image.picture import Picture
 from camixersr.image.resize import resize
 from camixersr.inference.computer import Computer
 from camixersr.tensors import from_array, to_array
@@ -51,7 +52,7 @@ def write_report(
 
     Args:
         folder: made if it is missing; files of an earlier report are replaced.
-        rows: of all sets, from `camixersr.benchmark.evaluate`.
+        rows: of all sets, from `camixersr.evaluation.evaluate`.
         sets: that were scored.
         computers: that were scored.
         facts: of the protocol.

@@ -18,7 +18,7 @@ from PIL import Image
 
 import camixersr
 from camixersr.cli import main
-from camixersr.image.codec import read
+from camixersr.image.decode import read
 from camixersr.weights import Model, save
 from tests.conftest import noise_picture, random_network, run, shared
 

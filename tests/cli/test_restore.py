@@ -11,7 +11,7 @@ from PIL import Image
 
 import camixersr
 from camixersr.errors import UsageError
-from camixersr.image.codec import read
+from camixersr.image.decode import read
 from camixersr.image.degradation import Degradation, compress
 from camixersr.metrics import luma, psnr
 from camixersr.nn import Calibration

@@ -22,7 +22,7 @@ from camixersr.errors import (
     OutputError,
     UsageError,
 )
-from camixersr.image.codec import read
+from camixersr.image.decode import read
 from camixersr.image.stream import Layout, reduced
 from camixersr.nn import Calibration, TopShare
 from camixersr.tensors import from_array

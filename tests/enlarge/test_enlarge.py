@@ -12,8 +12,10 @@ import camixersr
 from camixersr.enlarge.enlarge import enlarge
 from camixersr.enlarge.upscaler import Upscaler
 from camixersr.errors import ImageError, UsageError
-from camixersr.image.codec import Picture, read, write
+from camixersr.image.decode import read
+from camixersr.image.encode import write
 from camixersr.image.formats import WriteOptions
+from camixersr.image.picture import Picture
 from camixersr.weights import Model
 from tests.conftest import noise_picture, random_network
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from camixersr.benchmark import PUBLISHED_BICUBIC
 from camixersr.catalogue import embedded, find
+from camixersr.evaluation import PUBLISHED_BICUBIC
 from camixersr.metrics import luma, psnr
 from camixersr.nn import Policy, TopShare
 from camixersr.weights import Model, load_file

@@ -9,7 +9,8 @@ import tifffile
 from PIL import Image, ImageCms
 
 from camixersr.errors import ImageError
-from camixersr.image.codec import read, write
+from camixersr.image.decode import read
+from camixersr.image.encode import write
 from tests.conftest import noise_picture
 from tests.image.files import grey_profile, wide_profile
 

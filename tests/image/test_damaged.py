@@ -14,7 +14,7 @@ from PIL import Image
 
 from camixersr.errors import ImageError
 from camixersr.image import jpeg
-from camixersr.image.codec import read
+from camixersr.image.decode import read
 from camixersr.image.stream import Raw, decode, look
 from tests.conftest import ROOT, noise_picture
 
@@ -162,7 +162,7 @@ def test_a_refused_png_says_what_is_wrong(tmp_path: Path, which: str) -> None:
 def test_libvips_remarks_do_not_reach_the_terminal(tmp_path: Path) -> None:
     """They name no file; what matters in them is an error or a note of ours."""
     (tmp_path / "a.jpg").write_bytes(damages(JPEGS["baseline"])["a piece gone"])
-    script = "import sys; from camixersr.image.codec import read; read(sys.argv[1], salvage=True)"
+    script = "import sys; from camixersr.image.decode import read; read(sys.argv[1], salvage=True)"
     command = [sys.executable, "-c", script, str(tmp_path / "a.jpg")]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
     result = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)

@@ -15,7 +15,7 @@ import camixersr
 from camixersr.cli import main
 from camixersr.enlarge.options import Options
 from camixersr.errors import ImageError, MissingExtraError
-from camixersr.image.codec import read
+from camixersr.image.decode import read
 from camixersr.image.formats import suffix_for
 from camixersr.image.metadata import cicp_of_heif
 from tests.image.files import SRGB, camera_exif

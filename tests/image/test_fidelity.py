@@ -12,7 +12,8 @@ import tifffile
 from PIL import Image, ImageOps
 
 from camixersr.enlarge.enlarge import enlarge
-from camixersr.image.codec import read, write
+from camixersr.image.decode import read
+from camixersr.image.encode import write
 from camixersr.image.formats import WriteOptions, suffix_for
 from camixersr.weights import Model
 from tests.conftest import TensorComputer, random_network
@@ -320,7 +321,7 @@ def test_an_hdr_avif_becomes_a_png_that_says_so(tmp_path: Path) -> None:
 
 
 def test_pages_come_back_as_pages(tmp_path: Path) -> None:
-    from camixersr.image.codec import write_pages
+    from camixersr.image.encode import write_pages
 
     source, out = tmp_path / "a.tif", tmp_path / "b.tif"
     pages = [smooth(3, np.uint8), smooth(1, np.uint16)[:10], smooth(4, np.uint8)[:, :7]]
@@ -348,7 +349,7 @@ def test_pages_come_back_as_pages(tmp_path: Path) -> None:
 @pytest.mark.parametrize("quality", [50, 95])
 def test_write_options_have_their_effect(tmp_path: Path, quality: int) -> None:
     rng = np.random.default_rng(0)
-    from camixersr.image.codec import Picture
+    from camixersr.image.picture import Picture
 
     noisy = (smooth(3, np.uint8) / 2 + rng.integers(0, 128, (HEIGHT, WIDTH, 3))).astype(np.uint8)
     picture = Picture(noisy)
@@ -434,7 +435,7 @@ def test_any_other_description_is_kept(tmp_path: Path, description: str) -> None
 def test_no_page_costs_more_than_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Counted in directories that are read, of 60 pages, while they are read and written in turn."""
     from camixersr.image import exif, tiff
-    from camixersr.image.codec import write_pages
+    from camixersr.image.encode import write_pages
 
     source, out = tmp_path / "a.tif", tmp_path / "b.tif"
     stack = np.random.default_rng(0).integers(0, 256, (60, 8, 9), dtype=np.uint8)

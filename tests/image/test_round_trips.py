@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from camixersr.image.codec import Picture, read, write
+from camixersr.image.decode import read
+from camixersr.image.encode import write
 from camixersr.image.formats import WriteOptions
+from camixersr.image.picture import Picture
 from tests.image.files import open_independently
 
 LOSSLESS = {

@@ -15,7 +15,7 @@ from PIL import Image
 
 from camixersr.errors import ImageError, OutputError
 from camixersr.image import stream
-from camixersr.image.codec import read
+from camixersr.image.decode import read
 from camixersr.image.stream import Layout, Raw, decode, encode, encoding_seconds, look, reduced
 from tests.conftest import ROOT, noise_picture
 

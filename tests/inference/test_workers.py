@@ -309,7 +309,7 @@ def test_a_streamed_picture_is_the_same_and_resumes(
 
 
 def _pixels(path: Path) -> np.ndarray:
-    from camixersr.image.codec import read
+    from camixersr.image.decode import read
 
     return read(path).pixels.transpose(2, 0, 1).astype(np.float32) / 255.0
 

@@ -21,7 +21,8 @@ import tifffile
 from PIL import Image
 
 from camixersr.errors import ImageError, OutputError
-from camixersr.image.codec import read, write
+from camixersr.image.decode import read
+from camixersr.image.encode import write
 from camixersr.image.metadata import fitted
 from tests.image.files import SRGB, camera_exif, png, wide_profile
 

@@ -16,7 +16,7 @@ import tifffile
 from PIL import Image, ImageOps
 
 from camixersr.errors import ImageError
-from camixersr.image.codec import read
+from camixersr.image.decode import read
 from tests.conftest import ROOT, noise_picture, shared
 from tests.image.files import png
 

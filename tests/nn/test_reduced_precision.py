@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from camixersr.catalogue import find
-from camixersr.image.codec import read
+from camixersr.image.decode import read
 from camixersr.nn import TopShare
 from camixersr.nn.attention import WindowAttention
 from camixersr.nn.windows import partition

@@ -129,7 +129,7 @@ def _picture(photo: Path | None, width: int, height: int) -> "Tensor":
         return noise(height, width)
     import numpy as np
 
-    from camixersr.image.codec import read
+    from camixersr.image.decode import read
     from camixersr.tensors import from_array
 
     pixels = read(photo, color="srgb").pixels
@@ -266,7 +266,8 @@ def _memory(
     from tempfile import TemporaryDirectory
 
     from camixersr.cli.bars import Bars
-    from camixersr.image.codec import Picture, write
+    from camixersr.image.encode import write
+    from camixersr.image.picture import Picture
     from camixersr.speed.memory import watch_upscale
     from camixersr.tensors import to_array
 

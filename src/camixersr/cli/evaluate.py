@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from camixersr.errors import UsageError
 
 if TYPE_CHECKING:
-    from camixersr.benchmark import Row
+    from camixersr.evaluation import Row
 
 __all__ = ["evaluate"]
 
@@ -83,7 +83,7 @@ def evaluate(
         raise UsageError(f"--attention-ratio must lie in [0, 1], got {', '.join(map(str, ratios))}")
     if reduction != "bicubic" and protocol != "erp":
         raise UsageError(f"--reduction {reduction} is for panoramas; add --protocol erp")
-    from camixersr import benchmark
+    from camixersr import evaluation
     from camixersr.catalogue import find
     from camixersr.cli.degraded import degradations
     from camixersr.data import BICUBIC, CLOSED, FISHEYES, degrading, open_set
@@ -111,10 +111,10 @@ def evaluate(
     rows: list[Row] = []
     problems: list[str] = []
     for each in sets:
-        scored, wrong = benchmark.evaluate(computers, each, attention_ratios=ratios, protocol=protocol)
+        scored, wrong = evaluation.evaluate(computers, each, attention_ratios=ratios, protocol=protocol)
         rows += scored
         problems += wrong
-    facts = benchmark.protocol_facts(protocol, computers[0].scale, sets) | {
+    facts = evaluation.protocol_facts(protocol, computers[0].scale, sets) | {
         "device": computers[0].device,
         "backend": {computer.model.name: computer.backend.name for computer in computers},
         "precision": computers[0].precision,
@@ -135,7 +135,7 @@ def evaluate(
     if json_ is not None:
         result = {
             "protocol": facts,
-            "rows": [benchmark.row_facts(row) for row in rows],
+            "rows": [evaluation.row_facts(row) for row in rows],
             "problems": problems,
         }
         with replacing(json_) as partial:

@@ -67,7 +67,7 @@ def export(
     ratio = (0.5 if attention_ratio is None else attention_ratio) if simple else None
     from camixersr.catalogue import find
     from camixersr.cli.bars import steps
-    from camixersr.image.codec import read
+    from camixersr.image.decode import read
     from camixersr.tensors import from_array
     from camixersr.weights import Model
 

@@ -80,8 +80,9 @@ def routes(
     from camixersr.catalogue import find
     from camixersr.cli.degraded import degradations
     from camixersr.data import BICUBIC, Pair, degrading, read_rgb
-    from camixersr.image.codec import Picture, write
+    from camixersr.image.encode import write
     from camixersr.image.files import make_folder, replacing, require_writable
+    from camixersr.image.picture import Picture
     from camixersr.inference.computer import Computer
     from camixersr.routemap import render, render_blocks
     from camixersr.tensors import from_array

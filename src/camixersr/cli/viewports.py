@@ -39,9 +39,11 @@ def viewports(
     import numpy as np
 
     from camixersr.errors import OutputError, ValueRangeError
-    from camixersr.image.codec import Picture, read, write
+    from camixersr.image.decode import read
+    from camixersr.image.encode import write
     from camixersr.image.files import make_folder, shown
     from camixersr.image.panorama import Panorama
+    from camixersr.image.picture import Picture
     from camixersr.image.viewport import VIEWS, viewport
 
     if not 0.0 < degrees < 180.0 or not 1 <= side <= 16384:

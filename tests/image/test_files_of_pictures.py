@@ -7,7 +7,10 @@ import tifffile
 from PIL import Image
 
 from camixersr.errors import ImageError, OutputError
-from camixersr.image.codec import WRITABLE, Picture, check_writable, read, write
+from camixersr.image.decode import read
+from camixersr.image.encode import check_writable, write
+from camixersr.image.formats import WRITABLE
+from camixersr.image.picture import Picture
 from tests.conftest import noise_picture
 
 LOSSLESS = [".png", ".tif", ".tiff"]

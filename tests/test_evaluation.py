@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
-from camixersr.benchmark import PUBLISHED_BICUBIC, evaluate, paper_tiles, protocol_facts, row_facts
 from camixersr.cli.evaluate import _print
 from camixersr.data import open_set
 from camixersr.errors import ImageError, InputError, UsageError
+from camixersr.evaluation import PUBLISHED_BICUBIC, evaluate, paper_tiles, protocol_facts, row_facts
 from camixersr.image.resize import resize
 from camixersr.metrics import luma, ssim, ws_psnr
 from camixersr.tensors import from_array, to_array
