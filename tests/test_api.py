@@ -57,11 +57,6 @@ def test_names_that_went_away_still_work_and_name_the_new_ones() -> None:
         assert upscaler.tile == 64
     with pytest.raises(AttributeError, match="nothing"):
         _ = upscaler.nothing
-    from camixersr.enlarge import disk
-    from camixersr.inference import streaming
-
-    with pytest.warns(DeprecationWarning, match=r"use camixersr\.Upscaler\.upscale_file"):
-        assert streaming.enlarge_file is disk.enlarge_file
 
 
 def test_the_smallest_model_that_suffices_is_taken() -> None:
