@@ -86,7 +86,12 @@ def test_tiles_show_the_result_the_picture_and_what_bicubic_makes_of_it(server: 
     result = pixels(server.client.get(done["links"]["result"]).content)
     low = noise_picture(64, 96)
     bicubic = resize(low.astype(np.float32) / 255, height=256, width=384)
-    expected = {"result": result, "input": low, "bicubic": np.rint(bicubic.clip(0, 1) * 255)}
+    expected = {
+        "result": result,
+        "input": low,
+        "bicubic": np.rint(bicubic.clip(0, 1) * 255),
+        "pixels": low.repeat(4, axis=0).repeat(4, axis=1),
+    }
     for layer, whole in expected.items():
         tile = server.client.get(f"/api/v1/jobs/{done['id']}/tiles/{layer}/0/0/0")
         shown = pixels(tile.content)

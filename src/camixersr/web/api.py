@@ -191,7 +191,10 @@ def list_jobs(request: Request) -> JobList:
 )
 def get_zip(
     request: Request,
-    ids: Annotated[str, Query(description="of jobs, with commas between", max_length=100_000)],
+    ids: Annotated[
+        str | None,
+        Query(description="of jobs, with commas between; all that are done by default", max_length=16_500),
+    ] = None,
 ) -> Response:
     """Results as they are, not compressed again, streamed."""
     service = _service(request)
@@ -397,10 +400,10 @@ def _pyramid(request: Request, number: str, layer: Layer) -> tuple[Path, View, V
     job = _done(request, number)
     views = job.outcome.get("views", {})
     which = "result" if layer == "result" else "input"
-    if which not in views or (layer == "bicubic" and "result" not in views):
+    if which not in views or "result" not in views:
         raise ProblemError(404, f"the job has no view of the {which}")
     source = View(**views[which])
-    shown = View(**views["result"]) if layer == "bicubic" else source
+    shown = source if layer in ("result", "input") else View(**views["result"])
     return _service(request).folder(job) / f"{which}.tif", source, shown
 
 
@@ -417,7 +420,7 @@ async def _cut(request: Request, what: str, *given: Any, **named: Any) -> Respon
 
 @router.get(
     "/jobs/{number}/tiles/{layer}/{level}/{x}/{y}",
-    summary="A tile of the result, of the picture, or of the picture enlarged bicubically",
+    summary="A tile of the result, of the picture, or of the picture at the result's size",
     response_class=Response,
     responses={200: {"description": "JPEG or PNG", **_PICTURE}, **answers(401, 403, 404, 409, 422)},
 )
@@ -426,12 +429,12 @@ async def get_tile(request: Request, number: JobId, layer: Layer, level: At, x: 
     path, source, shown = await run_in_threadpool(_pyramid, request, number, layer)
     if level >= shown.levels:
         raise ProblemError(404, f"levels go from 0 to {shown.levels - 1}")
-    return await _cut(request, "tile", path, source, shown, level, x, y)
+    return await _cut(request, "tile", path, source, shown, level, x, y, nearest=layer == "pixels")
 
 
 @router.get(
     "/jobs/{number}/crop/{layer}",
-    summary="A part of the result, of the picture, or of the picture enlarged bicubically",
+    summary="A part of the result, of the picture, or of the picture at the result's size",
     response_class=Response,
     responses={200: {"description": "JPEG or PNG", **_PICTURE}, **answers(401, 403, 404, 409, 422)},
 )
@@ -449,7 +452,8 @@ async def get_crop(
     path, source, shown = await run_in_threadpool(_pyramid, request, number, layer)
     if x + width > shown.width or y + height > shown.height:
         raise ProblemError(422, f"expected a part of {shown.width} x {shown.height} pixels")
-    return await _cut(request, "crop", path, source, shown, Part(y, x, height, width), longest=longest)
+    part, nearest = Part(y, x, height, width), layer == "pixels"
+    return await _cut(request, "crop", path, source, shown, part, longest=longest, nearest=nearest)
 
 
 @router.get(

@@ -20,8 +20,11 @@ __all__ = ["COOKIE", "Guard", "cookie_of", "owner_of"]
 
 COOKIE = "camixersr_session"
 API = "/api/"
+NOTHING = "'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='"
+"""An inline style without content, which keeps OpenSeadragon from adding one with content."""
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
+    f"default-src 'none'; script-src 'self'; style-src 'self' {NOTHING}; img-src 'self' blob:; "
+    "connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 HEADERS = {

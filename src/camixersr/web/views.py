@@ -25,8 +25,9 @@ MARGIN = 4
 THUMBNAIL = 320
 """Longest side of a thumbnail."""
 
-Layer = Literal["result", "input", "bicubic"]
-"""What is looked at: the result, the picture as it was, or that enlarged by bicubic interpolation."""
+Layer = Literal["result", "input", "bicubic", "pixels"]
+"""What is looked at: the result; the picture as it was; or that at the result's size, by bicubic
+interpolation, or each pixel as a square."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,9 @@ def size_of(view: View, level: int) -> tuple[int, int]:
     return math.ceil(view.height / factor), math.ceil(view.width / factor)
 
 
-def tile(path: Path, source: View, view: View, level: int, x: int, y: int) -> bytes:
+def tile(
+    path: Path, source: View, view: View, level: int, x: int, y: int, *, nearest: bool = False
+) -> bytes:
     """A tile of a picture at the size of another.
 
     Args:
@@ -160,6 +163,7 @@ def tile(path: Path, source: View, view: View, level: int, x: int, y: int) -> by
         level: of `view`.
         x: column of the tile.
         y: row.
+        nearest: do not interpolate.
 
     Returns:
         JPEG or PNG.
@@ -171,10 +175,10 @@ def tile(path: Path, source: View, view: View, level: int, x: int, y: int) -> by
     part = Part(y * TILE, x * TILE, min(TILE, high[0] - y * TILE), min(TILE, high[1] - x * TILE))
     if part.height <= 0 or part.width <= 0:
         raise IndexError("no such tile")
-    return _encoded(part_of(path, source, high, part))
+    return _encoded(part_of(path, source, high, part, nearest=nearest))
 
 
-def crop(path: Path, source: View, view: View, part: Part, *, longest: int) -> bytes:
+def crop(path: Path, source: View, view: View, part: Part, *, longest: int, nearest: bool = False) -> bytes:
     """A part of a picture at the size of another, reduced to a longest side.
 
     Args:
@@ -183,16 +187,20 @@ def crop(path: Path, source: View, view: View, part: Part, *, longest: int) -> b
         view: of what the viewer shows.
         part: of that, in its pixels.
         longest: side of the answer.
+        nearest: do not interpolate.
 
     Returns:
         JPEG or PNG.
     """
     factor = min(1.0, longest / max(part.height, part.width))
     high = max(1, round(view.height * factor)), max(1, round(view.width * factor))
-    return _encoded(part_of(path, source, high, part.scaled((view.height, view.width), high)))
+    scaled = part.scaled((view.height, view.width), high)
+    return _encoded(part_of(path, source, high, scaled, nearest=nearest))
 
 
-def part_of(path: Path, source: View, high: tuple[int, int], part: Part) -> NDArray[np.uint8]:
+def part_of(
+    path: Path, source: View, high: tuple[int, int], part: Part, *, nearest: bool = False
+) -> NDArray[np.uint8]:
     """A part of a picture at any size, bicubic where it is not a size of the pyramid.
 
     Args:
@@ -200,6 +208,7 @@ def part_of(path: Path, source: View, high: tuple[int, int], part: Part) -> NDAr
         source: which it is.
         high: height and width that the whole picture would have.
         part: of that.
+        nearest: where it is enlarged, show each pixel as a square.
     """
     level = 0
     while level + 1 < source.levels and source.width >> (level + 1) >= high[1]:
@@ -210,6 +219,12 @@ def part_of(path: Path, source: View, high: tuple[int, int], part: Part) -> NDAr
     part = Part(top, left, min(part.height, high[0] - top), min(part.width, high[1] - left))
     if low == high:
         return _pixels(page, part)
+    if nearest and high[0] > low[0]:
+        rows = (np.arange(part.top, part.top + part.height) + 0.5) * low[0] / high[0]
+        columns = (np.arange(part.left, part.left + part.width) + 0.5) * low[1] / high[1]
+        rows, columns = rows.astype(int), columns.astype(int)
+        first = Part(rows[0], columns[0], rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1)
+        return np.ascontiguousarray(_pixels(page, first)[rows - rows[0]][:, columns - columns[0]])
     margin = MARGIN * max(1, math.ceil(max(low[0] / high[0], low[1] / high[1])))
     around = part.scaled(high, low).around(margin, low)
     return bicubic_part(_pixels(page, around), around, part, low=low, high=high)

@@ -1,0 +1,135 @@
+// The form: made of what the service says of its options, the ones of the command line.
+const form = document.getElementById("options"), SAVED = "camixersr-options";
+const SIZES = ["model", "scale", "fit", "width", "height", "megapixels", "at_most", "name", "alpha", "projection"];
+const LABELS = {
+  model: "Model", scale: "Scale", fit: "Or fit into", attention_ratio: "Attention", format: "Format",
+  quality: "Quality",
+};
+const AUTOMATIC = {
+  model: "automatic", scale: "4", fit: "such as 3840x2160", format: "as the picture", quality: "95",
+};
+let described = [], models = [];
+
+const words = (name) => name.replaceAll("_", "-");
+const label = (name) => LABELS[name] || (words(name)[0].toUpperCase() + words(name).slice(1)).replaceAll("-", " ");
+
+function element(kind, attributes = {}, ...children) {
+  const made = document.createElement(kind);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === true) made.setAttribute(name, ""); else if (value !== false) made.setAttribute(name, value);
+  }
+  made.append(...children);
+  return made;
+}
+
+function choices(option, entries) {
+  return element("select", {name: option.name},
+    ...entries.map(([value, text]) => element("option", {value}, text)));
+}
+
+function control(option) {
+  if (option.name === "model") {
+    return choices(option, [["", AUTOMATIC.model], ...models
+      .filter((each) => each.action === action()).map((each) => [each.name, each.name])]);
+  }
+  if (option.name === "attention_ratio") {
+    return element("input", {type: "range", name: option.name, min: 0, max: 1, step: 0.05, value: option.default});
+  }
+  const [kind] = option.kinds;
+  if (option.choices.length && !option.kinds.length) {
+    const empty = option.default === null ? [["", AUTOMATIC[option.name] || "automatic"]] : [];
+    return choices(option, [...empty, ...option.choices.map((each) => [each, each])]);
+  }
+  if (kind === "boolean" && option.default === null) {
+    return choices(option, [["", "automatic"], ["true", "yes"], ["false", "no"]]);
+  }
+  if (kind === "boolean") return element("input", {type: "checkbox", name: option.name});
+  const number = !option.choices.length && !option.kinds.includes("string");
+  return element("input", {
+    name: option.name, type: number ? "number" : "text", step: kind === "number" ? "any" : "1",
+    placeholder: AUTOMATIC[option.name] || (option.default === null ? "automatic" : String(option.default)),
+  });
+}
+
+function field(option, simple) {
+  const made = control(option), check = made.type === "checkbox";
+  const about = element("span", {class: "about", id: `about-${option.name}`}, option.about);
+  const title = element("b", {}, label(option.name));
+  const slides = made.type === "range", wide = slides || option.name === "model";
+  made.setAttribute("aria-describedby", about.id);
+  const all = element("label", {class: `field${check ? " check" : ""}${wide ? " wide" : ""}`});
+  if (slides) {
+    const output = element("output", {}, "");
+    title.append(output);
+    made.addEventListener("input", () => output.replaceChildren(`${Math.round(100 * made.value)} %`));
+    made.dispatchEvent(new Event("input"));
+    all.append(title, made, element("span", {class: "ends", "aria-hidden": "true"},
+      element("span", {}, "fastest"), element("span", {}, "finest")));
+  } else if (check) all.append(made, title);
+  else all.append(title, made);
+  if (simple) about.classList.add("hidden");
+  else title.append(element("code", {}, `--${words(option.name)}`));
+  all.append(about);
+  return all;
+}
+
+export const action = () => new FormData(form).get("action");
+
+// What was filled in, in JSON's own types; the service checks it.
+export function values() {
+  const found = {};
+  for (const option of described) {
+    const made = form.elements[option.name];
+    if (!made || made.closest("[hidden]")) continue;
+    if (made.type === "checkbox") { if (made.checked) found[option.name] = true; continue; }
+    const text = made.value.trim();
+    if (text === "" || text === String(option.default)) continue;
+    found[option.name] = made.type === "range" ? Number(text) : text;
+  }
+  return found;
+}
+
+function suit() {
+  const restoring = action() === "restore";
+  for (const name of SIZES.slice(1)) {
+    const made = form.elements[name];
+    if (made) made.closest(".field").hidden = restoring;
+  }
+  const model = form.elements.model, before = model.value;
+  model.replaceChildren(...control(described.find((each) => each.name === "model")).children);
+  model.value = [...model.options].some((each) => each.value === before) ? before : "";
+}
+
+function save() {
+  const kept = {action: action(), ...values()};
+  localStorage.setItem(SAVED, JSON.stringify(kept));
+  document.getElementById("defaults").hidden = Object.keys(values()).length === 0 && kept.action === "upscale";
+}
+
+function fill(kept) {
+  form.reset();
+  for (const [name, value] of Object.entries(kept)) {
+    const made = form.elements[name];
+    if (!made) continue;
+    if (made.type === "checkbox") made.checked = value === true; else made.value = String(value);
+  }
+  form.elements.attention_ratio.dispatchEvent(new Event("input"));
+  suit();
+}
+
+export function show(options, there) {
+  described = options;
+  models = there;
+  const simple = document.getElementById("simple"), folded = document.getElementById("folded");
+  const [first, ...groups] = [...new Set(options.map((each) => each.group))];
+  simple.replaceChildren(...options.filter((each) => each.group === first).map((each) => field(each, true)));
+  folded.replaceChildren(...groups.map((group) => element("fieldset", {}, element("legend", {}, group),
+    ...options.filter((each) => each.group === group).map((each) => field(each, false)))));
+  let kept = {};
+  try { kept = JSON.parse(localStorage.getItem(SAVED)) || {}; } catch { /* as if nothing were kept */ }
+  fill(kept);
+  save();
+  form.addEventListener("input", () => { suit(); save(); });
+  form.addEventListener("submit", (event) => event.preventDefault());
+  document.getElementById("defaults").addEventListener("click", () => { fill({}); save(); });
+}
