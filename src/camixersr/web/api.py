@@ -1,29 +1,24 @@
-"""The HTTP interface: each path asks the service, and answers."""
+"""The HTTP interface to jobs, and what is told of the service: each path asks the service, and answers."""
 
 import asyncio
 import re
 from collections.abc import AsyncGenerator, Callable
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Request
-from fastapi import Path as InPath
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from camixersr.enlarge.forms import described, schema
-from camixersr.errors import ImageError
-from camixersr.image.files import replacing
-from camixersr.image.part import Part
 from camixersr.web.events import News
-from camixersr.web.guard import COOKIE, cookie_of, owner_of
+from camixersr.web.guard import COOKIE, cookie_of
 from camixersr.web.metrics import CONTENT_TYPE_LATEST
 from camixersr.web.problems import ProblemError, answers
 from camixersr.web.service import DECIDED, Service
-from camixersr.web.shown import EXAMPLE, JobList, JobShown, ModelList, media_type, result_name
+from camixersr.web.shown import EXAMPLE, JobList, JobShown, ModelList, result_name
+from camixersr.web.sights import PICTURE, JobId, done_job, job_of, owner_of_request, result_of, service_of
 from camixersr.web.store import Job
 from camixersr.web.uploads import json_body, receive
-from camixersr.web.views import Layer, View
 from camixersr.web.zips import stream_zip
 
 __all__ = ["health", "router"]
@@ -33,15 +28,8 @@ health = APIRouter()
 
 LONGEST_WAIT = 60.0
 """Seconds of `Prefer: wait`."""
-OLD = "private, max-age=86400, immutable"
-"""Of what never changes under its address."""
 
-JobId = Annotated[str, InPath(pattern="^[0-9a-f]{32}$", description="of a job")]
-At = Annotated[int, InPath(ge=0, le=1_000_000)]
-Pixels = Annotated[int, Query(ge=0, le=2**31 - 1)]
-Side = Annotated[int, Query(ge=1, le=2**31 - 1)]
 
-_PICTURE = {"content": {"image/*": {"schema": {"type": "string", "format": "binary"}}}}
 _OPTIONS = schema(leave_out=DECIDED)
 _FORM = {
     "type": "object",
@@ -77,25 +65,6 @@ _EVENTS = {
 }
 
 
-def _service(request: Request) -> Service:
-    return request.app.state.service
-
-
-def _owner(request: Request) -> str:
-    return owner_of(request.state.token)
-
-
-def _find(request: Request, number: str) -> Job:
-    return _service(request).find(number, _owner(request))
-
-
-def _done(request: Request, number: str) -> Job:
-    job = _find(request, number)
-    if job.state != "done":
-        raise ProblemError(409, f"the job is {job.state}; it has no result")
-    return job
-
-
 @router.post(
     "/jobs",
     status_code=202,
@@ -104,7 +73,7 @@ def _done(request: Request, number: str) -> Job:
     "filename are in the query. With `Prefer: wait=30` the answer is the result, if it is done by then.",
     responses={
         202: _ACCEPTED,
-        200: {"description": "The result", **_PICTURE},
+        200: {"description": "The result", **PICTURE},
         **answers(400, 401, 403, 408, 413, 415, 422, 429, 503, 507),
     },
     openapi_extra={"requestBody": _BODY},
@@ -117,7 +86,7 @@ async def create(
     ] = None,
 ) -> Response:
     """Take a picture."""
-    service = _service(request)
+    service = service_of(request)
     if idempotency_key is not None and not 1 <= len(idempotency_key) <= 200:
         raise ProblemError(400, "Idempotency-Key must have 1 to 200 characters")
     wait = _wait_of(prefer)
@@ -129,7 +98,7 @@ async def create(
     await run_in_threadpool(service.require_room, length)
     upload = await receive(request, service.incoming, max_bytes=limit)
     try:
-        job = await service.accept(upload, owner=_owner(request), key=idempotency_key)
+        job = await service.accept(upload, owner=owner_of_request(request), key=idempotency_key)
     finally:
         upload.drop()
     return await _answer(service, job, wait)
@@ -153,30 +122,18 @@ async def _answer(service: Service, job: Job, wait: float) -> Response:
     if wait and job.state == "failed":
         raise ProblemError(422, job.error or "it failed", headers=address)
     if wait and job.state == "done":
-        return _file(service, job, headers=address)
+        return result_of(service, job, headers=address)
     if wait:
         address["preference-applied"] = f"wait={wait:g}"
     return JSONResponse(service.show(job), 202, headers=address)
 
 
-def _file(service: Service, job: Job, *, headers: dict[str, str] | None = None) -> FileResponse:
-    path = service.folder(job) / "out" / job.outcome["result"]["file"]
-    if not path.is_file():
-        raise ProblemError(404, "the result has been removed")
-    return FileResponse(
-        path,
-        media_type=media_type(path.name),
-        filename=result_name(job),
-        headers={"etag": f'"{job.outcome["result"]["sha256"]}"', **(headers or {})},
-    )
-
-
 @router.get("/jobs", summary="All jobs", responses=answers(401, 403))
 def list_jobs(request: Request) -> JobList:
     """The jobs of whoever asks, the oldest first."""
-    service = _service(request)
+    service = service_of(request)
     return JobList.model_validate(
-        {"jobs": [service.show(job) for job in service.store.all_of(_owner(request))]}
+        {"jobs": [service.show(job) for job in service.store.all_of(owner_of_request(request))]}
     )
 
 
@@ -197,11 +154,14 @@ def get_zip(
     ] = None,
 ) -> Response:
     """Results as they are, not compressed again, streamed."""
-    service = _service(request)
-    numbers = [each for each in ids.split(",") if each]
-    if not numbers or not all(re.fullmatch("[0-9a-f]{32}", each) for each in numbers):
-        raise ProblemError(422, "ids must be ids of jobs with commas between")
-    jobs = [_done(request, each) for each in dict.fromkeys(numbers)]
+    service = service_of(request)
+    if ids is None:
+        jobs = [job for job in service.store.all_of(owner_of_request(request)) if job.state == "done"]
+    else:
+        numbers = ids.split(",")
+        if not all(re.fullmatch("[0-9a-f]{32}", each) for each in numbers):
+            raise ProblemError(422, "ids must be ids of jobs with commas between")
+        jobs = [done_job(request, each) for each in dict.fromkeys(numbers)]
     files = [
         (result_name(job), service.folder(job) / "out" / job.outcome["result"]["file"]) for job in jobs
     ]
@@ -219,7 +179,7 @@ async def all_events(
     request: Request, last_event_id: Annotated[str | None, Header()] = None
 ) -> StreamingResponse:
     """Server-sent events: how all jobs are, and then every change."""
-    service, owner = _service(request), _owner(request)
+    service, owner = service_of(request), owner_of_request(request)
 
     def current() -> list[News]:
         jobs = service.store.all_of(owner)
@@ -238,8 +198,8 @@ async def events(
     request: Request, number: JobId, last_event_id: Annotated[str | None, Header()] = None
 ) -> StreamingResponse:
     """Server-sent events: how the job is, and then every change; it ends with the job."""
-    service = _service(request)
-    _find(request, number)
+    service = service_of(request)
+    job_of(request, number)
 
     def current() -> list[News]:
         job = service.store.get(number)
@@ -280,7 +240,7 @@ def _stream(
 )
 def get_job(request: Request, number: JobId) -> JobShown:
     """How a job is."""
-    return JobShown.model_validate(_service(request).show(_find(request, number)))
+    return JobShown.model_validate(service_of(request).show(job_of(request, number)))
 
 
 @router.delete(
@@ -295,7 +255,7 @@ def get_job(request: Request, number: JobId) -> JobShown:
 )
 def delete_job(request: Request, number: JobId) -> Response:
     """One that waits or runs is cancelled, within a tile; one that is over is removed with its files."""
-    service, job = _service(request), _find(request, number)
+    service, job = service_of(request), job_of(request, number)
     if job.is_over:
         service.remove(job)
         return Response(status_code=204)
@@ -328,7 +288,7 @@ def delete_job(request: Request, number: JobId) -> Response:
 )
 async def again(request: Request, number: JobId) -> Response:
     """Another job of a picture that is here already, with the same or other options."""
-    service, job = _service(request), _find(request, number)
+    service, job = service_of(request), job_of(request, number)
     body = await json_body(request)
     options, action = body.get("options"), body.get("action")
     if options is not None and not isinstance(options, dict):
@@ -339,151 +299,10 @@ async def again(request: Request, number: JobId) -> Response:
     return await _answer(service, await service.again(job, options, action=action), 0.0)
 
 
-def _unchanged(request: Request, etag: str) -> bool:
-    given = request.headers.get("if-none-match", "")
-    return given == "*" or etag in [each.strip().removeprefix("W/") for each in given.split(",")]
-
-
-@router.get(
-    "/jobs/{number}/result",
-    summary="The result",
-    response_class=Response,
-    responses={
-        200: {"description": "The file", **_PICTURE},
-        206: {"description": "A part of it (Range)"},
-        304: {"description": "You have it (If-None-Match)"},
-        400: {"description": "A range that cannot be read", "content": {"text/plain": {}}},
-        416: {"description": "A range beyond the file", "content": {"text/plain": {}}},
-        **answers(401, 403, 404, 409, 422),
-    },
-)
-def get_result(request: Request, number: JobId) -> Response:
-    """The file, byte for byte what the command line writes."""
-    job = _done(request, number)
-    answer = _file(_service(request), job)
-    if _unchanged(request, answer.headers["etag"]):
-        return Response(status_code=304, headers={"etag": answer.headers["etag"]})
-    return answer
-
-
-@router.get(
-    "/jobs/{number}/route-map",
-    summary="Where attention went, over the picture, with a legend",
-    response_class=Response,
-    responses={200: {"content": {"image/png": {}}}, **answers(401, 403, 404, 409, 422)},
-)
-def route_map(request: Request, number: JobId) -> Response:
-    """As `camixersr upscale --route-map` writes it."""
-    return _picture(request, number, "route-map.png")
-
-
-@router.get(
-    "/jobs/{number}/route-layer",
-    summary="Where attention went, as a layer for the result",
-    response_class=Response,
-    responses={200: {"content": {"image/png": {}}}, **answers(401, 403, 404, 409, 422)},
-)
-def route_layer(request: Request, number: JobId) -> Response:
-    """Colours alone; `views.routes` of the job says how large the layer is in pixels of the result."""
-    return _picture(request, number, "route-layer.png")
-
-
-def _picture(request: Request, number: str, name: str) -> Response:
-    path = _service(request).folder(_done(request, number)) / name
-    if not path.is_file():
-        raise ProblemError(404, "the job has no route map: the network was not needed")
-    return FileResponse(path, media_type="image/png", headers={"cache-control": OLD})
-
-
-def _pyramid(request: Request, number: str, layer: Layer) -> tuple[Path, View, View]:
-    """The pyramid that a layer is cut from, which it is, and what it is shown as."""
-    job = _done(request, number)
-    views = job.outcome.get("views", {})
-    which = "result" if layer == "result" else "input"
-    if which not in views or "result" not in views:
-        raise ProblemError(404, f"the job has no view of the {which}")
-    source = View(**views[which])
-    shown = source if layer in ("result", "input") else View(**views["result"])
-    return _service(request).folder(job) / f"{which}.tif", source, shown
-
-
-async def _cut(request: Request, what: str, *given: Any, **named: Any) -> Response:
-    try:
-        content = await _service(request).pictures.ask(what, *given, **named)
-    except IndexError as error:
-        raise ProblemError(404, str(error)) from error
-    except ImageError as error:
-        raise ProblemError(404, f"it cannot be shown: {error}") from error
-    kind = "image/png" if content.startswith(b"\x89PNG") else "image/jpeg"
-    return Response(content, media_type=kind, headers={"cache-control": OLD})
-
-
-@router.get(
-    "/jobs/{number}/tiles/{layer}/{level}/{x}/{y}",
-    summary="A tile of the result, of the picture, or of the picture at the result's size",
-    response_class=Response,
-    responses={200: {"description": "JPEG or PNG", **_PICTURE}, **answers(401, 403, 404, 409, 422)},
-)
-async def get_tile(request: Request, number: JobId, layer: Layer, level: At, x: At, y: At) -> Response:
-    """512 x 512 pixels, less at the right and at the bottom."""
-    path, source, shown = await run_in_threadpool(_pyramid, request, number, layer)
-    if level >= shown.levels:
-        raise ProblemError(404, f"levels go from 0 to {shown.levels - 1}")
-    return await _cut(request, "tile", path, source, shown, level, x, y, nearest=layer == "pixels")
-
-
-@router.get(
-    "/jobs/{number}/crop/{layer}",
-    summary="A part of the result, of the picture, or of the picture at the result's size",
-    response_class=Response,
-    responses={200: {"description": "JPEG or PNG", **_PICTURE}, **answers(401, 403, 404, 409, 422)},
-)
-async def get_crop(
-    request: Request,
-    number: JobId,
-    layer: Layer,
-    x: Pixels,
-    y: Pixels,
-    width: Side,
-    height: Side,
-    longest: Annotated[int, Query(ge=1, le=4096)] = 2048,
-) -> Response:
-    """In pixels of the layer, and reduced to a longest side."""
-    path, source, shown = await run_in_threadpool(_pyramid, request, number, layer)
-    if x + width > shown.width or y + height > shown.height:
-        raise ProblemError(422, f"expected a part of {shown.width} x {shown.height} pixels")
-    part, nearest = Part(y, x, height, width), layer == "pixels"
-    return await _cut(request, "crop", path, source, shown, part, longest=longest, nearest=nearest)
-
-
-@router.get(
-    "/jobs/{number}/thumbnail",
-    summary="A small copy",
-    response_class=Response,
-    responses={200: {"description": "JPEG or PNG", **_PICTURE}, **answers(401, 403, 404, 422)},
-)
-async def thumbnail(request: Request, number: JobId) -> Response:
-    """Of the picture, 320 pixels at the longest side."""
-    job = await run_in_threadpool(_find, request, number)
-    folder = _service(request).folder(job)
-    kept = folder / "thumbnail"
-    if not kept.is_file():
-        pyramid = folder / "input.tif"
-        answer = await _cut(request, "thumbnail", pyramid if pyramid.is_file() else folder / job.file)
-        try:
-            with replacing(kept) as partial:
-                partial.write_bytes(bytes(answer.body))
-        except OSError:
-            return answer  # a full disk, or a job that has just been removed
-    content = await run_in_threadpool(kept.read_bytes)
-    kind = "image/png" if content.startswith(b"\x89PNG") else "image/jpeg"
-    return Response(content, media_type=kind, headers={"cache-control": OLD})
-
-
 @router.get("/models", summary="Models", responses=answers(401, 403))
 def models(request: Request) -> ModelList:
     """Those that are embedded, and those of the authors' that have been pulled."""
-    return ModelList.model_validate({"models": _service(request).crew.models})
+    return ModelList.model_validate({"models": service_of(request).crew.models})
 
 
 @router.get("/options", summary="Options, for a form", responses=answers(401, 403))
@@ -537,7 +356,7 @@ async def healthz() -> dict[Literal["status"], str]:
 @health.get("/readyz", summary="A process can compute", responses=answers(503))
 async def readyz(request: Request) -> dict[str, int]:
     """How many processes can compute."""
-    crew = _service(request).crew
+    crew = service_of(request).crew
     if not crew.ready:
         raise ProblemError(503, crew.trouble or "no process has begun to compute yet")
     return {"workers": crew.ready}
@@ -551,6 +370,6 @@ async def readyz(request: Request) -> dict[str, int]:
 )
 def metrics(request: Request) -> Response:
     """Jobs, seconds, answers, the queue."""
-    service = _service(request)
+    service = service_of(request)
     text = service.metrics.text(service.store.counts(), service.crew.ready)
     return Response(text, media_type=CONTENT_TYPE_LATEST)

@@ -149,7 +149,6 @@ function drawNow() {
   document.getElementById("clear").hidden = over.length === 0;
   const zip = document.getElementById("zip");
   zip.hidden = done.length === 0;
-  zip.href = `/api/v1/jobs.zip?ids=${done.map((job) => job.id).join(",")}`;
   document.title = under.length ? `(${done.length}/${made.length}) camixersr` : "camixersr";
 }
 

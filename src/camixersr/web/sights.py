@@ -1,0 +1,220 @@
+"""What requests share, and the paths under which pictures are had: results, maps, tiles, parts, thumbnails."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi import Path as InPath
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import FileResponse, Response
+
+from camixersr.errors import ImageError
+from camixersr.image.files import replacing
+from camixersr.image.part import Part
+from camixersr.web.guard import owner_of
+from camixersr.web.problems import ProblemError, answers
+from camixersr.web.service import Service
+from camixersr.web.shown import media_type, result_name
+from camixersr.web.store import Job
+from camixersr.web.views import Layer, View
+
+__all__ = [
+    "PICTURE",
+    "JobId",
+    "done_job",
+    "job_of",
+    "owner_of_request",
+    "result_of",
+    "router",
+    "service_of",
+]
+
+router = APIRouter(prefix="/api/v1")
+
+OLD = "private, max-age=86400, immutable"
+"""Of what never changes under its address."""
+
+JobId = Annotated[str, InPath(pattern="^[0-9a-f]{32}$", description="of a job")]
+At = Annotated[int, InPath(ge=0, le=1_000_000)]
+Pixels = Annotated[int, Query(ge=0, le=2**31 - 1)]
+Side = Annotated[int, Query(ge=1, le=2**31 - 1)]
+
+PICTURE = {"content": {"image/*": {"schema": {"type": "string", "format": "binary"}}}}
+"""A picture, for the description."""
+
+
+def service_of(request: Request) -> Service:
+    """The service behind a request."""
+    return request.app.state.service
+
+
+def owner_of_request(request: Request) -> str:
+    """Whose request it is."""
+    return owner_of(request.state.token)
+
+
+def job_of(request: Request, number: str) -> Job:
+    """A job of whoever asks."""
+    return service_of(request).find(number, owner_of_request(request))
+
+
+def done_job(request: Request, number: str) -> Job:
+    """A job that is done."""
+    job = job_of(request, number)
+    if job.state != "done":
+        raise ProblemError(409, f"the job is {job.state}; it has no result")
+    return job
+
+
+def result_of(service: Service, job: Job, *, headers: dict[str, str] | None = None) -> FileResponse:
+    """A result as an answer, byte for byte what the command line writes."""
+    path = service.folder(job) / "out" / job.outcome["result"]["file"]
+    if not path.is_file():
+        raise ProblemError(404, "the result has been removed")
+    return FileResponse(
+        path,
+        media_type=media_type(path.name),
+        filename=result_name(job),
+        headers={"etag": f'"{job.outcome["result"]["sha256"]}"', **(headers or {})},
+    )
+
+
+def _unchanged(request: Request, etag: str) -> bool:
+    given = request.headers.get("if-none-match", "")
+    return given == "*" or etag in [each.strip().removeprefix("W/") for each in given.split(",")]
+
+
+@router.get(
+    "/jobs/{number}/result",
+    summary="The result",
+    response_class=Response,
+    responses={
+        200: {"description": "The file", **PICTURE},
+        206: {"description": "A part of it (Range)"},
+        304: {"description": "You have it (If-None-Match)"},
+        400: {"description": "A range that cannot be read", "content": {"text/plain": {}}},
+        416: {"description": "A range beyond the file", "content": {"text/plain": {}}},
+        **answers(401, 403, 404, 409, 422),
+    },
+)
+def get_result(request: Request, number: JobId) -> Response:
+    """The file, byte for byte what the command line writes."""
+    job = done_job(request, number)
+    answer = result_of(service_of(request), job)
+    if _unchanged(request, answer.headers["etag"]):
+        return Response(status_code=304, headers={"etag": answer.headers["etag"]})
+    return answer
+
+
+@router.get(
+    "/jobs/{number}/route-map",
+    summary="Where attention went, over the picture, with a legend",
+    response_class=Response,
+    responses={200: {"content": {"image/png": {}}}, **answers(401, 403, 404, 409, 422)},
+)
+def route_map(request: Request, number: JobId) -> Response:
+    """As `camixersr upscale --route-map` writes it."""
+    return _picture(request, number, "route-map.png")
+
+
+@router.get(
+    "/jobs/{number}/route-layer",
+    summary="Where attention went, as a layer for the result",
+    response_class=Response,
+    responses={200: {"content": {"image/png": {}}}, **answers(401, 403, 404, 409, 422)},
+)
+def route_layer(request: Request, number: JobId) -> Response:
+    """Colours alone; `views.routes` of the job says how large the layer is in pixels of the result."""
+    return _picture(request, number, "route-layer.png")
+
+
+def _picture(request: Request, number: str, name: str) -> Response:
+    path = service_of(request).folder(done_job(request, number)) / name
+    if not path.is_file():
+        raise ProblemError(404, "the job has no route map: the network was not needed")
+    return FileResponse(path, media_type="image/png", headers={"cache-control": OLD})
+
+
+def _pyramid(request: Request, number: str, layer: Layer) -> tuple[Path, View, View]:
+    """The pyramid that a layer is cut from, which it is, and what it is shown as."""
+    job = done_job(request, number)
+    views = job.outcome.get("views", {})
+    which = "result" if layer == "result" else "input"
+    if which not in views or "result" not in views:
+        raise ProblemError(404, f"the job has no view of the {which}")
+    source = View(**views[which])
+    shown = source if layer in ("result", "input") else View(**views["result"])
+    return service_of(request).folder(job) / f"{which}.tif", source, shown
+
+
+async def _cut(request: Request, what: str, *given: Any, **named: Any) -> Response:
+    try:
+        content = await service_of(request).pictures.ask(what, *given, **named)
+    except IndexError as error:
+        raise ProblemError(404, str(error)) from error
+    except ImageError as error:
+        raise ProblemError(404, f"it cannot be shown: {error}") from error
+    kind = "image/png" if content.startswith(b"\x89PNG") else "image/jpeg"
+    return Response(content, media_type=kind, headers={"cache-control": OLD})
+
+
+@router.get(
+    "/jobs/{number}/tiles/{layer}/{level}/{x}/{y}",
+    summary="A tile of the result, of the picture, or of the picture at the result's size",
+    response_class=Response,
+    responses={200: {"description": "JPEG or PNG", **PICTURE}, **answers(401, 403, 404, 409, 422)},
+)
+async def get_tile(request: Request, number: JobId, layer: Layer, level: At, x: At, y: At) -> Response:
+    """512 x 512 pixels, less at the right and at the bottom."""
+    path, source, shown = await run_in_threadpool(_pyramid, request, number, layer)
+    if level >= shown.levels:
+        raise ProblemError(404, f"levels go from 0 to {shown.levels - 1}")
+    return await _cut(request, "tile", path, source, shown, level, x, y, nearest=layer == "pixels")
+
+
+@router.get(
+    "/jobs/{number}/crop/{layer}",
+    summary="A part of the result, of the picture, or of the picture at the result's size",
+    response_class=Response,
+    responses={200: {"description": "JPEG or PNG", **PICTURE}, **answers(401, 403, 404, 409, 422)},
+)
+async def get_crop(
+    request: Request,
+    number: JobId,
+    layer: Layer,
+    x: Pixels,
+    y: Pixels,
+    width: Side,
+    height: Side,
+    longest: Annotated[int, Query(ge=1, le=4096)] = 2048,
+) -> Response:
+    """In pixels of the layer, and reduced to a longest side."""
+    path, source, shown = await run_in_threadpool(_pyramid, request, number, layer)
+    if x + width > shown.width or y + height > shown.height:
+        raise ProblemError(422, f"expected a part of {shown.width} x {shown.height} pixels")
+    part, nearest = Part(y, x, height, width), layer == "pixels"
+    return await _cut(request, "crop", path, source, shown, part, longest=longest, nearest=nearest)
+
+
+@router.get(
+    "/jobs/{number}/thumbnail",
+    summary="A small copy",
+    response_class=Response,
+    responses={200: {"description": "JPEG or PNG", **PICTURE}, **answers(401, 403, 404, 422)},
+)
+async def thumbnail(request: Request, number: JobId) -> Response:
+    """Of the picture, 320 pixels at the longest side."""
+    job = await run_in_threadpool(job_of, request, number)
+    folder = service_of(request).folder(job)
+    kept = folder / "thumbnail"
+    if not kept.is_file():
+        pyramid = folder / "input.tif"
+        answer = await _cut(request, "thumbnail", pyramid if pyramid.is_file() else folder / job.file)
+        try:
+            with replacing(kept) as partial:
+                partial.write_bytes(bytes(answer.body))
+        except OSError:
+            return answer  # a full disk, or a job that has just been removed
+    content = await run_in_threadpool(kept.read_bytes)
+    kind = "image/png" if content.startswith(b"\x89PNG") else "image/jpeg"
+    return Response(content, media_type=kind, headers={"cache-control": OLD})
