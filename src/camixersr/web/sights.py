@@ -1,4 +1,4 @@
-"""What requests share, and the paths under which pictures are had: results, maps, tiles, parts, thumbnails."""
+"""What requests share, and the paths of pictures: results, maps, tiles, parts, thumbnails."""
 
 from pathlib import Path
 from typing import Annotated, Any
