@@ -1,13 +1,15 @@
 # Two commands do all the set-up on a fresh machine:
 #   make demo   upscale a real photo with the embedded model, and show it
 #   make test   lint, types, layers and all tests
+#   make serve  the page and the HTTP service, at http://127.0.0.1:8000/
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
+SERVE := $(VENV)/.installed-serve
 
-.PHONY: demo test lint format clean
+.PHONY: demo serve test lint format clean
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; set PYTHON=")'
@@ -20,6 +22,13 @@ $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
 $(DEV): pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,report,raw,export,serve,dev]'
 	touch $(INSTALLED) $@
+
+$(SERVE): pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[serve]'
+	touch $(INSTALLED) $@
+
+serve: $(SERVE)
+	$(BIN)/camixersr serve
 
 demo: $(INSTALLED)
 	$(BIN)/python tools/demo.py

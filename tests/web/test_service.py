@@ -2,6 +2,8 @@
 
 import io
 import json
+import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -14,7 +16,7 @@ import torch
 from PIL import Image
 
 from camixersr.image.resize import resize
-from tests.conftest import noise_picture, run
+from tests.conftest import ROOT, noise_picture, run
 from tests.web.conftest import Server, pixels, png
 
 
@@ -214,3 +216,19 @@ def test_the_server_itself_loads_neither_torch_nor_libvips() -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout == "none\n"
+
+
+def test_the_documented_programs_run(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (ROOT / "docs" / "service.md").read_text().replace("http://127.0.0.1:8000", server.address)
+    (script,) = re.findall(r"```py\n(.*?)```", text, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photo.jpg").write_bytes(jpeg())
+    exec(compile(script, "service.md", "exec"), {})
+    made = (tmp_path / "large.jpg").read_bytes()
+    assert pixels(made).shape == (96, 128, 3)
+    if shutil.which("curl"):
+        (command,) = re.findall(r"```sh\n(curl .*?)```", text, re.DOTALL)
+        subprocess.run(command, shell=True, check=True, capture_output=True)
+        assert pixels((tmp_path / "large.jpg").read_bytes()).shape == (96, 128, 3)
