@@ -18,8 +18,9 @@ from camixersr.backends.parity import compare, sample_photo
 from camixersr.catalogue import find
 from camixersr.image.decode import read
 from camixersr.image.resize import resize
+from camixersr.speed.contenders import PIECE, REFERENCE, Entry, apart
 from camixersr.speed.machine import describe
-from camixersr.speed.race import PIECE, REFERENCE, Entry, Row, apart, race
+from camixersr.speed.race import Row, race
 from camixersr.tensors import from_array
 
 

@@ -26,13 +26,13 @@ import torch.nn.functional as F
 
 from camixersr.image.resize import resize
 from camixersr.models import PRESETS, CAMixerSR
-from camixersr.nn.detail import window_detail
-from camixersr.nn.routing import Stochastic, TopShare
+from camixersr.models.detail import window_detail
+from camixersr.nn.routing import TopShare
 from camixersr.train.fused import FusedStep, Patch
 from camixersr.train.objective import detail_loss, paper_loss, percentile
 from camixersr.train.optimizer import MuonAdamW
 from camixersr.train.photos import MARGIN, PatchStream, Photos, reduce
-from camixersr.train.policies import Explore, RecentScores
+from camixersr.train.policies import Explore, RecentScores, Stochastic
 
 
 def photographs() -> Photos:

@@ -13,8 +13,9 @@ from torch import Tensor
 from camixersr.audit import audit, measure_gain, observe, rank_correlation
 from camixersr.errors import ShapeError
 from camixersr.image.resize import resize
-from camixersr.nn import BlockRouting, FixedWindows, Routing, TopShare
-from camixersr.nn.detail import window_detail
+from camixersr.models.batches import FixedWindows
+from camixersr.models.detail import window_detail
+from camixersr.nn import BlockRouting, Routing, TopShare
 from camixersr.weights import Model, save
 from tests.conftest import noise_picture, random_network, run, shared
 

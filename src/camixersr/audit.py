@@ -17,9 +17,10 @@ from torch import Tensor
 
 from camixersr.errors import ShapeError
 from camixersr.models import Network
-from camixersr.models.camixersr import pad_to_windows
-from camixersr.nn.detail import window_detail
-from camixersr.nn.routing import FixedWindows, Routing, TopShare
+from camixersr.models.batches import FixedWindows
+from camixersr.models.detail import window_detail
+from camixersr.models.network import pad_to_windows
+from camixersr.nn.routing import Routing, TopShare
 from camixersr.nn.windows import partition
 
 __all__ = [

@@ -12,7 +12,7 @@ as is usual: normalisation, activations, the bilinear warp and other element-wis
 
 from dataclasses import dataclass, fields
 
-from camixersr.models import CAMixerSRConfig, Config, OmniCAMixerSRConfig
+from camixersr.models import CAMixerSRConfig, Config
 from camixersr.models.classsr import CLASSES, PATCH, STEP
 from camixersr.nn.predictor import CONDITIONS
 
@@ -66,13 +66,13 @@ def count(config: Config, *, windows: int, attended: int) -> Operations:
     tokens = M * M
     pixels = windows * tokens
     blocks = sum(config.blocks)
-    omni = isinstance(config, OmniCAMixerSRConfig)
-    inputs = C + (3 if omni else CONDITIONS)
+    inputs = C + (3 if config.kind == "omni" else CONDITIONS)
     hidden, narrow = inputs // 4, inputs // 8
-    D, V, pairs = (C, C, C) if omni else (config.keys or C, config.values or C, config.hidden or C)
+    own = (config.keys, config.values, config.hidden) if config.kind == "classic" else (0, 0, 0)
+    D, V, pairs = (each or C for each in own)
     per_pixel = (inputs - C + V) * hidden + hidden * narrow + narrow * 2 + 9 * hidden
     per_window = tokens * M + M * 2
-    if omni:
+    if config.kind == "omni":
         deformed = 9 * C * 27 + 9 * C * C + C + C * C  # guide to offsets, taps, latitude to guide
         mixing, feeding = 3 * C * C + 50 * C, 3 * C * C + 50 * C
         outside = 27 * C + (len(config.blocks) + 1) * deformed + 9 * C * C + 27 * C * s * s

@@ -34,7 +34,7 @@ from camixersr.models import (
     PatchClassifier,
     make,
 )
-from camixersr.nn.calibration import Calibration
+from camixersr.models.calibration import Calibration
 from camixersr.nn.routing import Policy, TopShare
 from camixersr.official import infer_config, read_official
 

@@ -10,7 +10,9 @@ from camixersr.backends.folded import Folded
 from camixersr.errors import ShapeError
 from camixersr.inference import prepared
 from camixersr.models import CAMixerSR
-from camixersr.nn import ExpectedCount, FixedWindows, Policy, Threshold, TopShare
+from camixersr.models.batches import FixedWindows
+from camixersr.models.calibration import Threshold
+from camixersr.nn import ExpectedCount, Policy, TopShare
 from camixersr.nn.predictor import Pooled
 from tests.conftest import NARROW, random_network
 

@@ -17,8 +17,11 @@ from camixersr.backends.protocol import Backend, Planes, Routed
 from camixersr.errors import MissingExtraError, UsageError
 from camixersr.inference.policies import Allowed, LogOddsThreshold
 from camixersr.inference.tiles import cut, group
-from camixersr.nn import Calibration, ExpectedCount, FixedWindows, Threshold, TopShare
-from camixersr.nn.predictor import PoolCells, pool_image
+from camixersr.models.batches import FixedWindows
+from camixersr.models.calibration import Calibration, Threshold
+from camixersr.models.pools import PoolCells
+from camixersr.nn import ExpectedCount, TopShare
+from camixersr.nn.predictor import pool_image
 from camixersr.nn.routing import Policy
 from camixersr.speed.memory import watch_upscale
 from camixersr.weights import Model, save

@@ -14,7 +14,7 @@ from camixersr.errors import UsageError
 from camixersr.image.decode import read
 from camixersr.image.degradation import Degradation, compress
 from camixersr.metrics import luma, psnr
-from camixersr.nn import Calibration
+from camixersr.models.calibration import Calibration
 from camixersr.weights import Model, load_file, save
 from tests.conftest import noise_picture, random_network, run
 

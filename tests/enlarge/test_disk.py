@@ -23,8 +23,10 @@ from camixersr.errors import (
     UsageError,
 )
 from camixersr.image.decode import read
-from camixersr.image.stream import Layout, reduced
-from camixersr.nn import Calibration, TopShare
+from camixersr.image.raw import Layout
+from camixersr.image.stream import reduced
+from camixersr.models.calibration import Calibration
+from camixersr.nn import TopShare
 from camixersr.tensors import from_array
 from camixersr.weights import Model
 from tests.conftest import TensorComputer, noise_picture, random_network

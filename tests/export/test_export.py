@@ -13,7 +13,7 @@ from camixersr.backends import parity
 from camixersr.cli import main
 from camixersr.errors import ParityError, UsageError, ValueRangeError
 from camixersr.export.files import export
-from camixersr.nn import Calibration, Threshold
+from camixersr.models.calibration import Calibration, Threshold
 from camixersr.weights import Model, save
 from tests.conftest import NARROW, random_network
 

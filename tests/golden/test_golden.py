@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from camixersr.models import CAMixerSR, Network, OmniCAMixerSR
-from camixersr.nn import FixedWindows
+from camixersr.models.batches import FixedWindows
 from camixersr.official import infer_config, rename_official
 from camixersr.weights import load_file as load_model
 from tests.conftest import SHARED, shared

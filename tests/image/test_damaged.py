@@ -15,7 +15,8 @@ from PIL import Image
 from camixersr.errors import ImageError
 from camixersr.image import jpeg
 from camixersr.image.decode import read
-from camixersr.image.stream import Raw, decode, look
+from camixersr.image.raw import Raw
+from camixersr.image.stream import decode, look
 from tests.conftest import ROOT, noise_picture
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from camixersr.errors import OutputError, UsageError
+from camixersr.image.raw import Layout, Raw
 from camixersr.image.spill import Spill, digest, folder_for
-from camixersr.image.stream import Layout, Raw
 
 JOB = {"source": "abc", "model": "s-x4", "max share": 0.5}
 

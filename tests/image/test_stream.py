@@ -16,7 +16,8 @@ from PIL import Image
 from camixersr.errors import ImageError, OutputError
 from camixersr.image import stream
 from camixersr.image.decode import read
-from camixersr.image.stream import Layout, Raw, decode, encode, encoding_seconds, look, reduced
+from camixersr.image.raw import Layout, Raw
+from camixersr.image.stream import decode, encode, encoding_seconds, look, reduced
 from tests.conftest import ROOT, noise_picture
 
 

@@ -11,7 +11,8 @@ from camixersr.inference.cells import pool_panorama
 from camixersr.inference.sources import InMemory
 from camixersr.inference.sphere import Spherical
 from camixersr.inference.tiles import Beyond, Tile, cut, plan
-from camixersr.nn.predictor import PoolCells, spread
+from camixersr.models.pools import PoolCells
+from camixersr.nn.predictor import spread
 
 
 def cell_numbers(panorama: Panorama, side: int) -> torch.Tensor:

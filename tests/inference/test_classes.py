@@ -17,8 +17,9 @@ from camixersr.enlarge.options import Options
 from camixersr.errors import CheckpointError, UsageError
 from camixersr.image.panorama import Panorama
 from camixersr.models import Classes, PatchClassifier
+from camixersr.models.calibration import Calibration
 from camixersr.models.classsr import ByClass, windows_of
-from camixersr.nn import Calibration, TopShare
+from camixersr.nn import TopShare
 from camixersr.operations import count, count_classifier
 from camixersr.tensors import from_array
 from camixersr.weights import Model, load_file, save

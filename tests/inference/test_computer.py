@@ -12,7 +12,8 @@ from camixersr.inference.plan import Plan
 from camixersr.inference.sources import InMemory
 from camixersr.inference.tiles import cut
 from camixersr.models import CAMixerSR, CAMixerSRConfig
-from camixersr.nn import Calibration, TopShare
+from camixersr.models.calibration import Calibration
+from camixersr.nn import TopShare
 from camixersr.nn.predictor import pool_image
 from camixersr.operations import count
 from camixersr.weights import Model

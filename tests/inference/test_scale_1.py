@@ -10,10 +10,11 @@ import torch
 from camixersr.backends.choose import make
 from camixersr.backends.folded import Folded
 from camixersr.image.degradation import Degradation
-from camixersr.image.stream import Layout
+from camixersr.image.raw import Layout
 from camixersr.inference.tiles import GRID, cut
 from camixersr.models import RESTORATION_PRESETS, CAMixerSR
-from camixersr.nn import Calibration, Threshold, TopShare
+from camixersr.models.calibration import Calibration, Threshold
+from camixersr.nn import TopShare
 from camixersr.nn.predictor import pool_image
 from camixersr.operations import count
 from camixersr.weights import Model

@@ -12,7 +12,7 @@ from camixersr.inference.cost import Bill
 from camixersr.inference.sources import InMemory
 from camixersr.inference.sphere import Spherical
 from camixersr.models import CAMixerSR, CAMixerSRConfig, OmniCAMixerSR, OmniCAMixerSRConfig
-from camixersr.nn import Calibration
+from camixersr.models.calibration import Calibration
 from camixersr.weights import Model
 from tests.conftest import TensorComputer, random_network
 

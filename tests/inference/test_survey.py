@@ -13,7 +13,8 @@ from camixersr.catalogue import find
 from camixersr.inference.survey import PATCH, allow_best, patches, rounds, survey
 from camixersr.inference.tiles import smallest_tile
 from camixersr.models import CAMixerSR
-from camixersr.nn import Calibration, Threshold, TopShare
+from camixersr.models.calibration import Calibration, Threshold
+from camixersr.nn import TopShare
 from camixersr.nn.predictor import Pooled, pool_image
 from camixersr.weights import Model
 from tests.conftest import TensorComputer, noise_picture, random_network

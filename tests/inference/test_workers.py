@@ -22,15 +22,15 @@ from camixersr.backends.protocol import Limits
 from camixersr.enlarge.disk import enlarge_file
 from camixersr.enlarge.options import Options
 from camixersr.errors import DeviceError, ImageError, MemoryLimitError, UsageError, ValueRangeError
-from camixersr.image.stream import Layout
+from camixersr.image.raw import Layout
 from camixersr.inference.cost import Bill
 from camixersr.inference.memory import Memory
 from camixersr.inference.plan import Plan
 from camixersr.inference.shared import Shared
 from camixersr.inference.sources import HighInMemory, InMemory
 from camixersr.inference.tiles import cut, group
-from camixersr.nn import Calibration
-from camixersr.nn.routing import Policy, Threshold
+from camixersr.models.calibration import Calibration, Threshold
+from camixersr.nn.routing import Policy
 from camixersr.processes import Ask, Processes
 from camixersr.weights import Model
 from tests.conftest import TensorComputer, noise_picture, random_network

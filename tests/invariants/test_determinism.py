@@ -6,7 +6,8 @@ import torch
 
 from camixersr.catalogue import find
 from camixersr.metrics import psnr
-from camixersr.nn import ExpectedCount, Policy, Threshold, TopShare
+from camixersr.models.calibration import Threshold
+from camixersr.nn import ExpectedCount, Policy, TopShare
 from camixersr.weights import load_file
 from tests.conftest import noise_picture, random_network, shared
 

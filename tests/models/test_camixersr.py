@@ -5,8 +5,10 @@ from hypothesis import strategies as st
 
 from camixersr.errors import ShapeError, ValueRangeError
 from camixersr.models import PRESETS, CAMixerSR, CAMixerSRConfig
-from camixersr.models.camixersr import pad_to_windows
-from camixersr.nn import FixedWindows, Threshold, TopShare
+from camixersr.models.batches import FixedWindows
+from camixersr.models.calibration import Threshold
+from camixersr.models.network import pad_to_windows
+from camixersr.nn import TopShare
 from tests.conftest import NARROW, random_network
 from tests.oracle import reference
 

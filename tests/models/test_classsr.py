@@ -8,8 +8,9 @@ from torch import Tensor
 
 from camixersr.errors import ShapeError, ValueRangeError
 from camixersr.models import Classes, PatchClassifier
+from camixersr.models.calibration import Threshold
 from camixersr.models.classsr import ByClass, average_loss, blend, class_loss, windows_of
-from camixersr.nn import Threshold, TopShare
+from camixersr.nn import TopShare
 from tests.conftest import random_network
 
 SIZES = [(1, 1), (7, 40), (31, 33), (32, 64), (50, 97), (129, 16)]

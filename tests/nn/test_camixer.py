@@ -3,8 +3,11 @@ import torch
 from torch import Tensor
 
 from camixersr.errors import ShapeError, UsageError
-from camixersr.nn import CAMixer, FixedWindows, Stochastic, Threshold, TopShare
+from camixersr.models.batches import FixedWindows
+from camixersr.models.calibration import Threshold
+from camixersr.nn import CAMixer, TopShare
 from camixersr.nn.attention import WindowAttention
+from camixersr.train.policies import Stochastic
 from tests.conftest import random_network
 from tests.oracle import reference
 

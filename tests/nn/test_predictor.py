@@ -3,7 +3,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from camixersr.nn.predictor import PoolCells, Predictor, pool_image, pool_of, spread
+from camixersr.models.pools import PoolCells, pool_of
+from camixersr.nn.predictor import Predictor, pool_image, spread
 
 
 def of_every_pixel(features: torch.Tensor, side: int) -> torch.Tensor:

@@ -4,17 +4,10 @@ import pytest
 import torch
 
 from camixersr.errors import ShapeError, ValueRangeError
-from camixersr.nn.calibration import Calibration
-from camixersr.nn.routing import (
-    BAND,
-    BlockRouting,
-    ExpectedCount,
-    FixedWindows,
-    Routing,
-    Stochastic,
-    Threshold,
-    TopShare,
-)
+from camixersr.models.batches import FixedWindows
+from camixersr.models.calibration import BAND, Calibration, Threshold
+from camixersr.nn.routing import BlockRouting, ExpectedCount, Routing, TopShare
+from camixersr.train.policies import Stochastic
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -10,21 +10,11 @@ from camixersr.backends.choose import available
 from camixersr.errors import ValueRangeError
 from camixersr.nn import TopShare
 from camixersr.operations import count
+from camixersr.speed import contenders as contenders_module
 from camixersr.speed import race as module
+from camixersr.speed.contenders import REFERENCE, WHOLE, Contender, Entry, Ran, apart, entries
 from camixersr.speed.machine import describe, slug
-from camixersr.speed.race import (
-    REFERENCE,
-    WHOLE,
-    Contender,
-    Entry,
-    Ran,
-    apart,
-    entries,
-    noise,
-    peaks,
-    race,
-    worthwhile,
-)
+from camixersr.speed.race import noise, peaks, race, worthwhile
 from camixersr.weights import Model
 from tests.conftest import TensorComputer, random_network
 
@@ -136,7 +126,7 @@ def test_the_reference_is_raced_in_pieces_that_fit_the_caches_and_whole() -> Non
 
 
 def test_large_pictures_are_not_raced_on_whole_maps(monkeypatch) -> None:
-    monkeypatch.setattr(module, "LARGE", 100)
+    monkeypatch.setattr(contenders_module, "LARGE", 100)
     told: list[list[str]] = []
     rows, _, _ = raced(
         contenders([])[:3],
@@ -171,7 +161,7 @@ def test_medians_spread_and_turns() -> None:
 
 
 def test_who_runs_out_of_memory_drops_out(monkeypatch) -> None:
-    monkeypatch.setattr(module, "available_memory", lambda _: 1000)
+    monkeypatch.setattr(contenders_module, "available_memory", lambda _: 1000)
     rows, _, dropped = raced(contenders([])[:2])  # not the whole reference
     assert {row.backend for row in rows} == {"torch"}
     assert all(row.times_reference is None for row in rows)

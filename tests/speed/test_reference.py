@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from camixersr.errors import ShapeError
-from camixersr.nn import FixedWindows, TopShare
+from camixersr.models.batches import FixedWindows
+from camixersr.nn import TopShare
 from camixersr.speed.reference import Reference
 from tests.conftest import NARROW, random_network
 

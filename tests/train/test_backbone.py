@@ -19,7 +19,7 @@ from camixersr.models import (
     OmniCAMixerSR,
     OmniCAMixerSRConfig,
 )
-from camixersr.models.camixersr import pad_to_windows
+from camixersr.models.network import pad_to_windows
 from camixersr.nn import CAMixer, Policy, Routing, TopShare
 from camixersr.nn.layers import conv2d
 from camixersr.train.initialise import ends, initialise_linear

@@ -14,7 +14,8 @@ from camixersr.data import open_set
 from camixersr.errors import InputError, ValueRangeError
 from camixersr.image.resize import resize
 from camixersr.models import CAMixerSR, CAMixerSRConfig, PatchClassifier
-from camixersr.nn import Calibration, TopShare
+from camixersr.models.calibration import Calibration
+from camixersr.nn import TopShare
 from camixersr.train.class_recipe import ClassRecipe, load_any
 from camixersr.train.photos import PatchStream, load_photos
 from camixersr.train.recipe import Recipe

@@ -14,14 +14,16 @@ from camixersr.catalogue import names
 from camixersr.errors import CheckpointError, DeviceError, InputError, UnknownModelError, ValueRangeError
 from camixersr.image.resize import resize
 from camixersr.models import PRESETS, CAMixerSR, CAMixerSRConfig, presets
-from camixersr.nn import BlockRouting, Routing, Stochastic, Threshold, TopShare
-from camixersr.nn.detail import window_detail
+from camixersr.models.calibration import Threshold
+from camixersr.models.detail import window_detail
+from camixersr.nn import BlockRouting, Routing, TopShare
 from camixersr.train.calibrate import RATIOS, calibrate
 from camixersr.train.class_recipe import load_any
 from camixersr.train.fused import FusedStep
 from camixersr.train.initialise import initialise_linear, load_checkpoint
 from camixersr.train.objective import detail_loss, paper_loss, percentile
 from camixersr.train.photos import MARGIN, Batches, PatchStream, load_photos, reduce
+from camixersr.train.policies import Stochastic
 from camixersr.train.recipe import TABLES, Recipe, load_recipe
 from camixersr.weights import load_file
 from tests.conftest import ROOT, random_network

@@ -30,7 +30,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from camixersr.models import CAMixerSR
-from camixersr.models.camixersr import Block, Group, one_by_one
+from camixersr.models.batches import one_by_one
+from camixersr.models.camixersr import Block, Group
 from camixersr.nn.layers import conv2d
 from camixersr.nn.predictor import CONDITIONS, MAX_OFFSET, SLOPE, Pool, Pooled
 from camixersr.nn.routing import BlockRouting, Policy, Routing

@@ -16,8 +16,10 @@ from camixersr.backends.orders import orders
 from camixersr.backends.pools import Recording, Replayed
 from camixersr.backends.protocol import Backend, Footprint, Limits, Planes, Routed, Step
 from camixersr.backends.strips import enter_in_strips, leave_in_strips
-from camixersr.models.camixersr import CAMixerSR, pad_to_windows
-from camixersr.nn.predictor import Pool, PoolCells, pool_image
+from camixersr.models import classic
+from camixersr.models.network import pad_to_windows
+from camixersr.models.pools import PoolCells
+from camixersr.nn.predictor import Pool, pool_image
 from camixersr.nn.routing import Policy
 from camixersr.weights import Model
 
@@ -74,8 +76,8 @@ class GraphBackend(ABC):
     ) -> None:
         self.ends, self.limits = ends, Limits(footprint, WHOLE, TILE, together=False)
         self.model, self.name, self.precision, self._plain = model, name, precision, plain
-        network = model.network
-        assert isinstance(network, CAMixerSR)
+        network = classic(model.network)
+        assert network is not None  # `choose` looks
         self._network = network
         features = network.state_dict()["body.0.blocks.0.mixer.predictor.project_in.weight"]
         self._pooled = (network.block_count, features.shape[0])

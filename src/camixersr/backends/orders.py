@@ -8,7 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from camixersr.nn.routing import FixedWindows, Policy, Threshold, TopShare, log_odds
+from camixersr.models.batches import FixedWindows
+from camixersr.models.calibration import Threshold, log_odds
+from camixersr.nn.routing import Policy, TopShare
 
 __all__ = ["FAR", "Orders", "choose", "in_numbers", "orders"]
 

@@ -13,7 +13,8 @@ from torch import Tensor
 from camixersr.backends.protocol import Backend
 from camixersr.image.decode import read
 from camixersr.metrics import decibels
-from camixersr.nn.routing import FixedWindows, Policy, TopShare
+from camixersr.models.batches import FixedWindows
+from camixersr.nn.routing import Policy, TopShare
 from camixersr.tensors import from_array
 from camixersr.weights import Model
 

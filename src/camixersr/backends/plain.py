@@ -18,8 +18,9 @@ from camixersr.weights import Model
 
 __all__ = ["FOOTPRINTS", "Plain", "Route", "route_planes", "score_planes"]
 
-FOOTPRINTS = {"classic": PLAIN, "omni": Footprint(34, 350)}
-"""By kind of network."""
+FOOTPRINTS = {"classic": PLAIN, "omni": Footprint(19, 0, 32 * 2**20)}
+"""By kind of network. The omnidirectional one was fitted to 16, 36 and 60 channels, 256 x 256 to
+384 x 384 low pixels and ratio 1."""
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from camixersr.backends.folded import Folded
 from camixersr.backends.plain import DTYPES, Plain, route_planes, score_planes
 from camixersr.backends.protocol import Backend, Footprint, Limits, Planes, Routed, Step
-from camixersr.models import CAMixerSR
+from camixersr.models import classic
 from camixersr.nn.predictor import Pool
 from camixersr.nn.routing import Policy, Routing
 from camixersr.weights import Model
@@ -45,9 +45,10 @@ class Prepared:
     def __init__(
         self, model: Model, precision: str, full: Backend | None = None, *, batched: bool = False
     ) -> None:
-        assert isinstance(model.network, CAMixerSR)
+        network = classic(model.network)
+        assert network is not None  # `choose` looks
         self._plain = Plain(model, "cpu", precision)
-        self._folded = Folded(model.network, DTYPES.get(precision, torch.float32))
+        self._folded = Folded(network, DTYPES.get(precision, torch.float32))
         self.precision = precision
         self.full: Backend = full or self
         self.limits = self._plain.limits if batched else Limits(FOOTPRINT, WHOLE, TILE)

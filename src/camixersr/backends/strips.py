@@ -6,7 +6,8 @@ The last layers take 0.33 microseconds a low pixel instead of 0.89 for 960 x 540
 import torch
 from torch import Tensor
 
-from camixersr.models.camixersr import CAMixerSR, pad_to_windows
+from camixersr.models.camixersr import CAMixerSR
+from camixersr.models.network import pad_to_windows
 
 __all__ = ["STRIP", "enter_in_strips", "leave_in_strips"]
 

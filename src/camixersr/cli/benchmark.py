@@ -153,7 +153,8 @@ def _speed(
 
     from camixersr.cli.bars import Bars
     from camixersr.inference.computer import Computer
-    from camixersr.speed.race import apart, entries, peaks, race, worthwhile
+    from camixersr.speed.contenders import apart, entries
+    from camixersr.speed.race import peaks, race, worthwhile
 
     model = replace(model, calibration=None)
     place = torch.device(Computer(model, device=device).device)
@@ -241,7 +242,7 @@ def _print_speed(rows: "list[Row]") -> None:
 
 
 def _print_notes(rows: "list[Row]", best: dict[str, float], dropped: list[str], rounds: int) -> None:
-    from camixersr.speed.race import PIECE, REFERENCE
+    from camixersr.speed.contenders import PIECE, REFERENCE
 
     peak = ", ".join(f"{name} {speed:.0f} GFLOP/s" for name, speed in best.items())
     print(f"peak: a large matrix product, {peak}")

@@ -30,17 +30,9 @@ from camixersr.image.metadata import fitted
 from camixersr.image.panorama import Panorama, panorama_of
 from camixersr.image.picture import MAX_PIXELS
 from camixersr.image.planes import Form, enlarge_alpha, join, split
+from camixersr.image.raw import Layout, Raw
 from camixersr.image.spill import Spill, digest, folder_for
-from camixersr.image.stream import (
-    HELD_WHOLE,
-    Layout,
-    Look,
-    Raw,
-    decode,
-    encode,
-    encoding_seconds,
-    look,
-)
+from camixersr.image.stream import HELD_WHOLE, Look, decode, encode, encoding_seconds, look
 from camixersr.inference.computer import Computer
 from camixersr.inference.cost import Bill, Cost, Done, Progress
 from camixersr.inference.deadline import best_ratio, measure_speed

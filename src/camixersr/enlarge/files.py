@@ -23,7 +23,7 @@ from camixersr.image.stream import Look, look
 from camixersr.inference.computer import Computer
 from camixersr.inference.cost import Cost, Progress
 
-__all__ = ["HELD", "Written", "upscale_file", "why_held"]
+__all__ = ["HELD", "Written", "head_of_streamed", "refuse_held", "upscale_file", "why_held"]
 
 HELD = 2048 * 2048
 """Largest picture, in pixels, whose transparency goes through the model, in memory."""
@@ -76,6 +76,50 @@ def why_held(seen: Look, options: Options, *, size: tuple[int, int], scale: int)
     return ""
 
 
+def head_of_streamed(
+    source: Path,
+    options: Options,
+    sized: Callable[[int, int], tuple[tuple[int, int], int]],
+    *,
+    tile: int | str,
+    spill: Path | None,
+    max_pixels: int,
+    named: str = "{}",
+) -> Look | None:
+    """The head of a picture that is to be enlarged from disk to disk; None for one that is held in memory.
+
+    Args:
+        source: the picture.
+        options: how it is to be enlarged.
+        sized: gives the size of the result of a low height and width, and the model's scale.
+        tile: low pixels a tile, 0 for pictures whole, or "auto".
+        spill: folder for intermediate files, if one was named.
+        max_pixels: larger pictures are refused.
+        named: how options are called in errors, such as "--{}".
+
+    Raises:
+        UsageError: an option can only be kept by streaming, and this picture cannot be streamed.
+    """
+    given = {"memory": options.memory, "seconds": options.seconds, "spill": spill}
+    must = next((name for name, value in given.items() if value is not None), "")
+    try:
+        seen = look(source, color=options.colours, max_pixels=max_pixels, salvage=options.salvage)
+    except ImageError:
+        return None  # the second decoder may know better, or say what is wrong
+    height, width = seen.layout.height, seen.layout.width
+    size, scale = sized(height, width)
+    why = why_held(seen, options, size=size, scale=scale)
+    if why and must:
+        raise refuse_held(named.format(must), why)
+    large = tile != 0 and height * width > AUTO_WHOLE
+    return seen if not why and (must or large) else None
+
+
+def refuse_held(option: str, why: str) -> UsageError:
+    """What is said of an option that only streaming keeps, where a picture cannot be streamed."""
+    return UsageError(f"{option} is for pictures that are computed in tiles from the disk; {why}")
+
+
 def upscale_file(
     computer: Computer,
     source: File,
@@ -124,7 +168,19 @@ def upscale_file(
         raise OutputError(f"{shown(target)}: exists already; give overwrite=True to replace it")
     steps = Steps(progress, cancel)
     steps.check()
-    seen = None if file is None else _seen(computer, file, options, spill, max_pixels)
+    seen = None
+    if file is not None:
+        seen = head_of_streamed(
+            file,
+            options,
+            lambda *low: (
+                options.size.of(*low, default=computer.scale, reach=computer.scale),
+                computer.scale,
+            ),
+            tile=computer.tile,
+            spill=spill,
+            max_pixels=max_pixels,
+        )
     if seen is not None and file is not None:
         own = threading.get_ident()
 
@@ -207,22 +263,3 @@ def _size(
     high = options.size.of(*whole, default=computer.scale, reach=computer.scale)
     part = Part(0, 0, picture.height, picture.width).scaled(whole, high)
     return part.height, part.width
-
-
-def _seen(
-    computer: Computer, source: Path, options: Options, spill: Path | None, max_pixels: int
-) -> Look | None:
-    """The head of a picture that is to be streamed; None for one that is held in memory."""
-    given = {"memory": options.memory, "seconds": options.seconds, "spill": spill}
-    must = next((name for name, value in given.items() if value is not None), "")
-    try:
-        seen = look(source, color=options.colours, max_pixels=max_pixels, salvage=options.salvage)
-    except ImageError:
-        return None  # the second decoder may know better, or say what is wrong
-    height, width = seen.layout.height, seen.layout.width
-    size = options.size.of(height, width, default=computer.scale, reach=computer.scale)
-    why = why_held(seen, options, size=size, scale=computer.scale)
-    if why and must:
-        raise UsageError(f"{must} is for pictures that are computed in tiles from the disk; {why}")
-    large = computer.tile != 0 and height * width > AUTO_WHOLE
-    return seen if not why and (must or large) else None

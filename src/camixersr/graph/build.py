@@ -38,19 +38,18 @@ the graph takes `x`, 1 x H x W x C, and `condition`, 1 x H x W x 4, instead of `
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 from torch import nn
 
 from camixersr.errors import UsageError
-from camixersr.models import CAMixerSR, Config, Network
+from camixersr.graph.nodes import Nodes, Places, array_of, bias_of
+from camixersr.models import Config, Network, classic
 from camixersr.models.camixersr import Block, Group
 from camixersr.nn.layers import FeedForward
-from camixersr.nn.predictor import CONDITIONS, MAX_OFFSET, SLOPE, Predictor
+from camixersr.nn.predictor import CONDITIONS, MAX_OFFSET, Predictor
 
 __all__ = ["FAR", "OPSET", "build", "inputs_of", "outputs_of"]
 
@@ -63,8 +62,6 @@ FAR = 1e30
 WHOLE_NUMBERS = ("count", "before")
 """Inputs that are int64; all others are float32."""
 
-Array = NDArray[Any]
-
 
 def inputs_of(config: Config, *, ends: bool = True) -> tuple[str, ...]:
     """Names of the inputs of a network's graph, in order."""
@@ -76,151 +73,6 @@ def inputs_of(config: Config, *, ends: bool = True) -> tuple[str, ...]:
 def outputs_of(config: Config, *, ends: bool = True) -> tuple[str, ...]:
     """Names of the outputs of a network's graph, in order."""
     return ("high" if ends else "y", "logits", "mask", *(() if config.pool else ("means",)))
-
-
-class _Graph:
-    """Nodes in the order of computation; every value is known by its name, a string."""
-
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
-        self.initializers: list[onnx.TensorProto] = []
-
-    def __call__(self, operator: str, *inputs: str, outputs: int = 1, **attributes: Any) -> Any:
-        """Add a node; returns its output's name, or a list where there are several."""
-        number = len(self.nodes)
-        names = [f"{operator}_{number}" + (f"_{k}" if outputs > 1 else "") for k in range(outputs)]
-        self.nodes.append(helper.make_node(operator, list(inputs), names, names[0], **attributes))
-        return names if outputs > 1 else names[0]
-
-    def constant(self, value: Any, dtype: Any = np.float32) -> str:
-        """A constant; equal ones are stored once."""
-        array = np.ascontiguousarray(value, dtype=dtype).reshape(np.shape(value))
-        key = (str(array.dtype), array.shape, array.tobytes())
-        if key not in self.constants:
-            name = f"constant_{len(self.constants)}"
-            self.constants[key] = name
-            self.initializers.append(numpy_helper.from_array(array, name))
-        return self.constants[key]
-
-    def integers(self, *values: int) -> str:
-        """A list of int64."""
-        return self.constant(values, np.int64)
-
-    def integer(self, value: int) -> str:
-        """One int64, without dimensions."""
-        return self.constant(np.int64(value), np.int64)
-
-    # arithmetic --------------------------------------------------------------------------------------
-
-    def add(self, a: str, b: str) -> str:
-        return self("Add", a, b)
-
-    def sub(self, a: str, b: str) -> str:
-        return self("Sub", a, b)
-
-    def mul(self, a: str, b: str) -> str:
-        return self("Mul", a, b)
-
-    # layers, on 1 x C x H x W ------------------------------------------------------------------------
-
-    def conv(self, x: str, weight: Array, bias: Array | None = None, **attributes: Any) -> str:
-        inputs = [x, self.constant(weight)] + ([] if bias is None else [self.constant(bias)])
-        return self("Conv", *inputs, kernel_shape=list(weight.shape[2:]), **attributes)
-
-    def layer(self, x: str, layer: nn.Module) -> str:
-        """A convolution, or a linear layer as a 1x1 convolution."""
-        if isinstance(layer, nn.Linear):
-            return self.conv(x, _array(layer.weight)[:, :, None, None], _bias(layer))
-        assert isinstance(layer, nn.Conv2d)
-        pad, dilation = layer.padding[0], layer.dilation[0]
-        assert not isinstance(pad, str)
-        return self.conv(
-            x,
-            _array(layer.weight),
-            _bias(layer),
-            pads=[int(pad)] * 4,
-            dilations=[dilation] * 2,
-            group=layer.groups,
-        )
-
-    def leaky(self, x: str) -> str:
-        return self("LeakyRelu", x, alpha=SLOPE)
-
-    def norm(self, x: str, layer: nn.LayerNorm, *, centred: bool = False) -> str:
-        """LayerNorm over channels, whose mean may be 0 already."""
-        channels = self.integers(1)
-        if not centred:
-            x = self.sub(x, self("ReduceMean", x, channels, keepdims=1))
-        variance = self("ReduceMean", self.mul(x, x), channels, keepdims=1)
-        deviation = self("Sqrt", self.add(variance, self.constant(np.float32(layer.eps))))
-        scaled = self.mul(self("Div", x, deviation), self.constant(_array(layer.weight)[:, None, None]))
-        return self.add(scaled, self.constant(_array(layer.bias)[:, None, None]))
-
-    # layers, on ... x C ------------------------------------------------------------------------------
-
-    def linear(self, x: str, layer: nn.Linear) -> str:
-        y = self("MatMul", x, self.constant(_array(layer.weight).T))
-        bias = _bias(layer)
-        return y if bias is None else self.add(y, self.constant(bias))
-
-
-def _array(tensor: Any) -> Array:
-    return np.asarray(tensor.detach().float().cpu().numpy(), np.float32)
-
-
-def _bias(layer: Any) -> Array | None:
-    return None if layer.bias is None else _array(layer.bias)
-
-
-class _Places:
-    """What depends on the shape of an input alone (of `like`, whose axis `first` is H): counted once."""
-
-    def __init__(self, g: _Graph, window: int, like: str, first: int) -> None:
-        M = window
-        self.g, self.M = g, M
-        shape = g("Shape", like)
-        self.height, self.width = (g("Gather", shape, g.integer(first + i), axis=0) for i in range(2))
-        self.rows, self.columns = (g("Div", length, g.integer(M)) for length in (self.height, self.width))
-        # lists of one, for Reshape and Concat
-        one = g.integers(0)
-        self.height_1, self.width_1, self.columns_1, self.rows_1 = (
-            g("Unsqueeze", each, one) for each in (self.height, self.width, self.columns, self.rows)
-        )
-        self.bottom, self.right = (
-            g("Cast", g.sub(each, g.integer(1)), to=TensorProto.INT32) for each in (self.height, self.width)
-        )
-        self.stride = g("Cast", self.width, to=TensorProto.INT32)
-        self.run = g.mul(self.columns, g.integer(M - 1))
-        self.runs = g.mul(g.constant(np.arange(M)[None], np.int64), self.columns)  # 1 x M
-
-    def position(self) -> str:
-        """1 x 2 x H x W: where a pixel sits inside its window; first the row, then the column."""
-        g, M = self.g, self.M
-        side = np.linspace(-1.0, 1.0, M, dtype=np.float32)
-        own = np.stack(np.broadcast_arrays(side[:, None], side[None, :]))[None]
-        ones = g.integers(1, 1)
-        return g("Tile", g.constant(own), g("Concat", ones, self.rows_1, self.columns_1, axis=0))
-
-    def runs_of(self, index: str) -> str:
-        """K -> K x M: the runs (rows of a window) of the windows at `index`, in the list of all."""
-        g = self.g
-        row = g("Div", index, self.columns)
-        first = g.add(index, g.mul(row, self.run))  # row * M * columns + column
-        return g.add(g("Unsqueeze", first, g.integers(1)), self.runs)
-
-    def corners_of(self, index: str) -> tuple[str, str]:
-        """K -> the pixel column and row of every token, each K x M*M int32."""
-        g, M = self.g, self.M
-        row = g("Div", index, self.columns)
-        column = g.sub(index, g.mul(row, self.columns))
-        inside = np.arange(M * M)[None]
-
-        def pixel(window: str, within: NDArray[np.int64]) -> str:
-            first = g("Cast", g.mul(window, g.integer(M)), to=TensorProto.INT32)
-            return g.add(g("Unsqueeze", first, g.integers(1)), g.constant(within, np.int32))
-
-        return pixel(column, inside % M), pixel(row, inside // M)
 
 
 def build(network: Network, *, ends: bool = True) -> onnx.ModelProto:
@@ -237,13 +89,14 @@ def build(network: Network, *, ends: bool = True) -> onnx.ModelProto:
     Raises:
         UsageError: no graph is known for that kind of network.
     """
-    if not isinstance(network, CAMixerSR):
+    own = classic(network)
+    if own is None:
         raise UsageError(
             f"expected a classic CAMixerSR, got {type(network).__name__}, which runs on torch alone"
         )
-    config = network.config
-    g = _Graph()
-    places = _Places(g, config.window, *(("low", 2) if ends else ("x", 1)))
+    network, config = own, own.config
+    g = Nodes()
+    places = Places(g, config.window, *(("low", 2) if ends else ("x", 1)))
     groups = [group for group in network.body if isinstance(group, Group)]
     first = next(module for module in network.modules() if isinstance(module, Predictor))
     hidden = first.project_in.out_features
@@ -327,7 +180,7 @@ def build(network: Network, *, ends: bool = True) -> onnx.ModelProto:
 class _Ranked:
     """The best-scored windows of a block: a step that costs nothing while none are asked for."""
 
-    def __init__(self, g: _Graph) -> None:
+    def __init__(self, g: Nodes) -> None:
         self.g = g
         self.wanted = g("Cast", g("Min", "count", g.integers(1)), to=TensorProto.FLOAT)
         self.count = g("Max", "count", g.integers(1))
@@ -345,7 +198,7 @@ Attend = Callable[[str, nn.Linear], tuple[str, tuple[str, ...]]]
 """Channel attention from the predictor's features: 1 x V x H x W (or 1 x 1); and the means, if told."""
 
 
-def _of_image(g: _Graph, pooled: str) -> Attend:
+def _of_image(g: Nodes, pooled: str) -> Attend:
     """Channel attention that pools over the image, or takes what is known of it."""
 
     def attend(f: str, channel: nn.Linear) -> tuple[str, tuple[str, ...]]:
@@ -357,7 +210,7 @@ def _of_image(g: _Graph, pooled: str) -> Attend:
     return attend
 
 
-def _of_cells(g: _Graph, places: _Places, side: int) -> Attend:
+def _of_cells(g: Nodes, places: Places, side: int) -> Attend:
     """Channel attention that pools over cells.
 
     The map is padded with zeros to whole cells, and means are divided by the part of a cell that is
@@ -396,8 +249,8 @@ def _of_cells(g: _Graph, places: _Places, side: int) -> Attend:
 
 
 def _block(
-    g: _Graph,
-    places: _Places,
+    g: Nodes,
+    places: Places,
     block: Block,
     x: str,
     condition: str,
@@ -412,7 +265,7 @@ def _block(
     # the predictor
     p = mixer.predictor
     v = g.layer(x, mixer.project_v)
-    weight, bias = _array(p.project_in.weight)[:, :, None, None], _array(p.project_in.bias)
+    weight, bias = array_of(p.project_in.weight)[:, :, None, None], array_of(p.project_in.bias)
     weight, bias = weight - weight.mean(axis=0), bias - bias.mean()  # the norm's mean is subtracted here
     f = g.add(g.conv(v, weight[:, :V]), g.conv(condition, weight[:, V:], bias))
     f = g.leaky(g.norm(f, p.norm, centred=True))
@@ -474,30 +327,30 @@ def _block(
     return y, (logits, mask, *means)
 
 
-def _half(g: _Graph, feed: FeedForward, x: str, half: int) -> str:
+def _half(g: Nodes, feed: FeedForward, x: str, half: int) -> str:
     """The first or second half of what the feed-forward has inside: splitting it would be a copy."""
-    inside, kernel = _array(feed.project_in.weight), _array(feed.depthwise.weight)
-    bias = _bias(feed.depthwise)
+    inside, kernel = array_of(feed.project_in.weight), array_of(feed.depthwise.weight)
+    bias = bias_of(feed.depthwise)
     width = len(inside) // 2
     part = slice(half * width, half * width + width)
     wide = g.conv(x, inside[part, :, None, None])
     return g.conv(wide, kernel[part], None if bias is None else bias[part], pads=[1, 1, 1, 1], group=width)
 
 
-def _logits(g: _Graph, f: str, p: Predictor) -> str:
+def _logits(g: Nodes, f: str, p: Predictor) -> str:
     """1 x hidden x H x W -> 1 x N, log-odds of attention."""
     M = p.window
     first, last = p.mask[0], p.mask[2]
     assert isinstance(first, nn.Linear)
     assert isinstance(last, nn.Linear)
     mean = g("ReduceMean", f, g.integers(1), keepdims=1)
-    score = g.conv(mean, _array(first.weight).reshape(-1, 1, M, M), _bias(first), strides=[M, M])
-    weight, bias = _array(last.weight), _array(last.bias)
+    score = g.conv(mean, array_of(first.weight).reshape(-1, 1, M, M), bias_of(first), strides=[M, M])
+    weight, bias = array_of(last.weight), array_of(last.bias)
     score = g.conv(g.leaky(score), (weight[:1] - weight[1:])[:, :, None, None], bias[:1] - bias[1:])
     return g("Reshape", score, g.integers(1, -1))
 
 
-def _warp(g: _Graph, places: _Places, table: str, offsets: str, index: str) -> str:
+def _warp(g: Nodes, places: Places, table: str, offsets: str, index: str) -> str:
     """Read a map, H*W x C, bilinearly at moved positions, the border's value beyond it: K x M*M x C.
 
     A corner beyond the border is the border's pixel, so that a position outside reads it whatever its

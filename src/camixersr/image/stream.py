@@ -1,11 +1,8 @@
 """Pictures that are never whole in memory: decoded strip by strip into a plain file, and back.
 
-A `Raw` file holds pixels and nothing else, row by row, so that any rectangle can be read and written
-in any order, by any thread. It is used with plain reads and writes: pages of a mapped file would
-count as this process's memory.
+What lies between is a `camixersr.image.raw.Raw` file.
 """
 
-import os
 import struct
 import sys
 import threading
@@ -22,13 +19,13 @@ from camixersr.errors import ImageError, OutputError
 from camixersr.image.color import Color
 from camixersr.image.decode import Opened, open_image, prepare, reopened, salvaged, why_refused
 from camixersr.image.encode import complete, finish, save
-from camixersr.image.files import remove_leftovers, replacing, shown
+from camixersr.image.files import remove_leftovers, replacing
 from camixersr.image.formats import Depth, WriteOptions
 from camixersr.image.libvips import DAMAGED, damaged, unwritable, vips
 from camixersr.image.picture import MAX_PIXELS
-from camixersr.image.spill import NO_LINK
+from camixersr.image.raw import Layout, Raw
 
-__all__ = ["HELD_WHOLE", "Layout", "Look", "Raw", "decode", "encode", "encoding_seconds", "look", "reduced"]
+__all__ = ["HELD_WHOLE", "Look", "decode", "encode", "encoding_seconds", "look", "reduced"]
 
 HELD_WHOLE = frozenset({".webp", ".avif"})
 """Suffixes whose encoders keep the whole picture in memory."""
@@ -38,42 +35,6 @@ STRIP = 64
 
 Tick = Callable[[int, int], None]
 """Called with rows done and rows in all."""
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What a raw file holds.
-
-    Attributes:
-        height: rows.
-        width: columns.
-        bands: channels: 1 or 3, one more with alpha.
-        dtype: "uint8", "uint16" or "float32".
-    """
-
-    height: int
-    width: int
-    bands: int
-    dtype: str
-
-    @property
-    def pixel(self) -> int:
-        """Bytes a pixel."""
-        return self.bands * np.dtype(self.dtype).itemsize
-
-    @property
-    def size(self) -> int:
-        """Bytes of the file."""
-        return self.height * self.width * self.pixel
-
-    @property
-    def alpha(self) -> bool:
-        """Whether the last channel is transparency."""
-        return self.bands in (2, 4)
-
-    def enlarged(self, scale: int) -> "Layout":
-        """Of a picture that is `scale` times as high and wide."""
-        return Layout(scale * self.height, scale * self.width, self.bands, self.dtype)
 
 
 @dataclass(frozen=True)
@@ -103,120 +64,6 @@ class Look:
         """Bits a channel, or floating point."""
         depths: Mapping[str, Depth] = {"uint8": "8", "uint16": "16", "float32": "float"}
         return depths[self.layout.dtype]
-
-
-class Raw:
-    """A raw file, open for reading and writing; close it, or use `with`.
-
-    Args:
-        path: the file.
-        layout: what it holds.
-        create: make it anew, of its full size (sparse where the file system can).
-
-    Raises:
-        OutputError: it cannot be made or opened, or has another size.
-    """
-
-    def __init__(self, path: Path, layout: Layout, *, create: bool = False) -> None:
-        self.path, self.layout = path, layout
-        self._lock = threading.Lock()  # around seek and what follows; `pread` is not everywhere
-        try:
-            flags = os.O_RDWR | NO_LINK | getattr(os, "O_BINARY", 0)
-            flags |= os.O_CREAT | os.O_TRUNC if create else 0
-            self._file = open(os.open(path, flags, 0o600), "r+b", buffering=0)  # noqa: PTH123, SIM115
-            if create:
-                self._file.truncate(layout.size)
-            size = os.fstat(self._file.fileno()).st_size
-        except OSError as error:
-            raise OutputError(f"{shown(path)}: cannot be used: {error.strerror or error}") from error
-        if size != layout.size:
-            self.close()
-            raise OutputError(
-                f"{shown(path)}: expected {layout.size} bytes, got {size}; start without --resume"
-            )
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Raw, (self.path, self.layout)  # another process opens it, too
-
-    def __enter__(self) -> "Raw":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-    def read(self, rows: slice, columns: slice) -> NDArray[Any]:
-        """Read a rectangle: h x w x bands."""
-        layout = self.layout
-        height, width = rows.stop - rows.start, columns.stop - columns.start
-        result = np.empty((height, width, layout.bands), layout.dtype)
-        if width == layout.width:
-            self._read_into(result, (rows.start * layout.width) * layout.pixel)
-        else:
-            for number, row in enumerate(range(rows.start, rows.stop)):
-                self._read_into(result[number], (row * layout.width + columns.start) * layout.pixel)
-        return result
-
-    def _read_into(self, array: NDArray[Any], place: int) -> None:
-        buffer = array.data.cast("B")
-        while buffer:
-            data = self.read_bytes(place, len(buffer))
-            buffer[: len(data)] = data
-            buffer, place = buffer[len(data) :], place + len(data)
-
-    def read_bytes(self, place: int, count: int) -> bytes:
-        """Read up to `count` bytes, at least one if `count` is not 0.
-
-        Raises:
-            OutputError: the disk fails, or the file is shorter than it was.
-        """
-        try:
-            with self._lock:
-                self._file.seek(place)
-                data = self._file.read(count) or b""
-        except OSError as error:
-            raise OutputError(f"{shown(self.path)}: cannot be read: {error.strerror or error}") from error
-        if count and not data:
-            raise OutputError(f"{shown(self.path)}: ends early; start without --resume")
-        return data
-
-    def write(self, top: int, left: int, pixels: NDArray[Any]) -> None:
-        """Write h x w x bands at a place.
-
-        Raises:
-            OutputError: the disk is full or fails.
-        """
-        layout = self.layout
-        assert pixels.dtype == layout.dtype
-        assert pixels.shape[2] == layout.bands
-        pixels = np.ascontiguousarray(pixels)
-        whole = pixels.shape[1] == layout.width
-        for number, part in enumerate([pixels] if whole else pixels):
-            buffer = part.data.cast("B")
-            place = ((top + number) * layout.width + left) * layout.pixel
-            while buffer:
-                try:
-                    with self._lock:
-                        self._file.seek(place)
-                        put = self._file.write(buffer) or 0
-                except OSError as error:
-                    raise OutputError(
-                        f"{shown(self.path.parent)}: cannot write there: {error.strerror or error}; "
-                        "make room, or name a folder on another disk with --spill"
-                    ) from error
-                buffer, place = buffer[put:], place + put
-
-    def sync(self) -> None:
-        """Have what was written survive a crash of the machine."""
-        try:
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            raise OutputError(
-                f"{shown(self.path.parent)}: cannot write there: {error.strerror or error}"
-            ) from error
 
 
 def look(path: Path, *, color: Color = "keep", max_pixels: int = MAX_PIXELS, salvage: bool = False) -> Look:

@@ -11,7 +11,8 @@ from itertools import groupby
 from camixersr.backends.pools import PoolPanorama
 from camixersr.image.panorama import Panorama
 from camixersr.inference.tiles import Tile
-from camixersr.nn.predictor import Pool, PoolCells
+from camixersr.models.pools import PoolCells
+from camixersr.nn.predictor import Pool
 
 __all__ = ["pool_panorama"]
 

@@ -14,7 +14,7 @@ from camixersr.backends.devices import device_memory, resident_memory
 from camixersr.backends.protocol import Limits
 from camixersr.errors import MemoryLimitError
 from camixersr.image.panorama import Panorama
-from camixersr.image.stream import Layout
+from camixersr.image.raw import Layout
 from camixersr.inference.tiles import GRID, Beyond, Tile, cut, smallest_tile
 from camixersr.units import shown_bytes
 

@@ -20,7 +20,8 @@ from camixersr.inference.policies import Allowed, Classified, OwnedShare
 from camixersr.inference.sources import Source
 from camixersr.inference.tiles import GRID, Tile
 from camixersr.models.classsr import PATCH as CLASSIFIED
-from camixersr.nn.predictor import Pool, PoolCells, pool_image
+from camixersr.models.pools import PoolCells
+from camixersr.nn.predictor import Pool, pool_image
 from camixersr.nn.routing import Policy, TopShare
 
 __all__ = ["Plan", "classify"]

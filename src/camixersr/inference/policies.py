@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from camixersr.backends.orders import Orders, in_numbers, orders
 from camixersr.inference.tiles import Tile, of_owned
+from camixersr.models.calibration import fade
 from camixersr.models.classsr import ByClass
-from camixersr.nn.routing import Policy, TopShare, fade
+from camixersr.nn.routing import Policy, TopShare
 
 __all__ = ["Allowed", "Classified", "LogOddsThreshold", "OwnedShare"]
 

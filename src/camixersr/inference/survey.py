@@ -44,7 +44,7 @@ PORTION = 0.125
 """Part of a smaller picture that is sampled."""
 
 RELATIVE_BAND = 0.1
-"""Band above a measured threshold (`camixersr.nn.routing.BAND`), in deviations of the sample's log-odds."""
+"""Band above a measured threshold (`models.calibration.BAND`), in deviations of the sample's log-odds."""
 
 Look = Callable[[Planes, Policy, Pool], Routed]
 """Routes a piece of the picture, 1 x 3 x h x w, and tells how."""

@@ -1,15 +1,12 @@
 """Whole networks, each beside its frozen configuration. Here a tensor is an image batch, B x 3 x H x W."""
 
+from torch import nn
+
 from camixersr.models.backbone import Backbone, BackboneConfig
-from camixersr.models.camixersr import (
-    PANORAMA_PRESETS,
-    PRESETS,
-    RESTORATION_PRESETS,
-    CAMixerSR,
-    CAMixerSRConfig,
-    pad_to_windows,
-)
+from camixersr.models.camixersr import CAMixerSR
 from camixersr.models.classsr import Classes, PatchClassifier
+from camixersr.models.config import PANORAMA_PRESETS, PRESETS, RESTORATION_PRESETS, CAMixerSRConfig
+from camixersr.models.network import pad_to_windows
 from camixersr.models.omni import OMNI_PRESETS, OmniCAMixerSR, OmniCAMixerSRConfig
 
 __all__ = [
@@ -27,6 +24,7 @@ __all__ = [
     "OmniCAMixerSRConfig",
     "PatchClassifier",
     "Trainable",
+    "classic",
     "make",
     "pad_to_windows",
     "presets",
@@ -46,4 +44,9 @@ def presets() -> dict[str, Config]:
 
 def make(config: Config) -> Network:
     """A fresh network of that configuration."""
-    return OmniCAMixerSR(config) if isinstance(config, OmniCAMixerSRConfig) else CAMixerSR(config)
+    return OmniCAMixerSR(config) if config.kind == "omni" else CAMixerSR(config)
+
+
+def classic(network: nn.Module) -> CAMixerSR | None:
+    """The network, for those who need the parts of a classic one; None of any other."""
+    return network if isinstance(network, CAMixerSR) else None

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from camixersr.errors import ShapeError, ValueRangeError
-from camixersr.models.camixersr import pad_to_windows
+from camixersr.models.network import pad_to_windows
 from camixersr.nn.routing import Policy
 
 __all__ = [

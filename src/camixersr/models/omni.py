@@ -5,17 +5,18 @@ and convolutions that the latitude deforms at the end of each group and of the b
 """
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from camixersr.errors import ShapeError, ValueRangeError
-from camixersr.models.camixersr import HALF, SCALES, one_by_one, pad_to_windows
-from camixersr.nn.deform import DeformableConv
+from camixersr.errors import ValueRangeError
+from camixersr.models.config import SCALES
+from camixersr.models.deform import DeformableConv
+from camixersr.models.network import Kind, RoutedNetwork, pad_to_windows
+from camixersr.models.omni_parts import SLOPE, OmniFeedForward, OmniMixer
 from camixersr.nn.layers import conv2d
-from camixersr.nn.omni import SLOPE, OmniFeedForward, OmniMixer
 from camixersr.nn.predictor import Pool, pool_image
 from camixersr.nn.routing import BlockRouting, Policy, Routing
 from camixersr.nn.windows import window_position
@@ -42,6 +43,7 @@ class OmniCAMixerSRConfig:
         ValueRangeError: a number is not positive, or too small for the predictor.
     """
 
+    kind: ClassVar[Literal["omni"]] = "omni"
     latitude: ClassVar[bool] = True
     pool: ClassVar[int] = 0
 
@@ -115,7 +117,7 @@ class OmniGroup(nn.Module):
         return self.tail(y, self.guide(latitude)) + x, decided
 
 
-class OmniCAMixerSR(nn.Module):
+class OmniCAMixerSR(RoutedNetwork):
     """The network: a low panorama in, a high panorama out.
 
     >>> import torch
@@ -128,7 +130,9 @@ class OmniCAMixerSR(nn.Module):
         config: the shape of the network; `OMNI_PRESETS` holds the usual ones.
     """
 
-    kind: ClassVar[str] = "omni"
+    kind: ClassVar[Kind] = "omni"
+    config: OmniCAMixerSRConfig
+    mean: ClassVar[tuple[float, float, float]] = MEAN
 
     def __init__(self, config: OmniCAMixerSRConfig) -> None:
         super().__init__()
@@ -143,40 +147,10 @@ class OmniCAMixerSR(nn.Module):
         self.deformed = DeformableConv(C)
         self.tail = nn.Conv2d(C, 3 * config.scale**2, 3, padding=1)
 
-    def forward(self, low: Tensor, policy: Policy = HALF) -> Tensor:
-        """Enlarge.
-
-        Args:
-            low: B x 3 or 4 x H x W: RGB in [0, 1], and the cosine of each pixel's latitude; without
-                it everything lies on the equator. Any H and W from 1.
-            policy: who chooses the attended windows.
-
-        Returns:
-            B x 3 x sH x sW, RGB; nominally in [0, 1], not clamped.
-
-        Raises:
-            ShapeError: `low` is no batch of such images.
-        """
-        return self.route(low, policy)[0]
-
-    def route(
-        self, low: Tensor, policy: Policy, *, pool: Pool | None = None, together: bool = False
-    ) -> tuple[Tensor, Routing]:
-        """Enlarge as `forward` does, and tell what was routed where; see `CAMixerSR.route`."""
-        if low.ndim != 4 or low.shape[1] not in (3, 4) or 0 in low.shape:
-            raise ShapeError(
-                "expected a batch of RGB images, with the cosine of the latitude as a fourth channel: "
-                f"B x 4 x H x W with H, W >= 1, got {tuple(low.shape)}"
-            )
+    def compute(self, low: Tensor, policy: Policy, pool: Pool) -> tuple[Tensor, Routing]:
+        """See `RoutedNetwork.compute`."""
         if low.shape[1] == 3:
             low = torch.cat((low, torch.ones_like(low[:, :1])), dim=1)
-        pool = pool or self.pool
-        if self.training or together:
-            return self._route(low, policy, pool)
-        return one_by_one(self._route, low, policy, pool)
-
-    def _route(self, low: Tensor, policy: Policy, pool: Pool) -> tuple[Tensor, Routing]:
-        """`route`, for images that may share their arithmetic."""
         height, width = low.shape[-2:]
         s, M = self.config.scale, self.config.window
         image, latitude = pad_to_windows(low, M).permute(0, 2, 3, 1).split((3, 1), dim=-1)
@@ -193,8 +167,3 @@ class OmniCAMixerSR(nn.Module):
         y = self.deformed(conv2d(self.body_tail, y), self.guide(latitude)) + x
         high = F.pixel_shuffle(conv2d(self.tail, y).permute(0, 3, 1, 2), s) + mean[:, None, None]
         return high[..., : s * height, : s * width], Routing(H // M, W // M, tuple(decided))
-
-    @property
-    def block_count(self) -> int:
-        """Number of blocks, and so of entries in a `Routing`."""
-        return sum(self.config.blocks)

@@ -8,32 +8,18 @@ windows, counted row by row.
 Paper: Wang et al., "CAMixerSR: Only Details Need More 'Attention'", CVPR 2024 (arXiv 2402.19289).
 """
 
-from camixersr.nn.calibration import Calibration
 from camixersr.nn.camixer import CAMixer
 from camixersr.nn.layers import FeedForward
-from camixersr.nn.routing import (
-    BlockRouting,
-    ExpectedCount,
-    FixedWindows,
-    Policy,
-    Routing,
-    Stochastic,
-    Threshold,
-    TopShare,
-)
+from camixersr.nn.routing import BlockRouting, ExpectedCount, Policy, Routing, TopShare
 from camixersr.nn.windows import merge, partition, window_position
 
 __all__ = [
     "BlockRouting",
     "CAMixer",
-    "Calibration",
     "ExpectedCount",
     "FeedForward",
-    "FixedWindows",
     "Policy",
     "Routing",
-    "Stochastic",
-    "Threshold",
     "TopShare",
     "merge",
     "partition",

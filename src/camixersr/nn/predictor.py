@@ -7,8 +7,6 @@ All four share one C -> C/4 projection, which is what makes the predictor cheap.
 looks at means over the image, or over cells of it: a `Pool` says which.
 """
 
-from dataclasses import dataclass
-from itertools import pairwise
 from typing import NamedTuple, Protocol
 
 import torch
@@ -23,11 +21,9 @@ __all__ = [
     "MAX_OFFSET",
     "Guidance",
     "Pool",
-    "PoolCells",
     "Pooled",
     "Predictor",
     "pool_image",
-    "pool_of",
     "spread",
 ]
 
@@ -77,46 +73,6 @@ class Pool(Protocol):
 def pool_image(features: Tensor, block: int) -> Pooled:
     """The paper's pool: the mean over each image that is being computed."""
     return Pooled(features.mean(dim=(1, 2), keepdim=True), (features.shape[1],))
-
-
-@dataclass(frozen=True)
-class PoolCells:
-    """The mean over square cells, as large as the patches that the network was trained on.
-
-    In training a network sees patches alone, and so their means only. Test-time Local Converter
-    (Chu et al., ECCV 2022) pools over windows of that size for the same reason.
-
-    Attributes:
-        side: of a cell, in pixels; the last ones down and across are as large as the map has them.
-        before: how many rows and columns of the first cells lie before the map: of a tile, which need
-            not begin where a cell does.
-    """
-
-    side: int
-    before: tuple[int, int] = (0, 0)
-
-    def __call__(self, features: Tensor, block: int) -> Pooled:
-        """See `Pool.__call__`."""
-        _, H, W, _ = features.shape
-        P, (above, left) = self.side, self.before
-        if max(above + H, left + W) <= P:
-            return pool_image(features, block)
-        heights, widths = self.lengths(above, H), self.lengths(left, W)
-        there = F.pad(features, (0, 0, left, 0, above, 0)).permute(0, 3, 1, 2)
-        means = F.avg_pool2d(there, P, ceil_mode=True, divisor_override=P * P).permute(0, 2, 3, 1)
-        down, across = (means.new_tensor(lengths) / P for lengths in (heights, widths))
-        means = means / (down[:, None] * across)[:, :, None]  # of what is there
-        return Pooled(means.repeat_interleave(P, dim=2)[:, :, left : left + W], heights)
-
-    def lengths(self, before: int, length: int) -> tuple[int, ...]:
-        """Of the cells along an axis that begins so many pixels into one."""
-        edges = (0, *range(self.side - before, length, self.side), length)
-        return tuple(stop - start for start, stop in pairwise(edges))
-
-
-def pool_of(side: int) -> Pool:
-    """The pool over cells of that side, in pixels; 0 is the whole image."""
-    return PoolCells(side) if side else pool_image
 
 
 def spread(strips: Tensor, heights: tuple[int, ...]) -> Tensor:
@@ -193,5 +149,5 @@ class Predictor(nn.Module):
             logits=attend - convolve,  # B N; the softmax over two classes is the sigmoid of this
             offsets=MAX_OFFSET * self.offsets(f).tanh(),  # B H W 2
             spatial=conv2d(self.spatial, f).sigmoid(),  # B H W 1
-            channel=spread(self.channel(pooled.means).sigmoid(), pooled.heights),
+            channel=spread(self.channel(pooled.means).sigmoid(), pooled.heights),  # B H W V
         )

@@ -8,43 +8,30 @@ A policy's mask is one of two kinds:
 
 - bool: attention or convolution. Attention runs on the True windows only (gather, attend, scatter).
 - floating point, between 0 and 1: the mask blends the branches, and attention runs where it is above
-  0. `Threshold` fades a window in that has only just earned attention, so that a rounding difference
-  in its score is one in its pixels and not another branch. In training the mask carries gradients:
-  at a window <dL/dy, attention - convolution>, minus the *gain* of attending there, by how much
-  attention lowers the loss. The backward pass computes it for free. `Stochastic` wants it at every
-  window, so that both branches run everywhere, which is how the paper trains (section 3.2).
+  0. In training it carries gradients: at a window <dL/dy, attention - convolution>, minus the *gain* of
+  attending there, by how much attention lowers the loss. The backward pass computes it for free.
 
 Differs from the paper's code: inference there takes its count from a fresh random mask averaged
-over the batch, so that a picture's result changes from run to run and with its neighbours. Here
-every image is routed by itself, and only `Stochastic`, for training, draws anything (decision 0002).
-More policies for training are in `camixersr.train.policies`.
+over the batch, so that a picture's result changes from run to run and with its neighbours. Here every
+image is routed by itself, and nothing is drawn (decision 0002). Calibrated thresholds are in
+`camixersr.models.calibration`, what training draws is in `camixersr.train.policies`.
 """
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol, runtime_checkable
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from camixersr.errors import ShapeError, ValueRangeError
+from camixersr.errors import ValueRangeError
 
 __all__ = [
-    "BAND",
     "BlockRouting",
     "ExpectedCount",
-    "FixedWindows",
-    "OfImages",
     "Policy",
     "Routing",
-    "Stochastic",
-    "Threshold",
     "TopShare",
     "check_share",
-    "fade",
-    "log_odds",
-    "logistic",
     "top",
 ]
 
@@ -91,18 +78,6 @@ class Routing:
         """Blocks x B x N bool."""
         return torch.stack([block.attended for block in self.blocks])
 
-    @classmethod
-    def join(cls, routings: Sequence["Routing"]) -> "Routing":
-        """Put the routings of single images together as one of a batch, in order."""
-        blocks = tuple(
-            BlockRouting(
-                logits=torch.cat([block.logits for block in same]),
-                mask=torch.cat([block.mask for block in same]),
-            )
-            for same in zip(*(routing.blocks for routing in routings), strict=True)
-        )
-        return cls(routings[0].rows, routings[0].columns, blocks)
-
     @property
     def attention_share(self) -> Tensor:
         """Share of windows attended, a mean over blocks, per image: B in [0, 1]."""
@@ -126,15 +101,6 @@ class Policy(Protocol):
         Returns:
             B x N mask: bool, or floating point in [0, 1] (see the module's text).
         """
-        ...
-
-
-@runtime_checkable
-class OfImages(Policy, Protocol):
-    """A policy that knows the images of its batch one by one."""
-
-    def of_image(self, number: int) -> Policy:
-        """The policy of one image of the batch."""
         ...
 
 
@@ -183,100 +149,6 @@ class TopShare:
         return top(logits, torch.full((B,), count, device=logits.device))
 
 
-BAND = 0.25
-"""How far above its threshold a window is attended in full, in log-odds.
-
-Ten times less than the deviation of log-odds within a photograph, and more than what tiling changes
-of them (at most 0.2, decision 0004).
-"""
-
-
-def fade(logits: Tensor, threshold: float, band: float) -> Tensor:
-    """Attend from a threshold up: a little just above it, in full from `band` above it.
-
-    Args:
-        logits: log-odds of attention, any shape.
-        threshold: log-odds; -inf attends everything in full, inf nothing.
-        band: in log-odds; 0 is a step: in full from the threshold itself.
-
-    Returns:
-        A mask of the same shape: bool for a step, else floating point in [0, 1].
-    """
-    if band == 0.0:
-        return logits >= threshold
-    return ((logits - threshold) / band).clamp(0.0, 1.0)
-
-
-@dataclass(frozen=True)
-class Threshold:
-    """Attend every window whose score lies above its block's threshold.
-
-    The decision is local: a window's neighbours, its tile and its batch do not matter. Thresholds
-    calibrated on photographs make the share an average over photographs.
-
-    Attributes:
-        thresholds: one score in [0, 1] for each block; 0 attends all windows of a block, and 1 (or
-            anything above) none.
-        band: windows less than this above the threshold, in log-odds, blend both branches.
-
-    Raises:
-        ValueRangeError: `band` is negative.
-    """
-
-    thresholds: tuple[float, ...]
-    band: float = BAND
-
-    def __post_init__(self) -> None:
-        if not self.band >= 0.0:
-            raise ValueRangeError(f"band must not be negative, got {self.band}")
-
-    def choose(self, logits: Tensor, block: int) -> Tensor:
-        """See `Policy.choose`."""
-        if block >= len(self.thresholds):
-            raise ShapeError(
-                f"expected one threshold a block, got {len(self.thresholds)} and no threshold for "
-                f"block {block}; calibrate the thresholds with this network"
-            )
-        return fade(logits, log_odds(self.thresholds[block]), self.band)
-
-
-def log_odds(score: float) -> float:
-    """Of a score; scores at or beyond the ends of [0, 1] have infinite ones."""
-    if not 0.0 < score < 1.0:
-        return math.inf if score >= 1.0 else -math.inf
-    return math.log(score / (1.0 - score))
-
-
-@dataclass(frozen=True)
-class FixedWindows:
-    """Attend exactly the given windows: replay a routing, or route by hand.
-
-    Attributes:
-        masks: for each block a tensor B x N, bool or floating point in [0, 1].
-    """
-
-    masks: tuple[Tensor, ...]
-
-    @classmethod
-    def replay(cls, routing: Routing) -> "FixedWindows":
-        """Repeat what `routing` recorded."""
-        return cls(tuple(block.mask.detach() for block in routing.blocks))
-
-    def of_image(self, number: int) -> "FixedWindows":
-        """The masks of one image of the batch."""
-        return FixedWindows(tuple(mask[number : number + 1] for mask in self.masks))
-
-    def choose(self, logits: Tensor, block: int) -> Tensor:
-        """See `Policy.choose`."""
-        if block >= len(self.masks) or self.masks[block].shape != logits.shape:
-            given = tuple(self.masks[block].shape) if block < len(self.masks) else "nothing"
-            raise ShapeError(
-                f"expected a mask of shape {tuple(logits.shape)} for block {block}, got {given}; "
-                "give one B x N mask for each block of the network"
-            )
-        return self.masks[block].to(logits.device)
-
-
 @dataclass(frozen=True)
 class ExpectedCount:
     """The paper's inference without its dice: K = floor(N * 2 * gamma * mean(sigma(p0 - p1))).
@@ -305,47 +177,3 @@ class ExpectedCount:
             return torch.ones_like(logits, dtype=torch.bool)
         expected = (2.0 * logits.double().sigmoid() - 1.0).sigmoid().mean(dim=1)
         return top(logits, (N * 2.0 * self.share * expected).floor().clamp(max=N))
-
-
-def logistic(like: Tensor, generator: torch.Generator) -> Tensor:
-    """The difference of two Gumbel draws, for every element."""
-    tiny = 1e-6
-    uniform = torch.empty_like(like).uniform_(tiny, 1.0 - tiny, generator=generator)
-    return uniform.log() - (-uniform).log1p()
-
-
-@dataclass(frozen=True)
-class Stochastic:
-    """Draw each window's branch at random, with gradients to its score (training only).
-
-    A hard Gumbel-softmax sample over two classes, straight-through: the value is 0 or 1, the
-    gradient that of the soft sample (Jang et al., ICLR 2017). The difference of two Gumbel
-    variables is logistic, so one logistic draw a window is enough.
-
-    Attributes:
-        generator: where the draws come from, on the logits' device.
-        temperature: of the soft sample; lower is closer to 0/1.
-        noise_on: "logits" is the textbook estimator. "probabilities" is what the public code does:
-            it confines the chance of attention to [0.27, 0.73] whatever the predictor says, and is
-            kept for comparison.
-
-    Raises:
-        ValueRangeError: `temperature` is not positive.
-    """
-
-    generator: torch.Generator
-    temperature: float = 1.0
-    noise_on: Literal["logits", "probabilities"] = "logits"
-    everywhere: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        if not self.temperature > 0.0:
-            raise ValueRangeError(f"temperature must be positive, got {self.temperature}")
-
-    def choose(self, logits: Tensor, block: int) -> Tensor:
-        """See `Policy.choose`."""
-        noise = logistic(logits, self.generator)
-        odds = logits if self.noise_on == "logits" else 2.0 * logits.sigmoid() - 1.0
-        soft = ((odds + noise) / self.temperature).sigmoid()
-        hard = (soft > 0.5).to(soft.dtype)
-        return hard + (soft - soft.detach())

@@ -11,7 +11,7 @@ from torch import Tensor
 from camixersr.data import SUFFIXES
 from camixersr.errors import InputError, UsageError
 from camixersr.metrics import decibels
-from camixersr.models import CAMixerSR
+from camixersr.models import classic
 from camixersr.nn.routing import TopShare
 from camixersr.prune.narrow import widths
 from camixersr.prune.search import Pruned, Quantity, shrink, words
@@ -71,10 +71,10 @@ def prune(
         InputError: no usable photographs.
         ValueRangeError: a number out of range, or a share that cannot be reached.
     """
-    network = model.network
-    if not isinstance(network, CAMixerSR):
+    network = classic(model.network)
+    if network is None:
         raise UsageError(
-            f"expected a classic CAMixerSR, got {type(network).__name__}; only those are pruned"
+            f"expected a classic CAMixerSR, got {type(model.network).__name__}; only those are pruned"
         )
     if model.classes is not None:
         raise UsageError(

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from camixersr.backends.protocol import AUTO_WHOLE
-from camixersr.enlarge.files import why_held
-from camixersr.errors import ImageError, UsageError
+from camixersr.enlarge.files import head_of_streamed as head_of
+from camixersr.enlarge.files import refuse_held
 from camixersr.image.degradation import quality_of
-from camixersr.image.stream import Look, look
+from camixersr.image.stream import Look
 from camixersr.runs.find import STREAM
 from camixersr.runs.models import Models
 from camixersr.runs.targets import Job
@@ -33,27 +32,26 @@ def head_of_streamed(job: Job, models: Models, settings: Settings) -> Look | Non
         UsageError: an option can only be kept by streaming, and this picture cannot be streamed.
     """
     options = models.options
-    given = {"--memory": options.memory, "--seconds": options.seconds, "--spill": settings.spill}
-    must = next((name for name, value in given.items() if value is not None), "")
-    seen: Look | None = None
-    if job.source == STREAM or job.target == STREAM:
-        why = "neither standard input nor output can be"
-    else:
-        try:
-            seen = look(
-                job.source, color=options.colours, max_pixels=settings.max_pixels, salvage=options.salvage
-            )
-        except ImageError:
-            return None  # the second decoder may know better, or say what is wrong
-        low = (seen.layout.height, seen.layout.width)
-        high = models.size(*low)
-        why = why_held(seen, options, size=high, scale=models.scale_of(low, high))
-    if why and must:
-        raise UsageError(f"{must} is for pictures that are computed in tiles from the disk; {why}")
-    if why or seen is None:
+    if STREAM in (job.source, job.target):
+        given = {"--memory": options.memory, "--seconds": options.seconds, "--spill": settings.spill}
+        for name, value in given.items():
+            if value is not None:
+                raise refuse_held(name, "neither standard input nor output can be")
         return None
-    large = options.tile != 0 and seen.layout.height * seen.layout.width > AUTO_WHOLE
-    return seen if must or large else None
+
+    def sized(height: int, width: int) -> tuple[tuple[int, int], int]:
+        high = models.size(height, width)
+        return high, models.scale_of((height, width), high)
+
+    return head_of(
+        job.source,
+        options,
+        sized,
+        tile=options.tile,
+        spill=settings.spill,
+        max_pixels=settings.max_pixels,
+        named="--{}",
+    )
 
 
 def quality_and_remarks(source: Path | bytes, models: Models) -> tuple[int | None, list[str]]:

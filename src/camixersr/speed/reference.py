@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from camixersr.errors import ShapeError
 from camixersr.models import CAMixerSR
-from camixersr.models.camixersr import Block, Group, pad_to_windows
+from camixersr.models.camixersr import Block, Group
+from camixersr.models.network import pad_to_windows
 from camixersr.nn.camixer import CAMixer
 from camixersr.nn.layers import FeedForward
 from camixersr.nn.predictor import MAX_OFFSET, SLOPE

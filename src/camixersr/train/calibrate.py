@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from camixersr.image.degradation import Degradation
 from camixersr.image.resize import resize
 from camixersr.models import Trainable
-from camixersr.nn.calibration import Calibration
+from camixersr.models.calibration import Calibration
 from camixersr.nn.routing import TopShare
 from camixersr.tensors import from_array
 

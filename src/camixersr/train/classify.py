@@ -31,7 +31,7 @@ from camixersr.data import open_set
 from camixersr.errors import InputError, UsageError
 from camixersr.image.files import make_folder
 from camixersr.metrics import luma, psnr
-from camixersr.models import CAMixerSR, Classes, PatchClassifier
+from camixersr.models import CAMixerSR, Classes, PatchClassifier, classic
 from camixersr.models.classsr import CLASSES, PATCH, ByClass, average_loss, blend, class_loss, windows_of
 from camixersr.nn.routing import Policy
 from camixersr.tensors import from_array, to_array
@@ -247,7 +247,7 @@ def _start(recipe: ClassRecipe) -> Model:
     """The model that the classes are put upon."""
     model = find(recipe.start)
     odd = model.config.latitude or model.restores or model.classes
-    if odd or not isinstance(model.network, CAMixerSR):
+    if odd or classic(model.network) is None:
         raise InputError(f"{recipe.start}: expected a network that enlarges flat pictures, without classes")
     return model
 
@@ -284,8 +284,8 @@ def classify(recipe: ClassRecipe, *, say: Callable[[str], None] = _say) -> Path:
     """
     began = time.perf_counter()
     before = _start(recipe)
-    network = before.network
-    assert isinstance(network, CAMixerSR)
+    network = classic(before.network)
+    assert network is not None  # `_start` has looked
     scale = before.config.scale
     photos, held_out = _photos(recipe, scale)
     images: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]] = []
@@ -343,8 +343,8 @@ def class_plan(recipe: ClassRecipe) -> str:
         CamixerError: as for `classify`.
     """
     before = _start(recipe)
-    network = before.network
-    assert isinstance(network, CAMixerSR)
+    network = classic(before.network)
+    assert network is not None  # `_start` has looked
     kept, aside = list_photos(recipe.photos, limit=recipe.limit, holdout=recipe.holdout)
     if recipe.validation:
         open_set(recipe.validation)

@@ -17,9 +17,9 @@ from lightning.pytorch.strategies import DDPStrategy
 from camixersr.data import BICUBIC, FISHEYES, degrading, open_set
 from camixersr.errors import OutputError, UsageError
 from camixersr.image.files import make_folder
-from camixersr.models import Backbone, CAMixerSR, Network, Trainable
+from camixersr.models import Backbone, Network, Trainable, classic
+from camixersr.models.omni_parts import OmniFeedForward
 from camixersr.nn.layers import FeedForward
-from camixersr.nn.omni import OmniFeedForward
 from camixersr.train.calibrate import calibrate
 from camixersr.train.callbacks import Pictures, Progress, SaturationAlarm, Stopper, WholeCheckpoints
 from camixersr.train.fused import FusedStep
@@ -114,13 +114,14 @@ def fit(
         if before is None and recipe.routing != "paper":
             vary_signs(trained)
     if recipe.attention_afresh:
-        if not isinstance(trained, CAMixerSR):
+        own = classic(trained)
+        if own is None:
             raise UsageError(
                 f"recipe: attention_afresh is for classic networks, and {type(trained).__name__} is none; "
                 "leave it out"
             )
         low, _ = training.pairs(64, seed=recipe.seed + 3)
-        restart_attention(trained, low if trained.config.latitude else low[:, :3])
+        restart_attention(own, low if own.config.latitude else low[:, :3])
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its hardware report and tips
     trainer, stopper = _trainer(recipe, trained)

@@ -17,8 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from camixersr.errors import CheckpointError, InputError
-from camixersr.models import CAMixerSRConfig, Network, OmniCAMixerSR, Trainable, make
-from camixersr.models.omni import MEAN
+from camixersr.models import Network, Trainable, make
 from camixersr.nn.predictor import Predictor
 from camixersr.nn.routing import TopShare
 from camixersr.official import infer_config
@@ -98,7 +97,7 @@ def vary_signs(network: nn.Module) -> None:
 
 def _mean(network: Trainable) -> Tensor:
     """What the network takes off its input and adds to its output, 3 x 1 x 1."""
-    return torch.tensor(MEAN if isinstance(network, OmniCAMixerSR) else (0.0, 0.0, 0.0))[:, None, None]
+    return torch.tensor(getattr(network, "mean", (0.0, 0.0, 0.0)))[:, None, None]
 
 
 def _zero(layer: nn.Conv2d) -> None:
@@ -144,11 +143,9 @@ def transfer(source: Network, target: Network) -> None:
     Raises:
         InputError: the shapes differ in more than the scale.
     """
-    if isinstance(source, OmniCAMixerSR) or isinstance(target, OmniCAMixerSR):
-        fits = type(source) is type(target)
-        fits = fits and replace(source.config, scale=target.config.scale) == target.config
-    else:
-        given, wanted = source.config, target.config
+    given, wanted = source.config, target.config
+    fits = replace(given, scale=wanted.scale) == wanted
+    if given.kind == "classic" and wanted.kind == "classic":
         fits = replace(given, scale=wanted.scale, latitude=wanted.latitude, pool=wanted.pool) == wanted
     if not fits:
         raise InputError(
@@ -184,7 +181,7 @@ def load_checkpoint(path: str | Path) -> Model:
         }
         facts = {"steps": str(held["global_step"]), "hours": f"{held['seconds'] / 3600:.2f}"}
         config = infer_config(tensors, path)
-        if isinstance(config, CAMixerSRConfig):
+        if config.kind == "classic":
             config = replace(config, latitude="latitude.weight" in tensors, pool=held.get("pool", 0))
         network = make(config)
         network.load_state_dict(tensors)

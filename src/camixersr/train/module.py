@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from camixersr.models import CAMixerSR, Trainable
-from camixersr.nn.detail import window_detail
+from camixersr.models import Trainable, classic
+from camixersr.models.detail import window_detail
 from camixersr.nn.predictor import Predictor
-from camixersr.nn.routing import Policy, Routing, Stochastic, TopShare
+from camixersr.nn.routing import Policy, Routing, TopShare
 from camixersr.train.alarms import measure
 from camixersr.train.fused import FusedStep, Patch
 from camixersr.train.objective import (
@@ -33,7 +33,7 @@ from camixersr.train.photos import (
     PatchStream,
     Photos,
 )
-from camixersr.train.policies import AtLeast, Explore, RecentScores
+from camixersr.train.policies import AtLeast, Explore, RecentScores, Stochastic
 from camixersr.train.rates import factor, make_optimizer
 from camixersr.train.recipe import Recipe
 from camixersr.train.score import Images, score
@@ -312,8 +312,8 @@ class Training(lightning.LightningModule):
         self.log("psnr", value, sync_dist=True)
         full = score(self.network, self.images, TopShare(1.0), recipe.projection)
         self.log("psnr_full", full, sync_dist=True)
-        if isinstance(self.network, CAMixerSR):
-            for name, number in measure(self.network, self.images, recipe.projection).items():
+        if (own := classic(self.network)) is not None:
+            for name, number in measure(own, self.images, recipe.projection).items():
                 self.log(f"alarm/{name}", number, sync_dist=True)
 
     def configure_optimizers(self) -> Any:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from camixersr.errors import InputError
-from camixersr.models import CAMixerSR, Network
+from camixersr.models import Network, classic
 from camixersr.nn.predictor import Predictor
 from camixersr.train.recipe import Part
 
@@ -34,13 +34,13 @@ def put_out(network: Network, parts: Sequence[Part]) -> None:
     Raises:
         InputError: the network is no classic CAMixerSR.
     """
-    if parts and not isinstance(network, CAMixerSR):
+    own = classic(network)
+    if parts and own is None:
         raise InputError(
             f"recipe: `without` is for classic networks, and {type(network).__name__} is none; leave it out"
         )
-    if "condition" in parts:
-        assert isinstance(network, CAMixerSR)
-        _fix(network.global_out, 0.0)
+    if own is not None and "condition" in parts:
+        _fix(own.global_out, 0.0)
     for predictor in network.modules():
         if isinstance(predictor, Predictor):
             if "offsets" in parts:

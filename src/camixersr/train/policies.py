@@ -5,20 +5,22 @@ plain patch as much attention as a busy one, where inference gives it less. So a
 that share of the windows seen lately lies, whatever patch they are of; and as scores move while they are
 learnt, so does the threshold.
 
+**At random** (`Stochastic`), as the paper trains: both branches run everywhere (section 3.2).
+
 **By gain** (`Explore`). Scores learn from what attention was worth where it was tried.
 """
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from camixersr.errors import ValueRangeError
-from camixersr.nn.routing import check_share, logistic, top
+from camixersr.nn.routing import check_share, top
 
-__all__ = ["AtLeast", "Explore", "RecentScores", "ranking_gradient"]
+__all__ = ["AtLeast", "Explore", "RecentScores", "Stochastic", "ranking_gradient"]
 
 REMEMBERED = 2048
 """Windows a block."""
@@ -173,3 +175,47 @@ class _RankByGain(torch.autograd.Function):
         result = torch.zeros_like(logits)
         result[probes] = (ctx.policy.weight * ranking_gradient(known, gains)).to(logits.dtype)
         return result, None, None, None, None
+
+
+def logistic(like: Tensor, generator: torch.Generator) -> Tensor:
+    """The difference of two Gumbel draws, for every element."""
+    tiny = 1e-6
+    uniform = torch.empty_like(like).uniform_(tiny, 1.0 - tiny, generator=generator)
+    return uniform.log() - (-uniform).log1p()
+
+
+@dataclass(frozen=True)
+class Stochastic:
+    """Draw each window's branch at random, with gradients to its score (training only).
+
+    A hard Gumbel-softmax sample over two classes, straight-through: the value is 0 or 1, the
+    gradient that of the soft sample (Jang et al., ICLR 2017). The difference of two Gumbel
+    variables is logistic, so one logistic draw a window is enough.
+
+    Attributes:
+        generator: where the draws come from, on the logits' device.
+        temperature: of the soft sample; lower is closer to 0/1.
+        noise_on: "logits" is the textbook estimator. "probabilities" is what the public code does:
+            it confines the chance of attention to [0.27, 0.73] whatever the predictor says, and is
+            kept for comparison.
+
+    Raises:
+        ValueRangeError: `temperature` is not positive.
+    """
+
+    generator: torch.Generator
+    temperature: float = 1.0
+    noise_on: Literal["logits", "probabilities"] = "logits"
+    everywhere: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0.0:
+            raise ValueRangeError(f"temperature must be positive, got {self.temperature}")
+
+    def choose(self, logits: Tensor, block: int) -> Tensor:
+        """See `Policy.choose`."""
+        noise = logistic(logits, self.generator)
+        odds = logits if self.noise_on == "logits" else 2.0 * logits.sigmoid() - 1.0
+        soft = ((odds + noise) / self.temperature).sigmoid()
+        hard = (soft > 0.5).to(soft.dtype)
+        return hard + (soft - soft.detach())

@@ -8,7 +8,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file as load_tensors
 
 from camixersr.errors import CheckpointError, InputError, UnknownModelError, UsageError
-from camixersr.models import Backbone, CAMixerSR, CAMixerSRConfig, Config, Network, Trainable, make, presets
+from camixersr.models import (
+    Backbone,
+    Config,
+    Network,
+    Trainable,
+    classic,
+    make,
+    presets,
+)
 from camixersr.train.fused import FusedStep
 from camixersr.train.initialise import load_checkpoint, transfer
 from camixersr.train.parts import put_out
@@ -65,12 +73,13 @@ def fused_step(network: Trainable, recipe: Recipe, folder: Path) -> FusedStep | 
     """
     if recipe.kernels == "torch":
         return None
-    if not isinstance(network, CAMixerSR):
+    own = classic(network)
+    if own is None:
         raise UsageError(
             f'recipe: kernels = "fused" is for classic networks, and {type(network).__name__} is none; '
             'use kernels = "torch"'
         )
-    return FusedStep(network, recipe.patch, folder, half=recipe.precision == "bf16")
+    return FusedStep(own, recipe.patch, folder, half=recipe.precision == "bf16")
 
 
 def preset_of(recipe: Recipe) -> Config:
@@ -79,7 +88,7 @@ def preset_of(recipe: Recipe) -> Config:
         raise UnknownModelError(f"no preset {recipe.model!r}; there are {', '.join(presets())}")
     preset = presets()[recipe.model]
     config = replace(preset, blocks=recipe.blocks or preset.blocks, window=recipe.window)
-    if isinstance(config, CAMixerSRConfig):
+    if config.kind == "classic":
         return replace(config, pool=recipe.patch if recipe.pool == "patch" else 0)
     return config
 
@@ -87,7 +96,7 @@ def preset_of(recipe: Recipe) -> Config:
 def shape_of(recipe: Recipe, before: Model | None) -> Config:
     """The recipe's preset; what it starts from says how narrow it is and what it pools over."""
     config, given = preset_of(recipe), before and before.config
-    if isinstance(config, CAMixerSRConfig) and isinstance(given, CAMixerSRConfig):
+    if config.kind == "classic" and given is not None and given.kind == "classic":
         same = {name: getattr(given, name) for name in ("keys", "values", "hidden", "pool")}
         return replace(config, **same)
     return config

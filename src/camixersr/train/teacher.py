@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from camixersr.errors import CheckpointError, OutputError, UsageError
 from camixersr.image.files import replacing
 from camixersr.image.resize import resize
-from camixersr.models import CAMixerSR, Network
+from camixersr.models import CAMixerSR, Network, classic
 from camixersr.nn.routing import TopShare
 from camixersr.tensors import from_array, to_array
 from camixersr.train.photos import PatchStream, Photos, reduce
@@ -42,11 +42,12 @@ def load_teacher(path: str, like: Network) -> CAMixerSR:
     """
     from camixersr.weights import load_file
 
-    teacher = load_file(path).network
-    if not isinstance(teacher, CAMixerSR) or teacher.config.scale != like.config.scale:
+    given = load_file(path).network
+    teacher = classic(given)
+    if teacher is None or teacher.config.scale != like.config.scale:
         raise UsageError(
             f"{path}: expected a classic network that enlarges x{like.config.scale} as a teacher, got "
-            f"{teacher.config}"
+            f"{given.config}"
         )
     return teacher.eval().requires_grad_(False)
 

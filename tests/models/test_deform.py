@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from camixersr.nn.deform import DeformableConv, deformable_conv
+from camixersr.models.deform import DeformableConv, deformable_conv
 
 
 def oracle(x, offsets, mask, weight, bias):

@@ -1,0 +1,27 @@
+"""What keeps the house one to live in: how long its files are, and what a newcomer must read."""
+
+from pathlib import Path
+
+from tests.conftest import ROOT
+
+SOURCE = ROOT / "src" / "camixersr"
+
+
+def lines(path: Path) -> int:
+    return len(path.read_text(encoding="utf-8").splitlines())
+
+
+def test_the_papers_path_is_read_in_an_hour() -> None:
+    """Everything in `nn/`, and the network: the paper's section 3."""
+    path = [*(SOURCE / "nn").glob("*.py"), SOURCE / "models" / "camixersr.py"]
+    assert sum(map(lines, path)) <= 900
+    assert lines(SOURCE / "nn" / "routing.py") <= 350
+
+
+LONGER = {"web/api.py"}
+"""Files that are still to be cut."""
+
+
+def test_no_file_is_longer_than_a_reader_holds() -> None:
+    found = {path.relative_to(SOURCE).as_posix(): lines(path) for path in SOURCE.rglob("*.py")}
+    assert {name for name, count in found.items() if count > 450} <= LONGER
