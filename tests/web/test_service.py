@@ -100,6 +100,11 @@ def test_tiles_show_the_result_the_picture_and_what_bicubic_makes_of_it(server: 
         assert shown.shape == whole.shape
         assert np.abs(shown.astype(float) - whole).mean() < 2.0, layer  # JPEG of quality 95, of noise
         assert tile.headers["cache-control"].endswith("immutable")
+    whole = server.client.get(
+        f"/api/v1/jobs/{done['id']}/crop/bicubic?x=0&y=0&width=384&height=256&longest=192"
+    )
+    half = resize(low.astype(np.float32) / 255, height=128, width=192)
+    assert np.abs(pixels(whole.content).astype(float) - half.clip(0, 1) * 255).mean() < 3.0
     part = server.client.get(f"/api/v1/jobs/{done['id']}/crop/result?x=30&y=20&width=100&height=80")
     assert np.abs(pixels(part.content).astype(float) - result[20:100, 30:130]).mean() < 4.0
     for wrong in ("tiles/result/1/0/0", "tiles/result/0/1/0", "tiles/result/0/0/1"):

@@ -225,6 +225,14 @@ def part_of(
         rows, columns = rows.astype(int), columns.astype(int)
         first = Part(rows[0], columns[0], rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1)
         return np.ascontiguousarray(_pixels(page, first)[rows - rows[0]][:, columns - columns[0]])
+    if max(part.height, part.width) > TILE:  # piece by piece: what a piece is made of is near it
+        pixels = np.empty((part.height, part.width, page.bands), np.uint8)
+        for row in range(0, part.height, TILE):
+            for column in range(0, part.width, TILE):
+                height, width = min(TILE, part.height - row), min(TILE, part.width - column)
+                piece = Part(part.top + row, part.left + column, height, width)
+                pixels[row : row + height, column : column + width] = part_of(path, source, high, piece)
+        return pixels
     margin = MARGIN * max(1, math.ceil(max(low[0] / high[0], low[1] / high[1])))
     around = part.scaled(high, low).around(margin, low)
     return bicubic_part(_pixels(page, around), around, part, low=low, high=high)

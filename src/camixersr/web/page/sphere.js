@@ -92,12 +92,14 @@ export class Sphere {
     this.span = Math.min(Math.PI, 2 * Math.PI * height / width);
     if (!keepPlace) { this.look = [0, 0]; this.angle = 1.3; }
     this.close = null;
-    const longest = Math.min(4096, this.gl.getParameter(this.gl.MAX_TEXTURE_SIZE));
-    const images = await Promise.all(this.sources.map((each) => each
-      && picture(this.crop(each, [0, 0, each.view.width, each.view.height], longest))));
-    if (own !== this.shown) return;
-    images.forEach((image, number) => image && this.fill(number, image));
-    this.draw();
+    const most = Math.min(4096, this.gl.getParameter(this.gl.MAX_TEXTURE_SIZE));
+    for (const longest of [1024, most]) {  // at once, and then in full
+      const images = await Promise.all(this.sources.map((each) => each
+        && picture(this.crop(each, [0, 0, each.view.width, each.view.height], longest))));
+      if (own !== this.shown) return;
+      images.forEach((image, number) => image && this.fill(number, image));
+      this.draw();
+    }
   }
 
   slide(split) { this.split = split; this.draw(); }
