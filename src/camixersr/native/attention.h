@@ -1,0 +1,198 @@
+// Attention of a window over its warped keys: scores with queries in lanes, so that a softmax is sums of vectors.
+#pragma once
+#include "maps.h"
+
+namespace PATH_NAME {
+
+constexpr float MAX_OFFSET = 8.f;
+
+// What a window's attention needs beside the maps; each thread has one.
+template <bool HALF>
+struct AttentionScratch {
+  static constexpr int VALUES = HALF ? BLOCK / 2 : BLOCK;  // keys of a row, or pairs of them
+  static constexpr int TOGETHER = 2 * LANES;               // queries at once
+  Numbers warped, keys_in;  // 16 pixels x beside; 16 operands of the stream at the warped positions
+  Numbers q32, q, k;        // 16 blocks; 16 operands, twice
+  Numbers v, scores;        // 16 rows x V (and some zeros) x VALUES; 256 keys (or 128 pairs) x TOGETHER
+  Numbers result;           // 16 blocks of V
+
+  explicit AttentionScratch(const CamixerShape& s)
+      : warped(zeros((size_t)WINDOW * up(s.channels, BLOCK))),
+        keys_in(zeros((size_t)WINDOW * rows_of<HALF>(s.channels) * BLOCK)),
+        q32(zeros((size_t)WINDOW * up(s.keys, TILE) * BLOCK)),
+        q(zeros((size_t)WINDOW * rows_of<HALF>(s.keys) * BLOCK)),
+        k(zeros((size_t)WINDOW * rows_of<HALF>(s.keys) * BLOCK)),
+        v(zeros((size_t)WINDOW * up(s.values, OUTS / 3) * VALUES)),
+        scores(zeros((size_t)TOKENS * TOGETHER)),
+        result(zeros((size_t)WINDOW * up(s.values, TILE) * BLOCK)) {}
+};
+
+// The stream at a row of a window and at where its offsets lead, added up: 16 pixels x `beside`.
+template <bool HALF>
+static void warp(const Block<HALF>& p, const CamixerShape& s, const Maps& maps, int y, int block, float* out) {
+  const float* hidden = maps.reads.get() + maps.planar(y, TAPS + s.offsets) + TAPS * maps.wide + block * BLOCK;
+  int left[BLOCK], top[BLOCK];
+  float right_weight[BLOCK], bottom_weight[BLOCK];
+  for (int i = 0; i < BLOCK; i += LANES) {
+    Vector move[2];
+    for (int axis = 0; axis < 2; axis++) move[axis] = all(p.offsets[2 * s.offsets + axis]);
+    for (int h = 0; h < s.offsets; h++) {
+      Vector x = leak(load(hidden + h * maps.wide + i) + all(p.offsets_bias[h]));
+      for (int axis = 0; axis < 2; axis++) move[axis] = fma(all(p.offsets[axis * s.offsets + h]), x, move[axis]);
+    }
+    float columns[LANES];
+    for (int lane = 0; lane < LANES; lane++) columns[lane] = (float)(block * BLOCK + i + lane);
+    Vector column = fma(all(MAX_OFFSET), tanh(move[0]), load(columns));
+    Vector row = fma(all(MAX_OFFSET), tanh(move[1]), all((float)y));
+    column = smaller(larger(column, all(0.f)), all(maps.W - 1.f));  // NaN becomes 0
+    row = smaller(larger(row, all(0.f)), all(maps.H - 1.f));
+    Vector x = floor(column), z = floor(row);
+    store_integers(left + i, x), store_integers(top + i, z);
+    store(right_weight + i, column - x), store(bottom_weight + i, row - z);
+  }
+  int channels = maps.beside;
+  const float* pixels = maps.pixels.get();
+  const float* own = pixels + ((size_t)y * maps.W + block * BLOCK) * channels;
+  for (int i = 0; i < BLOCK; i++, own += channels, out += channels) {
+    const float* a = pixels + ((size_t)top[i] * maps.W + left[i]) * channels;
+    const float* b = a + (left[i] < maps.W - 1 ? channels : 0);
+    size_t down = top[i] < maps.H - 1 ? (size_t)maps.W * channels : 0;
+    float r = right_weight[i], d = bottom_weight[i];
+    Vector wa = all((1.f - r) * (1.f - d)), wb = all(r * (1.f - d)), wc = all((1.f - r) * d), wd = all(r * d);
+    for (int c = 0; c < channels; c += LANES) {
+      Vector sum = fma(wa, load(a + c), load(own + c));
+      sum = fma(wb, load(b + c), sum);
+      sum = fma(wc, load(a + down + c), sum);
+      store(out + c, fma(wd, load(b + down + c), sum));
+    }
+  }
+}
+
+// A block, as products read it.
+template <bool HALF>
+static void to_operand(const float* block, int channels, float* out) {
+  for (int c = 0; c < channels; c += 2)
+    for (int i = 0; i < BLOCK; i += LANES)
+      put<HALF>(out, c, channels, i, load(block + c * BLOCK + i),
+                c + 1 < channels ? load(block + (c + 1) * BLOCK + i) : all(0.f));
+}
+
+// Scores of KEYS keys for two vectors of queries; keeps the largest of each query.
+template <bool HALF, int KEYS, int V>
+static inline void score(const float* keys, const float* q, size_t next, int rows, float* to, size_t step,
+                         Vector* most) {
+  Vector total[KEYS][V];
+#pragma GCC unroll 8
+  for (int j = 0; j < KEYS; j++)
+#pragma GCC unroll 2
+    for (int v = 0; v < V; v++) total[j][v] = all(0.f);
+  for (int r = 0; r < rows; r++, q += BLOCK, keys += BLOCK) {
+    Vector x[V];
+#pragma GCC unroll 2
+    for (int v = 0; v < V; v++) x[v] = load(q + v * next);
+#pragma GCC unroll 8
+    for (int j = 0; j < KEYS; j++) {
+      Vector key = all(keys[j]);
+#pragma GCC unroll 2
+      for (int v = 0; v < V; v++) total[j][v] = dot<HALF>(key, x[v], total[j][v]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int j = 0; j < KEYS; j++)
+#pragma GCC unroll 2
+    for (int v = 0; v < V; v++) {
+      store(to + j * step + v * LANES, total[j][v]);
+      most[v] = larger(most[v], total[j][v]);
+    }
+}
+
+// Sums over keys of weights (in lanes) and CHANNELS channels of values.
+template <bool HALF, int CHANNELS>
+static inline void gather(const float* weights, size_t step, const float* v, int values, int c, const Vector* scale,
+                          float* to, size_t next) {
+  constexpr int KEYS = AttentionScratch<HALF>::VALUES;
+  Vector total[CHANNELS][2];
+#pragma GCC unroll 12
+  for (int o = 0; o < CHANNELS; o++) total[o][0] = total[o][1] = all(0.f);
+  v += c * KEYS;
+  for (int row = 0; row < WINDOW; row++, v += up(values, OUTS / 3) * KEYS)
+    for (int j = 0; j < KEYS; j++, weights += step) {
+      Vector x0 = load(weights), x1 = load(weights + LANES);
+#pragma GCC unroll 12
+      for (int o = 0; o < CHANNELS; o++) {
+        Vector value = all(v[o * KEYS + j]);
+        total[o][0] = dot<HALF>(value, x0, total[o][0]);
+        total[o][1] = dot<HALF>(value, x1, total[o][1]);
+      }
+    }
+#pragma GCC unroll 12
+  for (int o = 0; o < CHANNELS; o++)
+    if (c + o < values) {
+      store(to + (c + o) * BLOCK, total[o][0] * scale[0]);
+      store(to + (c + o) * BLOCK + next, total[o][1] * scale[1]);
+    }
+}
+
+// Softmax of scores and their products with the values: q, k, v of the scratch -> result. Queries and keys are
+// scaled so that powers of two, not of e, are what is summed.
+template <bool HALF>
+static void attend(const CamixerShape& s, AttentionScratch<HALF>& w) {
+  constexpr int TOGETHER = AttentionScratch<HALF>::TOGETHER, KEYS = LANES == 16 ? 8 : 4;
+  const int rows = rows_of<HALF>(s.keys), values = s.values, out = up(values, TILE);
+  // neighbouring vectors of queries: of two rows, or the halves of one
+  const size_t next = PARTS == 1 ? (size_t)rows * BLOCK : LANES, out_next = PARTS == 1 ? (size_t)out * BLOCK : LANES;
+  float* scores = w.scores.get();
+  for (int i = 0; i < TOKENS; i += TOGETHER) {
+    const float* q = w.q.get() + (size_t)(i / BLOCK) * rows * BLOCK;
+    Vector most[2] = {all(-3e38f), all(-3e38f)};
+    for (int row = 0; row < WINDOW; row++)
+      for (int j = 0; j < BLOCK; j += KEYS)
+        score<HALF, KEYS, 2>(w.k.get() + (size_t)row * rows * BLOCK + j, q, next, rows,
+                             scores + (row * BLOCK + j) * TOGETHER, TOGETHER, most);
+    Vector sum[2] = {all(0.f), all(0.f)};
+    for (int j = 0; j < TOKENS; j += 2) {
+      Vector e[2][2];
+      for (int n = 0; n < 2; n++)
+        for (int v = 0; v < 2; v++) {
+          e[n][v] = power_of_two(load(scores + (j + n) * TOGETHER + v * LANES) - most[v]);
+          sum[v] = sum[v] + e[n][v];
+        }
+      for (int v = 0; v < 2; v++) {
+#if HAS_HALF
+        if constexpr (HALF) {
+          store(scores + j / 2 * TOGETHER + v * LANES, paired(e[0][v], e[1][v]));
+          continue;
+        }
+#endif
+        store(scores + j * TOGETHER + v * LANES, e[0][v]);
+        store(scores + (j + 1) * TOGETHER + v * LANES, e[1][v]);
+      }
+    }
+    Vector scale[2] = {all(1.f) / sum[0], all(1.f) / sum[1]};
+    float* to = w.result.get() + (size_t)(i / BLOCK) * out * BLOCK;
+    for (int c = 0, size; c < values; c += size) {
+      size = tile_rows(values - c);
+      if (size == OUTS)
+        gather<HALF, OUTS>(scores, TOGETHER, w.v.get(), values, c, scale, to, out_next);
+      else if (size == OUTS / 3 * 2)
+        gather<HALF, OUTS / 3 * 2>(scores, TOGETHER, w.v.get(), values, c, scale, to, out_next);
+      else
+        gather<HALF, OUTS / 3>(scores, TOGETHER, w.v.get(), values, c, scale, to, out_next);
+    }
+  }
+}
+
+// Values of a row of keys, blocked, as `gather` reads them.
+template <bool HALF>
+static void to_values(const float* block, int values, float* out) {
+#if HAS_HALF
+  if constexpr (HALF) {
+    for (int c = 0; c < values; c++)
+      _mm256_storeu_si256((__m256i*)(out + c * BLOCK / 2), (__m256i)_mm512_cvtneps_pbh(load(block + c * BLOCK)));
+    return;
+  }
+#endif
+  std::memcpy(out, block, (size_t)values * BLOCK * 4);
+}
+
+}  // namespace PATH_NAME

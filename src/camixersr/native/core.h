@@ -1,0 +1,246 @@
+// A picture through a network: routing, both branches, and what comes after them, block by block.
+//
+// After a block's routing is known, `mix` computes its windows, attended or not, into a planar map; `finish` takes
+// rows of that through the convolutions, both norms and the feed-forward, and on to the next block's predictor,
+// while they are in the cache. Between the two all threads wait for each other: nothing else is shared.
+#pragma once
+#include "attention.h"
+#include "ends.h"
+#include "finish.h"
+#include "threads.h"
+
+namespace PATH_NAME {
+
+// Numbers too small to matter would cost a hundred times the rest: they are zero here.
+struct Flushing {
+  unsigned before = _mm_getcsr();
+  Flushing() { _mm_setcsr(before | 0x8040); }
+  ~Flushing() { _mm_setcsr(before); }
+};
+
+// What each thread does when it begins and ends: the shape of AMX's tiles, 16 rows of 64 bytes.
+static void prepare_thread() {
+#if HAS_TILES
+  struct alignas(64) {
+    uint8_t palette = 1, start = 0, reserved[14] = {0};
+    uint16_t bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+    uint8_t rows[16] = {TILE, TILE, TILE, TILE, TILE, TILE, TILE, TILE};
+  } shape;
+  settle(&shape);
+  _tile_loadconfig(&shape);
+#endif
+}
+static void release_thread() {
+#if HAS_TILES
+  _tile_release();
+#endif
+}
+
+template <bool HALF>
+struct MixScratch {
+  Numbers x, v;  // 16 operands of the stream; 16 blocks of V
+  AttentionScratch<HALF> attention;
+  explicit MixScratch(const CamixerShape& s)
+      : x(zeros((size_t)WINDOW * rows_of<HALF>(s.channels) * BLOCK)),
+        v(zeros((size_t)WINDOW * up(s.values, TILE) * BLOCK)),
+        attention(s) {}
+};
+
+// The log-odds of the windows in a row of windows.
+template <bool HALF>
+static void route(const Block<HALF>& p, const Maps& maps, int row, float* logits) {
+  for (int n = row * maps.across; n < (row + 1) * maps.across; n++) {
+    const float* place = maps.place.get() + (size_t)n * TOKENS;
+    float odds = p.score2[WINDOW];
+    for (int h = 0; h < WINDOW; h++) {
+      Vector sum = all(0.f);
+      for (int i = 0; i < TOKENS; i += LANES) sum = fma(load(place + i), load(p.score1.get() + h * TOKENS + i), sum);
+      float lanes[LANES], hidden = p.score1_bias[h];
+      store(lanes, sum);
+      for (float lane : lanes) hidden += lane;
+      odds += p.score2[h] * (hidden > 0.f ? hidden : 0.1f * hidden);
+    }
+    logits[n] = odds;
+  }
+}
+
+// Channel attention of every cell, from sums over windows, or from means that are given.
+template <bool HALF>
+static void pool(const Block<HALF>& p, const CamixerShape& s, Maps& maps, const float* given, float* own) {
+  int down = maps.H / WINDOW, cells = maps.cells_down * maps.cells_across;
+  std::vector<double> sums((size_t)cells * s.hints), whole(s.hints);
+  std::vector<long> count(cells);
+  for (int y = 0; y < down; y++)
+    for (int x = 0; x < maps.across; x++) {
+      int cell = maps.cell_of_row[y] * maps.cells_across + maps.cell_of_column[x];
+      const float* of = maps.sums.get() + ((size_t)y * maps.across + x) * s.hints;
+      count[cell] += TOKENS;
+      for (int i = 0; i < s.hints; i++) sums[(size_t)cell * s.hints + i] += of[i], whole[i] += of[i];
+    }
+  for (int i = 0; own && i < s.hints; i++) own[i] = (float)(whole[i] / ((double)maps.H * maps.W));
+  for (int cell = 0; cell < cells; cell++)
+    for (int c = 0; c < s.values; c++) {
+      double odds = p.channel_bias[c];
+      for (int i = 0; i < s.hints; i++)
+        odds += p.channel[c * s.hints + i] * (given ? given[i] : sums[(size_t)cell * s.hints + i] / count[cell]);
+      maps.channel[(size_t)cell * s.values + c] = (float)(1. / (1. + std::exp(-odds)));
+    }
+}
+
+// Which windows lie beside an attended one: a key moves by half a window at most.
+static void mark(Maps& maps, const float* mask) {
+  int down = maps.H / WINDOW;
+  for (int y = 0; y < down; y++)
+    for (int x = 0; x < maps.across; x++) {
+      uint8_t near = 0;
+      for (int i = y > 0 ? y - 1 : 0; i <= y + 1 && i < down; i++)
+        for (int j = x > 0 ? x - 1 : 0; j <= x + 1 && j < maps.across; j++) near |= mask[i * maps.across + j] > 0.f;
+      maps.near[y * maps.across + x] = near;
+    }
+}
+
+// The stream of those windows with each pixel's channels together.
+static void spread(const CamixerShape& s, Maps& maps, const float* stream, int row) {
+  alignas(64) float rest[BLOCK * BLOCK] = {0};
+  for (int y = row * WINDOW; y < (row + 1) * WINDOW; y++)
+    for (int x = 0; x < maps.across; x++) {
+      if (!maps.near[row * maps.across + x]) continue;
+      const float* from = stream + maps.blocked(y, x, s.channels);
+      float* to = maps.pixels.get() + ((size_t)y * maps.W + x * BLOCK) * maps.beside;
+      for (int c = 0; c < s.channels; c += BLOCK) {
+        const float* part = from + c * BLOCK;
+        if (c + BLOCK > s.channels) {
+          std::memcpy(rest, part, (size_t)(s.channels - c) * BLOCK * 4);
+          part = rest;
+        }
+        transpose(part, BLOCK, to + c, maps.beside);
+      }
+    }
+}
+
+// Attention of a window: its stream (16 operands) and its values (k.v) -> k.attention.result.
+template <bool HALF>
+static void attention_of(const Block<HALF>& p, const CamixerShape& s, const Maps& maps, const float* x, size_t next,
+                         int top, int block, MixScratch<HALF>& k) {
+  AttentionScratch<HALF>& w = k.attention;
+  const int rows = rows_of<HALF>(s.channels), key_rows = rows_of<HALF>(s.keys), v_rows = up(s.values, TILE);
+  const int outs = up(s.keys, TILE);
+  for (int y = 0; y < WINDOW; y++) {
+    warp(p, s, maps, top + y, block, w.warped.get());
+    alignas(64) float blocked[BLOCK * 8 * BLOCK];
+    for (int c = 0; c < maps.beside; c += BLOCK) transpose(w.warped.get() + c, maps.beside, blocked + c * BLOCK, BLOCK);
+    to_operand<HALF>(blocked, s.channels, w.keys_in.get() + (size_t)y * rows * BLOCK);
+    to_values<HALF>(k.v.get() + (size_t)y * v_rows * BLOCK, s.values,
+                    w.v.get() + (size_t)y * up(s.values, OUTS / 3) * AttentionScratch<HALF>::VALUES);
+  }
+  auto project = [&](const Matrix<HALF>& by, const float* in, size_t in_next, float* to) {
+    by(in, in_next, WINDOW, w.q32.get(), BLOCK, (size_t)outs * BLOCK);
+    for (int y = 0; y < WINDOW; y++)
+      to_operand<HALF>(w.q32.get() + (size_t)y * outs * BLOCK, s.keys, to + (size_t)y * key_rows * BLOCK);
+  };
+  project(p.q, x, next, w.q.get());
+  project(p.k, w.keys_in.get(), (size_t)rows * BLOCK, w.k.get());
+  attend(s, w);
+}
+
+// Both branches of a window -> maps.mixed.
+template <bool HALF>
+static void mix(const Block<HALF>& p, const CamixerShape& s, Maps& maps, const float* stream, int number, float share,
+                MixScratch<HALF>& k) {
+  const int top = number / maps.across * WINDOW, block = number % maps.across;
+  const int rows = rows_of<HALF>(s.channels), v_rows = up(s.values, TILE);
+  const float* x = stream + maps.blocked(top, block, s.channels);
+  size_t next = (size_t)maps.across * s.channels * BLOCK;
+  if constexpr (HALF) {
+    for (int y = 0; y < WINDOW; y++) to_operand<HALF>(x + y * next, s.channels, k.x.get() + (size_t)y * rows * BLOCK);
+    x = k.x.get(), next = (size_t)rows * BLOCK;
+  }
+  p.v(x, next, WINDOW, k.v.get(), BLOCK, (size_t)v_rows * BLOCK);
+  if (share > 0.f) attention_of(p, s, maps, x, next, top, block, k);
+  const int channels = TAPS + s.offsets;
+  for (int y = 0; y < WINDOW; y++) {
+    const float *v = k.v.get() + (size_t)y * v_rows * BLOCK, *attended = nullptr;
+    if (share > 0.f) attended = k.attention.result.get() + (size_t)y * v_rows * BLOCK;
+    float* to = maps.mixed.get() + maps.blocked(top + y, block, s.values);
+    for (int i = 0; i < BLOCK; i += LANES) {
+      if (share >= 1.f) {
+        for (int c = 0; c < s.values; c++) store(to + c * BLOCK + i, load(attended + c * BLOCK + i));
+        continue;
+      }
+      Vector odds = all(p.spatial_bias[0]);
+      for (int tap = 0; tap < TAPS; tap++) {
+        int row = top + y + tap / 3 - 1;
+        if (row < 0 || row >= maps.H) continue;
+        odds = odds + load(maps.reads.get() + maps.planar(row, channels) + (size_t)tap * maps.wide + block * BLOCK + i +
+                           tap % 3 - 1);
+      }
+      Vector spatial = sigmoid(odds), part = all(share);
+      for (int c = 0; c < s.values; c++) {
+        Vector plain = load(v + c * BLOCK + i) * spatial;
+        if (share > 0.f) plain = fma(part, load(attended + c * BLOCK + i) - plain, plain);
+        store(to + c * BLOCK + i, plain);
+      }
+    }
+  }
+}
+
+// The whole computation; see CamixerPicture.
+template <bool HALF>
+static int compute(const Network<HALF>& network, const CamixerPicture& picture) {
+  const CamixerShape& s = network.shape;
+  Maps maps(s, picture);
+  const Image image(picture, maps);
+  const std::vector<Part> parts = parts_of(maps);
+  const int down = maps.H / WINDOW, windows = down * maps.across;
+  const int count = picture.threads < 1 ? 1 : picture.threads;
+  std::vector<MixScratch<HALF>> mixing;
+  std::vector<Finisher<HALF>> finishing;
+  for (int i = 0; i < count; i++) mixing.emplace_back(s), finishing.emplace_back(s, maps);
+  Threads threads(count, prepare_thread, release_thread);
+  auto each = [&](int tasks, auto task) {
+    threads.each(tasks, [&](int number, int thread) {
+      Flushing flushing;
+      task(number, thread);
+    });
+  };
+
+  each(down, [&](int row, int) { enter(network, image, maps, row * WINDOW); });
+  each(down, [&](int row, int) { look_around(network, maps, row * WINDOW); });
+  std::memset(maps.reads.get(), 0, (size_t)maps.H * maps.wide * GLOBAL * 4);  // margins are elsewhere from here on
+  const float* stream = maps.head.get();
+  const float* before = stream;  // what the group was given
+  each((int)parts.size(), [&](int i, int t) { finishing[t].predict(parts[i], stream, network.blocks[0]); });
+  for (int number = 0, group = 0, blocks = (int)network.blocks.size(); number < blocks; number++) {
+    const Block<HALF>& p = network.blocks[number];
+    float *logits = picture.logits + (size_t)number * windows, *mask = picture.mask + (size_t)number * windows;
+    each(down, [&](int row, int) { route(p, maps, row, logits); });
+    if (picture.choose) {
+      if (picture.choose(number, logits, mask)) return 2;
+    } else {
+      float least = picture.thresholds[number], band = picture.bands[number];
+      for (int n = 0; n < windows; n++) {
+        float above = logits[n] - least;
+        mask[n] = band > 0.f ? std::fmin(std::fmax(above / band, 0.f), 1.f) : above >= 0.f;
+      }
+    }
+    pool(p, s, maps, picture.pooled ? picture.pooled + number * s.hints : nullptr,
+         picture.means ? picture.means + number * s.hints : nullptr);
+    mark(maps, mask);
+    each(down, [&](int row, int) { spread(s, maps, stream, row); });
+    each(windows, [&](int n, int t) { mix(p, s, maps, stream, n, mask[n], mixing[t]); });
+    bool ends = number + 1 == network.last[group];
+    float* to = nullptr;  // a map that holds neither the block's input nor the group's
+    for (const Numbers& map : maps.stream)
+      if (map.get() != stream && map.get() != before) to = map.get();
+    const Block<HALF>* next = number + 1 < blocks ? &network.blocks[number + 1] : nullptr;
+    const Matrix<HALF>* tail = ends ? &network.tails[group] : nullptr;
+    each((int)parts.size(), [&](int i, int t) { finishing[t](parts[i], p, stream, to, tail, before, next); });
+    stream = to;
+    if (ends) before = to, group++;
+  }
+  each((picture.height + LEAVE_ROWS - 1) / LEAVE_ROWS,
+       [&](int i, int) { leave(network, maps, picture, stream, i * LEAVE_ROWS); });
+  return 0;
+}
+
+}  // namespace PATH_NAME
