@@ -22,10 +22,20 @@ struct AttentionScratch {
         q32(zeros((size_t)WINDOW * up(s.keys, TILE) * BLOCK)),
         q(zeros((size_t)WINDOW * rows_of<HALF>(s.keys) * BLOCK)),
         k(zeros((size_t)WINDOW * rows_of<HALF>(s.keys) * BLOCK)),
-        v(zeros((size_t)WINDOW * up(s.values, OUTS / 3) * VALUES)),
+        v(zeros((size_t)WINDOW * up(s.values, HAS_TILES ? TILE : OUTS / 3) * VALUES)),
         scores(zeros((size_t)TOKENS * TOGETHER)),
         result(zeros((size_t)WINDOW * up(s.values, TILE) * BLOCK)) {}
 };
+
+// Positions from `corner` on, inside a map of that length: the pixel before each, and how far beyond it.
+static inline void split(Vector position, int corner, int length, int* pixel, float* beyond) {
+  Vector whole = floor(position), rest = position - whole, at = whole + all((float)corner);
+  Vector there = smaller(larger(at, all(0.f)), all(length - 1.f));  // NaN becomes 0
+  Vector outside = at - there;  // beyond the border its value holds
+  rest = rest * (all(1.f) - smaller(larger(outside, all(0.f) - outside), all(1.f)));
+  store_integers(pixel, there);
+  store(beyond, rest);
+}
 
 // The stream at a row of a window and at where its offsets lead, added up: 16 pixels x `beside`.
 template <bool HALF>
@@ -40,15 +50,12 @@ static void warp(const Block<HALF>& p, const CamixerShape& s, const Maps& maps, 
       Vector x = leak(load(hidden + h * maps.wide + i) + all(p.offsets_bias[h]));
       for (int axis = 0; axis < 2; axis++) move[axis] = fma(all(p.offsets[axis * s.offsets + h]), x, move[axis]);
     }
-    float columns[LANES];
-    for (int lane = 0; lane < LANES; lane++) columns[lane] = (float)(block * BLOCK + i + lane);
-    Vector column = fma(all(MAX_OFFSET), tanh(move[0]), load(columns));
-    Vector row = fma(all(MAX_OFFSET), tanh(move[1]), all((float)y));
-    column = smaller(larger(column, all(0.f)), all(maps.W - 1.f));  // NaN becomes 0
-    row = smaller(larger(row, all(0.f)), all(maps.H - 1.f));
-    Vector x = floor(column), z = floor(row);
-    store_integers(left + i, x), store_integers(top + i, z);
-    store(right_weight + i, column - x), store(bottom_weight + i, row - z);
+    // Whole pixels and the rest apart, so that rounding is the same wherever a window lies.
+    float inside[LANES];
+    for (int lane = 0; lane < LANES; lane++) inside[lane] = (float)(i + lane);
+    split(fma(all(MAX_OFFSET), tanh(move[0]), load(inside)), block * BLOCK, maps.W, left + i, right_weight + i);
+    split(fma(all(MAX_OFFSET), tanh(move[1]), all((float)(y % WINDOW))), y / WINDOW * WINDOW, maps.H, top + i,
+          bottom_weight + i);
   }
   int channels = maps.beside;
   const float* pixels = maps.pixels.get();
@@ -133,6 +140,84 @@ static inline void gather(const float* weights, size_t step, const float* v, int
     }
 }
 
+// Weights of 256 keys from their scores, not yet divided by their sums; in place. TOGETHER queries at once.
+template <bool HALF>
+static void soften(float* scores, const Vector* most, Vector* sum) {
+  constexpr int TOGETHER = AttentionScratch<HALF>::TOGETHER;
+  for (int j = 0; j < TOKENS; j += 2) {
+    Vector e[2][2];
+    for (int n = 0; n < 2; n++)
+      for (int v = 0; v < 2; v++) {
+        e[n][v] = power_of_two<HALF>(load(scores + (j + n) * TOGETHER + v * LANES) - most[v]);
+        sum[v] = sum[v] + e[n][v];
+      }
+    for (int v = 0; v < 2; v++) {
+#if HAS_HALF
+      if constexpr (HALF) {
+        store(scores + j / 2 * TOGETHER + v * LANES, paired(e[0][v], e[1][v]));
+        continue;
+      }
+#endif
+      store(scores + j * TOGETHER + v * LANES, e[0][v]);
+      store(scores + (j + 1) * TOGETHER + v * LANES, e[1][v]);
+    }
+  }
+}
+
+#if HAS_TILES
+// The scores of two rows of queries by tiles, and sums over keys of weights and values.
+static void score_by_tiles(const float* keys, const float* q, int rows, float* scores) {
+  constexpr int SIZE = TILE * TILE, STRIDE = 2 * LANES * 4;
+  settle(keys);
+  for (int row = 0; row < WINDOW; row++, keys += (size_t)rows * BLOCK, scores += WINDOW * 2 * LANES) {
+    _tile_zero(0);
+    _tile_zero(1);
+    for (int at = 0; at < rows * BLOCK; at += SIZE) {
+      _tile_loadd(2, keys + at, 64);
+      _tile_loadd(3, q + at, 64);
+      _tile_dpbf16ps(0, 2, 3);
+      _tile_loadd(4, q + (size_t)rows * BLOCK + at, 64);
+      _tile_dpbf16ps(1, 2, 4);
+    }
+    _tile_stored(0, scores, STRIDE);
+    _tile_stored(1, scores + LANES, STRIDE);
+  }
+  settle(scores);
+}
+static void gather_by_tiles(const float* weights, const float* v, int out, float* to) {
+  constexpr int STRIDE = 2 * LANES * 4;
+  settle(weights);
+  for (int c = 0; c < out; c += 2 * TILE) {
+    const bool two = c + TILE < out;
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (int j = 0; j < WINDOW / 2; j++) {  // 32 keys, 16 pairs
+      const float *values = v + ((size_t)j * out + c) * BLOCK, *weight = weights + j * TILE * 2 * LANES;
+      _tile_loadd(4, weight, STRIDE);
+      _tile_loadd(5, weight + LANES, STRIDE);
+      _tile_loadd(6, values, 64);
+      _tile_dpbf16ps(0, 6, 4);
+      _tile_dpbf16ps(1, 6, 5);
+      if (two) {
+        _tile_loadd(7, values + TILE * BLOCK, 64);
+        _tile_dpbf16ps(2, 7, 4);
+        _tile_dpbf16ps(3, 7, 5);
+      }
+    }
+    float *first = to + c * BLOCK, *second = first + (size_t)out * BLOCK;
+    _tile_stored(0, first, 64);
+    _tile_stored(1, second, 64);
+    if (two) {
+      _tile_stored(2, first + TILE * BLOCK, 64);
+      _tile_stored(3, second + TILE * BLOCK, 64);
+    }
+  }
+  settle(to);
+}
+#endif
+
 // Softmax of scores and their products with the values: q, k, v of the scratch -> result. Queries and keys are
 // scaled so that powers of two, not of e, are what is summed.
 template <bool HALF>
@@ -144,32 +229,27 @@ static void attend(const CamixerShape& s, AttentionScratch<HALF>& w) {
   float* scores = w.scores.get();
   for (int i = 0; i < TOKENS; i += TOGETHER) {
     const float* q = w.q.get() + (size_t)(i / BLOCK) * rows * BLOCK;
-    Vector most[2] = {all(-3e38f), all(-3e38f)};
+    float* to = w.result.get() + (size_t)(i / BLOCK) * out * BLOCK;
+    Vector most[2] = {all(-3e38f), all(-3e38f)}, sum[2] = {all(0.f), all(0.f)};
+#if HAS_TILES
+    score_by_tiles(w.k.get(), q, rows, scores);
+    for (int j = 0; j < TOKENS; j++)
+      for (int n = 0; n < 2; n++) most[n] = larger(most[n], load(scores + j * TOGETHER + n * LANES));
+    soften<HALF>(scores, most, sum);
+    gather_by_tiles(scores, w.v.get(), out, to);
+    const Vector scale[2] = {all(1.f) / sum[0], all(1.f) / sum[1]};
+    for (int n = 0; n < 2; n++)
+      for (int c = 0; c < values; c++) {
+        float* at = to + n * out_next + c * BLOCK;
+        store(at, load(at) * scale[n]);
+      }
+#else
     for (int row = 0; row < WINDOW; row++)
       for (int j = 0; j < BLOCK; j += KEYS)
         score<HALF, KEYS, 2>(w.k.get() + (size_t)row * rows * BLOCK + j, q, next, rows,
                              scores + (row * BLOCK + j) * TOGETHER, TOGETHER, most);
-    Vector sum[2] = {all(0.f), all(0.f)};
-    for (int j = 0; j < TOKENS; j += 2) {
-      Vector e[2][2];
-      for (int n = 0; n < 2; n++)
-        for (int v = 0; v < 2; v++) {
-          e[n][v] = power_of_two(load(scores + (j + n) * TOGETHER + v * LANES) - most[v]);
-          sum[v] = sum[v] + e[n][v];
-        }
-      for (int v = 0; v < 2; v++) {
-#if HAS_HALF
-        if constexpr (HALF) {
-          store(scores + j / 2 * TOGETHER + v * LANES, paired(e[0][v], e[1][v]));
-          continue;
-        }
-#endif
-        store(scores + j * TOGETHER + v * LANES, e[0][v]);
-        store(scores + (j + 1) * TOGETHER + v * LANES, e[1][v]);
-      }
-    }
+    soften<HALF>(scores, most, sum);
     Vector scale[2] = {all(1.f) / sum[0], all(1.f) / sum[1]};
-    float* to = w.result.get() + (size_t)(i / BLOCK) * out * BLOCK;
     for (int c = 0, size; c < values; c += size) {
       size = tile_rows(values - c);
       if (size == OUTS)
@@ -179,20 +259,24 @@ static void attend(const CamixerShape& s, AttentionScratch<HALF>& w) {
       else
         gather<HALF, OUTS / 3>(scores, TOGETHER, w.v.get(), values, c, scale, to, out_next);
     }
+#endif
   }
 }
 
-// Values of a row of keys, blocked, as `gather` reads them.
+// Values of row y of the keys, blocked, as `gather` reads them; tiles take two rows of keys at once.
 template <bool HALF>
-static void to_values(const float* block, int values, float* out) {
+static void to_values(const float* block, int values, int y, float* v) {
 #if HAS_HALF
   if constexpr (HALF) {
-    for (int c = 0; c < values; c++)
-      _mm256_storeu_si256((__m256i*)(out + c * BLOCK / 2), (__m256i)_mm512_cvtneps_pbh(load(block + c * BLOCK)));
+    constexpr int HALF_ROW = BLOCK / 2;
+    float* out = HAS_TILES ? v + (size_t)(y / 2) * up(values, TILE) * BLOCK + y % 2 * HALF_ROW
+                           : v + (size_t)y * up(values, OUTS / 3) * HALF_ROW;
+    for (int c = 0; c < values; c++, out += HAS_TILES ? BLOCK : HALF_ROW)
+      _mm256_storeu_si256((__m256i*)out, (__m256i)_mm512_cvtneps_pbh(load(block + c * BLOCK)));
     return;
   }
 #endif
-  std::memcpy(out, block, (size_t)values * BLOCK * 4);
+  std::memcpy(v + (size_t)y * up(values, OUTS / 3) * BLOCK, block, (size_t)values * BLOCK * 4);
 }
 
 }  // namespace PATH_NAME

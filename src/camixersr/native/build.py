@@ -48,8 +48,8 @@ def digest() -> str:
     return found.hexdigest()[:16]
 
 
-def build(target: Path, *, more: tuple[str, ...] = ()) -> None:
-    """Compile the core, each path in a process of its own.
+def build(target: Path = HERE / LIBRARY, *, more: tuple[str, ...] = ()) -> None:
+    """Compile the core, its paths side by side; not again if it is there from these sources.
 
     Args:
         target: the library.
@@ -59,14 +59,15 @@ def build(target: Path, *, more: tuple[str, ...] = ()) -> None:
         OSError: there is no compiler, or the library cannot be written.
         subprocess.CalledProcessError: the compiler failed; `stderr` says why.
     """
-    program = compiler()
+    program, version = compiler(), digest()
     if program is None:
         raise FileNotFoundError(why_not())
+    if not more and target.exists() and version.encode() in target.read_bytes():
+        return
 
     def run(*arguments: str) -> None:
-        subprocess.run(
-            [program, *FLAGS, *more, *arguments], check=True, capture_output=True, text=True, cwd=HERE
-        )
+        command = [program, *FLAGS, *more, *arguments]
+        subprocess.run(command, check=True, capture_output=True, text=True, cwd=HERE)
 
     with TemporaryDirectory() as folder:
         objects = {name: str(Path(folder) / f"{name}.o") for name in ("interface", *PATHS)}
@@ -76,11 +77,11 @@ def build(target: Path, *, more: tuple[str, ...] = ()) -> None:
 
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             list(threads.map(compile_path, PATHS))
-        run(f'-DCAMIXER_VERSION="{digest()}"', "-c", "interface.cpp", "-o", objects["interface"])
+        run(f'-DCAMIXER_VERSION="{version}"', "-c", "interface.cpp", "-o", objects["interface"])
         # moved into place: a process that has the old one open keeps it
         partial = target.with_suffix(f".{os.getpid()}.partial")
         try:
-            run("-shared", *objects.values(), "-o", str(partial))
+            run("-shared", "-static-libstdc++", "-static-libgcc", *objects.values(), "-o", str(partial))
             partial.replace(target)
         finally:
             partial.unlink(missing_ok=True)
@@ -90,7 +91,7 @@ if __name__ == "__main__":
     if reason := why_not():
         sys.exit(f"the native core cannot be built: {reason}; torch computes instead")
     try:
-        build(HERE / LIBRARY)
+        build()
     except subprocess.CalledProcessError as error:
         sys.exit(f"the native core cannot be built: {error.stderr.strip()}")
     print(f"built {HERE / LIBRARY}")

@@ -130,8 +130,7 @@ static void attention_of(const Block<HALF>& p, const CamixerShape& s, const Maps
     alignas(64) float blocked[BLOCK * 8 * BLOCK];
     for (int c = 0; c < maps.beside; c += BLOCK) transpose(w.warped.get() + c, maps.beside, blocked + c * BLOCK, BLOCK);
     to_operand<HALF>(blocked, s.channels, w.keys_in.get() + (size_t)y * rows * BLOCK);
-    to_values<HALF>(k.v.get() + (size_t)y * v_rows * BLOCK, s.values,
-                    w.v.get() + (size_t)y * up(s.values, OUTS / 3) * AttentionScratch<HALF>::VALUES);
+    to_values<HALF>(k.v.get() + (size_t)y * v_rows * BLOCK, s.values, y, w.v.get());
   }
   auto project = [&](const Matrix<HALF>& by, const float* in, size_t in_next, float* to) {
     by(in, in_next, WINDOW, w.q32.get(), BLOCK, (size_t)outs * BLOCK);
@@ -140,6 +139,10 @@ static void attention_of(const Block<HALF>& p, const CamixerShape& s, const Maps
   };
   project(p.q, x, next, w.q.get());
   project(p.k, w.keys_in.get(), (size_t)rows * BLOCK, w.k.get());
+#if HAS_TILES
+  for (float* at = w.k.get(); at < w.k.get() + (size_t)WINDOW * key_rows * BLOCK; at += TILE * TILE)
+    transpose(at, TILE, at, TILE);  // tiles have keys in rows
+#endif
   attend(s, w);
 }
 

@@ -76,7 +76,7 @@ class Finisher {
     middle = zeros((size_t)RING * blocks * s.channels * BLOCK);
     int rows = rows_of<HALF>(s.channels > s.values ? s.channels : s.values);
     rows = rows > rows_of<HALF>(s.hidden) ? rows : rows_of<HALF>(s.hidden);
-    operand = zeros((size_t)ROWS * CHUNK * rows * BLOCK);
+    operand = zeros((size_t)ROWS * CHUNK * rows * BLOCK), second = zeros((size_t)CHUNK * rows * BLOCK);
     result = zeros((size_t)ROWS * CHUNK * up(s.channels, TILE) * BLOCK);
     scratch = zeros((size_t)ROWS * (wide > 4 * CHUNK * BLOCK ? wide : 4 * CHUNK * BLOCK));
     hints = zeros((size_t)ROWS * up(s.hints, OUTS) * BLOCK);
@@ -127,7 +127,7 @@ class Finisher {
   // Rings, planar: both branches, V (of twice as many rows); after the first convolution, V; inside the feed-forward, 2F.
   Numbers mixed, local, feed;
   Numbers middle;       // a ring, blocked: the stream between mixer and feed-forward
-  Numbers operand, result, scratch, hints, sums;
+  Numbers operand, second, result, scratch, hints, sums;  // `second`: another operand, while the first is still read
 
   float* mixed_row(int y) const { return mixed.get() + (size_t)(y % (2 * RING)) * s.values * wide + MARGIN; }
   float* local_row(int y) const { return local.get() + (size_t)(y % RING) * s.values * wide + MARGIN; }
@@ -206,8 +206,8 @@ class Finisher {
         const float* x = middle_at(y + r, b0);
         if constexpr (HALF) {
           for (int b = 0; b < some; b++)
-            to_operand<HALF>(middle_at(y + r, b0 + b), s.channels, operand.get() + (size_t)b * inner * BLOCK);
-          x = operand.get();
+            to_operand<HALF>(middle_at(y + r, b0 + b), s.channels, second.get() + (size_t)b * inner * BLOCK);
+          x = second.get();
         }
         p.feed_in(x, (size_t)inner * BLOCK, some, feed_row(y + r) + b0 * BLOCK, wide, BLOCK);
       }
@@ -283,8 +283,8 @@ class Finisher {
         const float* x = here;
         if constexpr (HALF) {
           for (int b = 0; b < some; b++)
-            to_operand<HALF>(here + (size_t)b * s.channels * BLOCK, s.channels, operand.get() + (size_t)b * inner * BLOCK);
-          x = operand.get();
+            to_operand<HALF>(here + (size_t)b * s.channels * BLOCK, s.channels, second.get() + (size_t)b * inner * BLOCK);
+          x = second.get();
         }
         (*tail)(x, (size_t)inner * BLOCK, some, result_row, BLOCK, (size_t)outs * BLOCK);
         const float* before = group + maps.blocked(y + r, block0, s.channels);
