@@ -55,7 +55,8 @@ def load(
 
     Args:
         model: a name that `camixersr models list` shows, or a file of weights.
-        backend: "torch", "compile", "onnxruntime", "openvino", or "auto"; see `camixersr.backends`.
+        backend: "torch", "native", "compile", "onnxruntime", "openvino", or "auto"; see
+            `camixersr.backends`.
         device: "auto", "cpu", "cuda", "cuda:1", "mps"; "all", or several with commas between.
         precision: "auto" (fp32), "fp32", "bf16" or "fp16".
         tile: low pixels a tile, "auto", or 0 for the whole picture at once.

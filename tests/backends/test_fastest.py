@@ -14,6 +14,7 @@ from camixersr.backends import BACKENDS, cache, choose, fastest, parity
 from camixersr.catalogue import embedded, find
 from camixersr.cli import main
 from camixersr.errors import CancelledError, UsageError, ValueRangeError
+from camixersr.native import FORCE
 from camixersr.runs.models import CELL
 from camixersr.weights import Model
 from tests.conftest import TensorComputer, noise_picture, random_network
@@ -22,6 +23,7 @@ from tests.conftest import TensorComputer, noise_picture, random_network
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CAMIXERSR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv(FORCE, "off")  # the native core may be there, or not
 
 
 @pytest.fixture

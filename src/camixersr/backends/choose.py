@@ -1,6 +1,7 @@
 """Backends: who computes the network. torch is always there; the others are extras.
 
     torch        the network of this package, prepared for the processor; any device
+    native       the same in C++, for processors with AVX2 or AVX-512
     compile      the same, through torch.compile (needs a C++ compiler for the CPU)
     onnxruntime  `camixersr.graph` in ONNX Runtime; pip install 'camixersr[onnx]'
     openvino     the same in OpenVINO; pip install 'camixersr[openvino]'
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal, get_args
 
+from camixersr import native
 from camixersr.backends import prepared
 from camixersr.backends.devices import TORCH
 from camixersr.backends.plain import Plain
@@ -24,12 +26,13 @@ __all__ = ["BACKENDS", "KINDS", "Available", "Precision", "available", "make", "
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
-BACKENDS = ("torch", "compile", "onnxruntime", "openvino")
+BACKENDS = ("torch", "native", "compile", "onnxruntime", "openvino")
 
 ANY = frozenset({"classic", "omni"})
 
 KINDS = {
     "torch": ANY,
+    "native": frozenset({"classic"}),
     "compile": ANY,
     "onnxruntime": frozenset({"classic"}),
     "openvino": frozenset({"classic"}),
@@ -46,7 +49,7 @@ class Available:
 
     Attributes:
         name: of `BACKENDS`.
-        version: of the runtime; empty if it is not there.
+        version: of the runtime, or the sets of instructions that compute; empty if it is not there.
         precisions: what it can compute in.
         kinds: of networks that it computes.
         missing: why it cannot be used and what to do, in one line; empty if it can.
@@ -75,6 +78,12 @@ def _available(name: str, device: str) -> Available:
 
             missing = why_not(device)
         return Available(name, TORCH, ("fp32", *reduced), KINDS[name], missing)
+    if name == "native":
+        paths = {precision: path for precision in native.PATHS if (path := native.path_for(precision))}
+        missing = f"backend native is missing: {why}" if (why := native.why_not()) else ""
+        if device != "cpu":
+            missing = "backend native computes on the CPU only; use --device cpu"
+        return Available(name, ", ".join(paths.values()), tuple(paths), KINDS[name], missing)
     extra, distributions = _EXTRAS[name]
     absent = [each for each in distributions if not _version(each)]
     if absent:
@@ -175,6 +184,15 @@ def make(
         from camixersr.backends.compiled import Compiled
 
         return Compiled(model, device, wanted, plain)
+    if backend == "native":
+        from camixersr.backends.native import Native, why_not_for
+
+        if why := why_not_for(model):
+            raise UsageError(
+                f"backend native does not compute {why}, as {model.name} has; use --backend torch"
+            )
+        full = None if wanted == "fp32" else Native(model, "fp32", plain.full)
+        return Native(model, wanted, plain, full)
     if model.classes is not None:
         raise UsageError(f"backend {backend} runs no ClassSR such as {model.name}; use --backend torch")
     if model.network.kind not in KINDS[backend]:

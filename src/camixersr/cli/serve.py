@@ -24,7 +24,7 @@ def serve(
     max_queue: int = 1000,
     keep: float = 24.0,
     device: str = "auto",
-    backend: Literal["torch", "compile", "onnxruntime", "openvino", "auto"] = "torch",
+    backend: Literal["torch", "native", "compile", "onnxruntime", "openvino", "auto"] = "torch",
 ) -> None:
     """Serve a page in the browser and an HTTP interface that enlarge pictures (docs/service.md).
 

@@ -91,7 +91,7 @@ class Options:
     tile: int | Literal["auto"] = "auto"
     batch: int | Literal["auto"] = "auto"
     device: str = "auto"
-    backend: Literal["torch", "compile", "onnxruntime", "openvino", "auto"] = "torch"
+    backend: Literal["torch", "native", "compile", "onnxruntime", "openvino", "auto"] = "torch"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     alpha: Literal["model", "bicubic"] = "model"
     projection: Literal["auto", "flat", "erp"] = "auto"

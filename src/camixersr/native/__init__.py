@@ -2,12 +2,13 @@
 
 `core.h` is the program, compiled once for each set of instructions (`build`); `fold` prepares the
 weights; `Core` is a network in it. It is the same mathematics as `camixersr.nn` in another order of sums:
-pictures agree to rounding, and are the same bytes for any number of threads (decision 0012).
+pictures agree to rounding, and are the same bytes for any number of threads (decision 0013).
 """
 
 from camixersr.native.core import (
     FORCE,
     PATHS,
+    WINDOW,
     Answer,
     Core,
     Pool,
@@ -17,4 +18,15 @@ from camixersr.native.core import (
     why_not,
 )
 
-__all__ = ["FORCE", "PATHS", "Answer", "Core", "Pool", "Thresholds", "fits", "path_for", "why_not"]
+__all__ = [
+    "FORCE",
+    "PATHS",
+    "WINDOW",
+    "Answer",
+    "Core",
+    "Pool",
+    "Thresholds",
+    "fits",
+    "path_for",
+    "why_not",
+]

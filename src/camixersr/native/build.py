@@ -1,4 +1,4 @@
-"""Compile the core: `python -m camixersr.native.build`, and what the package's build does.
+"""Compile the core: what `python -m camixersr.native` and the package's build do.
 
 Only Python's own library is used, and nothing of the package: the package may not be installed yet.
 """
@@ -23,7 +23,15 @@ PATHS = {
     "avx512_bf16": (*AVX512, "-mavx512bf16"),
     "amx": (*AVX512, "-mavx512bf16", "-mamx-tile", "-mamx-bf16"),
 }
-FLAGS = ("-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-fvisibility=hidden", "-pthread")
+FLAGS = (
+    "-std=c++17",
+    "-O3",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fPIC",
+    "-fvisibility=hidden",
+    "-pthread",
+)
 
 
 def why_not() -> str:
@@ -85,13 +93,3 @@ def build(target: Path = HERE / LIBRARY, *, more: tuple[str, ...] = ()) -> None:
             partial.replace(target)
         finally:
             partial.unlink(missing_ok=True)
-
-
-if __name__ == "__main__":
-    if reason := why_not():
-        sys.exit(f"the native core cannot be built: {reason}; torch computes instead")
-    try:
-        build()
-    except subprocess.CalledProcessError as error:
-        sys.exit(f"the native core cannot be built: {error.stderr.strip()}")
-    print(f"built {HERE / LIBRARY}")

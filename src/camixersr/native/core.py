@@ -13,7 +13,18 @@ from camixersr.errors import DeviceError, MemoryLimitError
 from camixersr.native.build import HERE, LIBRARY, digest
 from camixersr.native.fold import Shape, fold
 
-__all__ = ["FORCE", "PATHS", "Answer", "Core", "Pool", "Thresholds", "fits", "path_for", "why_not"]
+__all__ = [
+    "FORCE",
+    "PATHS",
+    "WINDOW",
+    "Answer",
+    "Core",
+    "Pool",
+    "Thresholds",
+    "fits",
+    "path_for",
+    "why_not",
+]
 
 Array = NDArray[np.float32]
 
@@ -22,6 +33,9 @@ PATHS = {"fp32": ("avx512", "avx2"), "bf16": ("amx", "avx512_bf16")}
 
 FORCE = "CAMIXERSR_NATIVE"
 """An environment variable that names the only path to use; "off" for none."""
+
+SHAPE = ("channels", "scale", "latitude", "keys", "values", "hidden")
+"""What the core is told of a network, beside what follows from it."""
 
 WIDEST = 64
 """Most channels, keys and values."""
@@ -77,10 +91,7 @@ class Answer(NamedTuple):
 
 
 class _Shape(ctypes.Structure):
-    _fields_ = tuple(
-        (name, ctypes.c_int32)
-        for name in "channels scale latitude keys values hidden hints offsets groups".split()
-    )
+    _fields_ = tuple((name, ctypes.c_int32) for name in (*SHAPE, "hints", "offsets", "groups"))
 
 
 _Choose = ctypes.CFUNCTYPE(
@@ -155,7 +166,7 @@ def why_not() -> str:
         return f"the native core has no path {forced!r} here, which {FORCE} asks for"
     if _library() is not None:
         return "the native core needs a processor with AVX2 and FMA"
-    return "the native core is not built; `python -m camixersr.native.build` builds it"
+    return "the native core is not built; `python -m camixersr.native` builds it"
 
 
 def fits(config: Shape) -> bool:
