@@ -175,7 +175,7 @@ from pathlib import Path
 from camixersr.errors import OutputError
 from camixersr.image.encode import write
 from camixersr.image.picture import Picture
-from camixersr.image.stream import Layout, Raw, encode
+from camixersr.image.raw import Layout, Raw\nfrom camixersr.image.stream import encode
 target, limit = Path(sys.argv[1]), int(sys.argv[2])
 pixels = np.random.default_rng(0).integers(0, 256, (700, 700, 3), dtype=np.uint8)
 ways = [lambda: write(target, Picture(pixels))]
