@@ -3,6 +3,7 @@
 import io
 import json
 import struct
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -228,6 +229,20 @@ def test_a_wrong_start_is_one_line(
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert words in said
+
+
+def test_a_missing_extra_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    from tests.conftest import run
+
+    for name in [each for each in sys.modules if each.startswith("camixersr.web.app")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "fastapi", None)
+    assert run("serve") == 2
+    said = capsys.readouterr().err
+    assert said.startswith("camixersr: the service needs an extra; ")
+    assert "[serve]" in said
 
 
 def test_a_second_service_on_the_same_folder_is_refused(

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from camixersr.errors import MissingExtraError
+from camixersr.extras import install_line
 
 __all__ = ["serve"]
 
@@ -64,7 +65,7 @@ def serve(
         from camixersr.web.app import serve as run
         from camixersr.web.settings import Settings, read_tokens
     except ImportError as error:
-        raise MissingExtraError("the service needs an extra; pip install 'camixersr[serve]'") from error
+        raise MissingExtraError(f"the service needs an extra; {install_line('serve')}") from error
     settings = Settings(
         data=(data or user_data_path("camixersr") / "service").absolute(),
         host=host,
