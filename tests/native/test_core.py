@@ -16,9 +16,11 @@ from camixersr.catalogue import find
 from camixersr.errors import DeviceError
 from camixersr.metrics import psnr
 from camixersr.models import CAMixerSR
+from camixersr.models.batches import FixedWindows
+from camixersr.models.calibration import Threshold
 from camixersr.native import FORCE, PATHS, Answer, Core, Pool, Thresholds, fits, path_for, why_not
 from camixersr.native.build import build
-from camixersr.nn.routing import FixedWindows, Threshold, TopShare
+from camixersr.nn.routing import TopShare
 from tests.conftest import ROOT, random_network
 
 EVERY = [(path, precision) for precision, paths in PATHS.items() for path in paths]
