@@ -2,6 +2,8 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -15,8 +17,9 @@ from camixersr.errors import ShapeError
 from camixersr.image.resize import resize
 from camixersr.models.batches import FixedWindows
 from camixersr.models.detail import window_detail
-from camixersr.nn import BlockRouting, Routing, TopShare
+from camixersr.nn import BlockRouting, Policy, Routing, Threshold, TopShare
 from camixersr.weights import Model, save
+from camixersr.worth import Worth, measure_worth, ranked
 from tests.conftest import noise_picture, random_network, run, shared
 
 BLOCKS = 10
@@ -68,7 +71,9 @@ def test_a_router_that_follows_gradients_is_recognised() -> None:
     assert result.collapsed == 0
     assert result.plain_share < 0.5 * result.busy_share
     assert "follows content" in result.verdict
-    assert "does not" not in result.verdict
+    assert "does not follow" not in result.verdict
+    assert result.pays is None
+    assert "not measured" in result.verdict
 
 
 def test_a_collapsed_router_is_recognised() -> None:
@@ -85,6 +90,80 @@ def test_a_guessing_router_is_recognised() -> None:
     assert not result.follows
     assert abs(result.detail) < 0.1
     assert result.collapsed == 0
+
+
+class Bench:
+    """A network of which the truth is known: each window attended in a block takes its gain off the error.
+
+    Its scores rank windows by detail (gradient), by that gain (oracle) or by nothing (random), or they
+    send whole blocks one way (constant).
+    """
+
+    def __init__(self, router: str, high: Tensor, number: int) -> None:
+        self.config = SimpleNamespace(window=16, scale=1)
+        self.high = high
+        self.draw = torch.Generator().manual_seed(number)
+        detail = window_detail(high, 16)[0]
+        self.gains = torch.rand(BLOCKS, 48, generator=self.draw) ** 3 * (0.1 + (detail + 4.0).sigmoid())
+        noise = torch.rand(BLOCKS, 48, generator=self.draw)
+        self.logits = {
+            "gradient": (detail + 4.0).expand(BLOCKS, -1),
+            "oracle": 10.0 * (self.gains - 0.1),
+            "random": noise - 0.5,
+            "constant": (torch.arange(BLOCKS) % 2 * 6.0 - 3.0)[:, None] + 0.01 * noise,
+        }[router]
+
+    def route(self, low: Tensor, policy: Policy) -> tuple[Tensor, Routing]:
+        blocks = [
+            BlockRouting(each[None], policy.choose(each[None], n)) for n, each in enumerate(self.logits)
+        ]
+        routing = Routing(6, 8, tuple(blocks))
+        missed = (self.gains * ~routing.attended[:, 0]).sum(dim=0).reshape(1, 1, 6, 8)
+        error = 0.01 + 0.01 * missed.repeat_interleave(16, dim=2).repeat_interleave(16, dim=3)
+        return self.high + torch.where(self.high > 0.5, -error, error), routing
+
+
+@pytest.mark.parametrize(
+    ("router", "follows", "pays", "alike"),
+    [
+        ("gradient", True, False, True),  # looks right, and pays no more than chance
+        ("oracle", True, True, False),
+        ("random", False, False, False),
+        ("constant", False, False, False),
+    ],
+)
+def test_a_verdict_must_be_earned(router: str, follows: bool, pays: bool, alike: bool) -> None:
+    seen = []
+    for number, high in enumerate(images()):
+        bench = Bench(router, high, number)
+        least = Threshold((0.5,) * BLOCKS)
+        worth, routing = measure_worth(cast(Any, bench), high, high, least)
+        assert worth.dial > 0.1
+        seen.append(observe(str(number), high, routing, window=16, worth=worth))
+    result = audit(seen)
+    assert (result.follows, result.pays) == (follows, pays), result.verdict
+    assert result.agreement is not None
+    assert (result.agreement >= 0.85) == alike == ("choose alike" in result.verdict)
+    if router == "constant":
+        assert result.agreement == pytest.approx(20 / 45)  # the pairs of a kind
+    if router == "oracle":
+        assert result.worth is not None
+        assert result.worth.own > result.worth.detail
+
+
+def test_worth_fills_the_same_numbers() -> None:
+    network = random_network(channels=8, scale=2, blocks=(1, 1))
+    low = torch.rand(1, 3, 40, 48)
+    high, routing = network.route(low, TopShare(1.0))
+    worth, own = measure_worth(network, low, high, TopShare(1 / 3))
+    assert torch.equal(own.attended, network.route(low, TopShare(1 / 3))[1].attended)
+    assert worth.everything > 100.0  # the original is what the network makes with all attended
+    assert worth.everything > max(worth.own, worth.random, worth.inverted, worth.detail, worth.nothing)
+    policy = ranked([torch.tensor([3.0, 1.0, 2.0, 1.0])], [2])
+    assert policy.masks[0].tolist() == [[True, False, True, False]]
+    with pytest.raises(ShapeError, match="one image"):
+        Worth.mean([])
+    assert routing.attended.all()
 
 
 @pytest.mark.parametrize("ties", [False, True])
@@ -117,13 +196,13 @@ def test_gain_is_what_toggling_a_block_costs_a_window() -> None:
             assert float(gain[block, window]) == pytest.approx(float(expected), abs=1e-6)
 
 
-def test_gain_is_part_of_the_verdict_where_it_was_measured() -> None:
+def test_gain_is_told_where_it_was_measured() -> None:
     low = images(1)[0]
     routing = route(low, "gradient", 0)
     gain = torch.stack([block.logits[0] for block in routing.blocks])
     result = audit([observe("a", low, routing, window=16, gain=gain)])
     assert result.gain == pytest.approx(1.0)
-    assert "with gain +1.00" in result.verdict
+    assert all(block.gain == pytest.approx(1.0) for block in result.blocks)
 
 
 def test_bad_observations_are_refused() -> None:
@@ -164,12 +243,18 @@ def test_the_command_audits_prints_and_draws(tmp_path: Path, capsys) -> None:
     code = run("routes", *files, "--model", model, *originals, "-o", out, "--json", facts)
     assert code == 0
     text = capsys.readouterr().out
-    assert "content: rank correlation" in text.splitlines()[-1]
+    assert "content: the plainest images attend" in text.splitlines()[-1]
+    assert "chosen windows" in text.splitlines()[-1]
+    assert "inverted" in text
     assert {path.name for path in out.iterdir()} == {
         "a_routes.png", "a_scores.png", "b_routes.png", "b_scores.png",
     }  # fmt: skip
     result = json.loads(facts.read_text())
     assert len(result["audit"]["blocks"]) == 3
+    assert set(result["audit"]["worth"]) == {
+        "nothing", "own", "random", "inverted", "detail", "everything",
+    }  # fmt: skip
+    assert result["pays"] in (True, False)
     gain = result["audit"]["blocks"][0]["gain"]
     assert gain is not None
     same = [tmp_path / "high" / path.name for path in files]

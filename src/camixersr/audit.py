@@ -1,9 +1,13 @@
 """Does routing follow content? An audit of what a checkpoint's predictor really does.
 
-Everything is computed from `Routing` records, so that any router can be audited. For each block:
-how much it attends, how far its scores spread inside an image, and how its scores rank windows
-compared with their local detail and, where the original is at hand, with the measured gain: how
-much a window's error grows when this block convolves instead of attending, all else attended.
+Two questions, and a router must earn both answers. *Does it follow content?* Busy images attend at least
+twice what plain ones do, and few blocks send everything one way. *Does it pay?* With originals at hand,
+the windows it chooses must give more than random ones (`camixersr.worth`).
+
+How scores rank windows compared with local detail is told for information only: training asks for just
+that, so it proves nothing. So is the rank correlation with the measured gain of single windows (how much a
+window's error grows when this block convolves instead of attending, all else attended), and how far
+the blocks' choices agree: blocks that all choose the same windows are one detector, many times.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,9 +26,9 @@ from camixersr.models.detail import window_detail
 from camixersr.models.network import pad_to_windows
 from camixersr.nn.routing import Routing, TopShare
 from camixersr.nn.windows import partition
+from camixersr.worth import Worth
 
 __all__ = [
-    "FOLLOWS",
     "Audit",
     "BlockAudit",
     "Observation",
@@ -34,9 +38,10 @@ __all__ = [
     "rank_correlation",
 ]
 
-FOLLOWS = 0.4
-"""Mean rank correlation from which routing is said to follow content."""
-
+TWICE = (
+    2.0  # what the busiest images attend, in multiples of what the plainest do, of a router that follows
+)
+ALIKE = 0.85  # agreement of blocks from which they are said to choose alike
 NOTHING, ALL = 0.02, 0.98  # a block below or above this in every image does not choose
 
 
@@ -49,7 +54,8 @@ class Observation:
         scores: blocks x N in [0, 1].
         attended: blocks x N bool.
         detail: N, logarithm of the gradient energy of each window.
-        gain: blocks x N, see `measure_gain`; None where there is no original.
+        gain: blocks x N, see `measure_gain`; None where it was not measured.
+        worth: of the choice; None where there is no original.
     """
 
     name: str
@@ -57,6 +63,7 @@ class Observation:
     attended: NDArray[np.bool_]
     detail: NDArray[np.float64]
     gain: NDArray[np.float64] | None = None
+    worth: Worth | None = None
 
     @property
     def share(self) -> float:
@@ -74,7 +81,7 @@ class BlockAudit:
         own: mean share of windows that its predictor by itself calls for attention: score above 1/2.
         score_spread: standard deviation of its scores inside an image, mean over images.
         detail: rank correlation of score and local detail, mean over images.
-        gain: rank correlation of score and measured gain; None where there are no originals.
+        gain: rank correlation of score and measured gain; None where that was not measured.
         all_or_nothing: by that own choice, (nearly) all or no windows, in every image alike.
     """
 
@@ -99,7 +106,10 @@ class Audit:
         detail: mean over blocks of the rank correlation with detail.
         gain: with measured gain, or None.
         collapsed: number of all-or-nothing blocks.
-        follows: the verdict.
+        agreement: share of windows on which two blocks choose alike, mean over pairs of blocks and images;
+            None where there is one block.
+        worth: of the choice, mean over images; None where there were no originals.
+        follows: whether the shares follow content.
     """
 
     blocks: tuple[BlockAudit, ...]
@@ -109,18 +119,37 @@ class Audit:
     detail: float
     gain: float | None
     collapsed: int
+    agreement: float | None
+    worth: Worth | None
     follows: bool
 
     @property
+    def pays(self) -> bool | None:
+        """Whether chosen windows give more than random ones; None where that was not measured."""
+        return None if self.worth is None else self.worth.pays
+
+    @property
     def verdict(self) -> str:
-        """One line."""
-        gain = "" if self.gain is None else f", with gain {self.gain:+.2f}"
-        return (
-            f"routing {'follows' if self.follows else 'does not follow'} content: rank correlation of "
-            f"score with detail {self.detail:+.2f}{gain} (mean over {len(self.blocks)} blocks), "
-            f"{self.collapsed} all-or-nothing blocks, the plainest images attend "
-            f"{100 * self.plain_share:.0f} %, the busiest {100 * self.busy_share:.0f} %"
+        """One line: what the shares say, and what the choice is worth."""
+        shares = (
+            f"routing {'follows' if self.follows else 'does not follow'} content: the plainest images "
+            f"attend {100 * self.plain_share:.0f} %, the busiest {100 * self.busy_share:.0f} %, "
+            f"{self.collapsed} of {len(self.blocks)} blocks are all or nothing"
         )
+        return f"{shares}{self._alike()}; {self._worth()}"
+
+    def _alike(self) -> str:
+        if self.agreement is None or self.agreement < ALIKE:
+            return ""
+        return f", and blocks choose alike on {100 * self.agreement:.0f} % of windows"
+
+    def _worth(self) -> str:
+        worth = self.worth
+        if worth is None:
+            return "whether attention pays was not measured (it takes originals)"
+        dial = f"all attention gives {worth.dial:+.3f} dB"
+        choice = f"chosen windows {worth.choice:+.3f} dB over random ones"
+        return f"attention {'pays' if worth.pays else 'does not pay'} where it goes: {dial}, {choice}"
 
 
 def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -147,7 +176,13 @@ def rank_correlation(one: NDArray[np.float64], two: NDArray[np.float64]) -> floa
 
 
 def observe(
-    name: str, low: Tensor, routing: Routing, *, window: int, gain: Tensor | None = None
+    name: str,
+    low: Tensor,
+    routing: Routing,
+    *,
+    window: int,
+    gain: Tensor | None = None,
+    worth: Worth | None = None,
 ) -> Observation:
     """Turn the routing of one image into numbers.
 
@@ -157,6 +192,7 @@ def observe(
         routing: of that image.
         window: side M of a window, in low pixels.
         gain: blocks x N, if measured.
+        worth: likewise.
 
     Returns:
         The observation.
@@ -172,6 +208,7 @@ def observe(
         routing.attended[:, 0].cpu().numpy(),
         window_detail(pad_to_windows(low, window), window)[0].double().cpu().numpy(),
         None if gain is None else gain.double().cpu().numpy(),
+        worth,
     )
 
 
@@ -226,9 +263,8 @@ def measure_gain(
 def audit(observations: Sequence[Observation]) -> Audit:
     """Judge a router by what it did to some images.
 
-    Routing follows content if its scores rank windows like their detail (or their measured gain)
-    with a correlation above `FOLLOWS` on average over blocks, and at most a tenth of the blocks send
-    everything one way.
+    Routing follows content if the busiest tenth of the images attends at least twice what the plainest
+    tenth does, and at most a tenth of the blocks send everything one way. See `Worth.pays` for the rest.
 
     Args:
         observations: of one network at one attention ratio; the more images the better.
@@ -268,14 +304,25 @@ def audit(observations: Sequence[Observation]) -> Audit:
     measured = [block.gain for block in blocks if block.gain is not None]
     gain = fmean(measured) if measured else None
     collapsed = sum(block.all_or_nothing for block in blocks)
-    best = detail if gain is None else max(detail, gain)
+    plain, busy = (fmean(each.share for each in some) for some in (by_detail[:tenth], by_detail[-tenth:]))
+    worths = [each.worth for each in observations if each.worth is not None]
     return Audit(
         blocks=tuple(blocks),
         images=tuple((each.name, each.share) for each in observations),
-        plain_share=fmean(each.share for each in by_detail[:tenth]),
-        busy_share=fmean(each.share for each in by_detail[-tenth:]),
+        plain_share=plain,
+        busy_share=busy,
         detail=detail,
         gain=gain,
         collapsed=collapsed,
-        follows=best > FOLLOWS and collapsed <= len(blocks) / 10,
+        agreement=fmean(map(_agreement, observations)) if len(blocks) > 1 else None,
+        worth=Worth.mean(worths) if worths else None,
+        follows=busy > 0.0 and busy >= TWICE * plain and collapsed <= len(blocks) / 10,
     )
+
+
+def _agreement(observation: Observation) -> float:
+    """Share of windows on which two blocks choose alike, mean over all pairs of blocks."""
+    blocks = len(observation.attended)
+    attend = observation.attended.sum(axis=0)
+    pairs = (attend * (attend - 1) + (blocks - attend) * (blocks - attend - 1)) / (blocks * (blocks - 1))
+    return float(pairs.mean())

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -35,7 +36,9 @@ def routes(
     Prints, for each block: the share of windows it attends and how that varies from image to image;
     the share that its predictor by itself calls for attention (score above 1/2); how far its scores
     spread inside an image; how its scores rank windows compared with their local detail and, with
-    --gain, with the gain of attending, measured. Then one line of verdict.
+    --gain, with the gain of attending, measured. With originals, PSNR with the model's own windows
+    beside as many random ones, the lowest scores, the most detailed ones, none and all. Then one line
+    of verdict.
 
     Parameters
     ----------
@@ -86,6 +89,7 @@ def routes(
     from camixersr.inference.computer import Computer
     from camixersr.routemap import render, render_blocks
     from camixersr.tensors import from_array
+    from camixersr.worth import measure_worth
 
     computer = Computer(find(model), device=device)
     network = computer.model.network
@@ -115,11 +119,15 @@ def routes(
             continue
         low = from_array(pixels)[None].to(computer.device)
         policy, classes = computer.policy_of(from_array(pixels).numpy(), attention_ratio)
-        _, routing = network.route(low, policy)
-        gains = None
-        if gain and original is not None:
-            gains = measure_gain(network, low, from_array(original)[None].to(computer.device))
-        observation = observe(path.stem, low, routing, window=network.config.window, gain=gains)
+        gains = worth = None
+        if original is None:
+            _, routing = network.route(low, policy)
+        else:
+            high_planes = from_array(original)[None].to(computer.device)
+            worth, routing = measure_worth(network, low, high_planes, policy)
+            gains = measure_gain(network, low, high_planes) if gain else None
+        window = network.config.window
+        observation = observe(path.stem, low, routing, window=window, gain=gains, worth=worth)
         seen.append(observation)
         if output is not None:
             grid = (routing.rows, routing.columns)
@@ -136,14 +144,13 @@ def routes(
     result = audit(seen)
     _print(result)
     if json_ is not None:
-        from dataclasses import asdict
-
         facts = {
             "model": computer.model.name,
             "sha256": computer.model.sha256,
             "attention_ratio": attention_ratio,
             **({"degradation": way.name} if degraded else {}),
             "verdict": result.verdict,
+            "pays": result.pays,
             "audit": asdict(result),
         }
         with replacing(json_) as partial:
@@ -172,4 +179,12 @@ def _print(result: "Audit") -> None:
         ]
         table.add_row(*map(str, row))
     print_table(table)
+    if result.worth is not None:
+        print()
+        worth = Table(box=None, pad_edge=False)
+        for name in ("attended windows", "PSNR, dB", "above none"):
+            worth.add_column(name, justify="left" if name == "attended windows" else "right")
+        for name, value in asdict(result.worth).items():
+            worth.add_row(name, f"{value:.3f}", f"{value - result.worth.nothing:+.3f}")
+        print_table(worth)
     print(result.verdict)
