@@ -37,12 +37,25 @@ WHERE = {
 
 INTRODUCTION = """\
 The paper's promise is that a predictor sends details to attention and leaves plain windows to
-convolution. `camixersr routes` measures whether a checkpoint does: per block the share of windows
-attended and its standard deviation from image to image, the share its predictor by itself calls for
-attention (score above 1/2; a block that does so for all or no windows of all images is marked), the
-spread of scores inside an image, and Spearman's rank correlation of a window's score with its local
-detail (gradient energy) and with the gain of attending, measured (how much the window's error grows
-when this block convolves, all else attended). Where scores are constant the correlation counts as 0."""
+convolution. `camixersr routes` asks two questions. A router must earn both answers.
+
+- **Does it follow content?** The busiest tenth of the images must attend at least twice the share
+  of windows that the plainest tenth does. At most a tenth of the blocks may send everything one
+  way.
+- **Does it pay?** Each image is enlarged with the model's own windows, and with as many others in
+  each block: random ones, those of the lowest scores (inverted), and those of most local detail.
+  Beside them stand none and all: the dial. Attention pays where all of it gives .05 dB or more,
+  chosen windows give 30 % of that over random ones, and inverted ones less than random.
+
+The tables below tell more about each block: the share of windows that it attends, and its standard
+deviation over images; the share that its predictor by itself calls for attention (score above 1/2);
+the spread of scores inside an image. The last columns are for information. They show Spearman's
+rank correlation of a window's score with its local detail (gradient energy), and with the measured
+gain of attending that window (by how much its error grows when this block convolves, all else
+attended). Training asks scores to follow detail, so the first of them proves nothing. Where scores
+are constant a correlation counts as 0."""
+
+WAYS = ("nothing", "random", "inverted", "detail", "own", "everything")
 
 
 def table(head: list[str], rows: list[list[str]]) -> list[str]:
@@ -335,6 +348,20 @@ def routing(names: list[str]) -> list[str]:
         where = next(text for start, text in WHERE.items() if name.startswith(start))
         each["title"] = f"{NAMES.get(each['model'], each['model'])} on {where}"
         lines.append(f"- **{each['title']}**: {each['verdict']}")
+    lines += ["", "## What chosen windows are worth", "", "Luma PSNR in dB, mean over the images.", ""]
+    lines += table(
+        ["", "attended %", "none", "random", "inverted", "most detail", "own", "all", "blocks agree %"],
+        [
+            [
+                each["title"],
+                f"{100 * fmean(share for _, share in each['audit']['images']):.0f}",
+                *(f"{each['audit']['worth'][way]:.3f}" for way in WAYS),
+                f"{100 * each['audit']['agreement']:.0f}",
+            ]
+            for each in audits
+            if each["audit"].get("worth")
+        ],
+    )
     for each in audits:
         blocks = each["audit"]["blocks"]
         lines += ["", f"## {each['title']}, ratio {each['attention_ratio']:g}", ""]
