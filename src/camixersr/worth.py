@@ -16,9 +16,10 @@ from torch import Tensor
 from camixersr.errors import ShapeError
 from camixersr.metrics.fidelity import luma, psnr
 from camixersr.models import Network
-from camixersr.models.camixersr import pad_to_windows
-from camixersr.nn.detail import window_detail
-from camixersr.nn.routing import FixedWindows, Policy, Routing, TopShare
+from camixersr.models.batches import FixedWindows
+from camixersr.models.detail import window_detail
+from camixersr.models.network import pad_to_windows
+from camixersr.nn.routing import Policy, Routing, TopShare
 from camixersr.tensors import to_array
 
 __all__ = ["DRAWS", "LEAST_DIAL", "SHARE_OF_DIAL", "Worth", "measure_worth", "ranked"]

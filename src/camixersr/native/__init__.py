@@ -2,7 +2,7 @@
 
 `core.h` is the program, compiled once for each set of instructions (`build`); `fold` prepares the
 weights; `Core` is a network in it. It is the same mathematics as `camixersr.nn` in another order of sums:
-pictures agree to rounding, and are the same bytes for any number of threads (decision 0013).
+pictures agree to rounding, and are the same bytes for any number of threads (decision 0014).
 """
 
 from camixersr.native.core import (
