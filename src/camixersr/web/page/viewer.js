@@ -80,6 +80,7 @@ async function map() {
   if (shown.round) return;
   const {routes} = own.views;
   await zoom.map(on ? {url: own.links.route_layer, width: routes.width} : null, Number(find("strength").value));
+  zoom.strength(Number(find("strength").value));  // it may have changed meanwhile
 }
 
 function slide() {
