@@ -16,6 +16,7 @@ from camixersr.image.decode import read
 from camixersr.image.encode import write
 from camixersr.image.picture import Picture
 from camixersr.image.resize import resize
+from camixersr.native import why_not
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE = Path("samples", "summer-palace.jpg")
@@ -82,6 +83,10 @@ def main() -> None:
             raise
     canvas = compose(read(SAMPLE).pixels, read(result).pixels, Image.open(routes))
     write(OUTPUT / "before-after.png", Picture(np.asarray(canvas)))
+    if reason := why_not():
+        print(f"torch computed this: {reason}")
+    else:
+        print("`--backend native` computes it faster: the native core is built")
     for path in (result, OUTPUT / "before-after.png", routes):
         print(f"look at {path}")
 
