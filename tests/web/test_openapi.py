@@ -31,7 +31,7 @@ def test_no_request_that_the_description_allows_or_forbids_breaks_the_service(
 
             @hypothesis.given(case=operation.as_strategy(generation_mode=mode))
             @hypothesis.settings(
-                max_examples=30,
+                max_examples=50,
                 database=None,
                 suppress_health_check=list(hypothesis.HealthCheck),
             )

@@ -150,7 +150,7 @@ def get_zip(
     request: Request,
     ids: Annotated[
         str | None,
-        Query(description="of jobs, with commas between; all that are done by default", max_length=16_500),
+        Query(description="of jobs, with commas between; all that are done by default", max_length=6_600),
     ] = None,
 ) -> Response:
     """Results as they are, not compressed again, streamed."""
