@@ -145,6 +145,8 @@ def test_a_verdict_must_be_earned(router: str, follows: bool, pays: bool, alike:
     assert (result.follows, result.pays) == (follows, pays), result.verdict
     assert result.agreement is not None
     assert (result.agreement >= 0.85) == alike == ("choose alike" in result.verdict)
+    assert ("pays where it goes" in result.verdict) == pays
+    assert ("chosen or not" in result.verdict) == (not pays)
     if router == "constant":
         assert result.agreement == pytest.approx(20 / 45)  # the pairs of a kind
     if router == "oracle":

@@ -26,7 +26,7 @@ from camixersr.models.detail import window_detail
 from camixersr.models.network import pad_to_windows
 from camixersr.nn.routing import Routing, TopShare
 from camixersr.nn.windows import partition
-from camixersr.worth import Worth
+from camixersr.worth import LEAST_DIAL, Worth
 
 __all__ = [
     "Audit",
@@ -147,9 +147,11 @@ class Audit:
         worth = self.worth
         if worth is None:
             return "whether attention pays was not measured (it takes originals)"
-        dial = f"all attention gives {worth.dial:+.3f} dB"
+        dial = f"all of it gives {worth.dial:+.3f} dB"
         choice = f"chosen windows {worth.choice:+.3f} dB over random ones"
-        return f"attention {'pays' if worth.pays else 'does not pay'} where it goes: {dial}, {choice}"
+        if worth.dial < LEAST_DIAL:
+            return f"attention does not pay: {dial}, {choice}"
+        return f"attention pays{' where it goes' if worth.pays else ', chosen or not'}: {dial}, {choice}"
 
 
 def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
