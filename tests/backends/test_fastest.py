@@ -128,7 +128,7 @@ def test_only_the_model_in_use_is_loaded_and_measured(
     assert measured == list(run.models._loaded) == []
     (result,) = run
     assert result.error is None
-    assert measured == list(run.models._loaded) == [name]
+    assert measured == [key[0] for key in run.models._loaded] == [name]
 
 
 def test_what_cannot_be_had_is_refused_before_a_model_is_loaded(tmp_path: Path) -> None:

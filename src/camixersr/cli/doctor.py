@@ -58,7 +58,7 @@ def doctor(
     facts = describe()
     if json_:
         kept = {
-            "backends": [asdict(each) for each in there],
+            "backends": [{**asdict(each), "kinds": sorted(each.kinds)} for each in there],
             "choices": [asdict(each) for each in chosen],
             "cache": str(cache_folder()),
         }
