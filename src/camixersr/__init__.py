@@ -14,7 +14,7 @@ from camixersr.errors import CamixerError
 
 if TYPE_CHECKING:
     from camixersr.enlarge.kinds import File, Held
-    from camixersr.enlarge.options import Options
+    from camixersr.enlarge.options import Options, Restore
     from camixersr.enlarge.upscaler import Upscaler
     from camixersr.image.formats import WriteOptions
     from camixersr.image.panorama import Projection
@@ -83,6 +83,7 @@ def upscale(
     model: str = "",
     device: str = "auto",
     projection: "Projection" = "auto",
+    restore: "Restore" = "off",
     white: float | None = None,
 ) -> "Held": ...
 
@@ -96,6 +97,7 @@ def upscale(
     model: str = "",
     device: str = "auto",
     projection: "Projection" = "auto",
+    restore: "Restore" = "off",
 ) -> "Picture": ...
 
 
@@ -107,6 +109,7 @@ def upscale(
     model: str = "",
     device: str = "auto",
     projection: "Projection" = "auto",
+    restore: "Restore" = "off",
     white: float | None = None,
 ) -> Any:
     """Enlarge one picture; to enlarge many, `load` once.
@@ -118,6 +121,7 @@ def upscale(
         model: name or file; by default the smallest embedded one that suffices.
         device: "auto", "cpu", "cuda" or "mps".
         projection: whether it is a 360-degree panorama, as for `Upscaler.upscale`.
+        restore: undo JPEG compression first, as for `Upscaler.upscale`.
         white: the value of white in floating point, as for `Upscaler.upscale`.
 
     Returns:
@@ -126,12 +130,20 @@ def upscale(
     Raises:
         CamixerError: see `camixersr.errors` for the kinds.
     """
+    from pathlib import Path
+
     from camixersr.enlarge.kinds import loaded
+    from camixersr.enlarge.options import Options
     from camixersr.enlarge.upscaler import model_for
     from camixersr.errors import UsageError
+    from camixersr.image.degradation import quality_of
     from camixersr.image.size import Size
 
     size = Size(scale=scale)
+    if Options(restore=restore).restores(
+        quality_of(image) if isinstance(image, str | Path | bytes) else None
+    ):
+        restore = "on"  # of the picture, once it is loaded
     image = loaded(image)
     upscaler = load(model or model_for(image, size, projection, white=white), device=device)
     if upscaler.model.restores:
@@ -143,6 +155,7 @@ def upscale(
         size=size if scale is not None or model else Size(scale=4),
         attention_ratio=attention_ratio,
         projection=projection,
+        restore=restore,
         white=white,
     )
 

@@ -1,11 +1,11 @@
-"""Amounts of memory, as people write and read them: MB and GB are millions and thousands of millions."""
+"""Amounts as people write and read them: MB and GB are millions and thousands of millions of bytes."""
 
 import math
 import re
 
 from camixersr.errors import UsageError
 
-__all__ = ["parse_bytes", "shown_bytes"]
+__all__ = ["parse_bytes", "shown_bytes", "shown_time"]
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
 
@@ -38,3 +38,18 @@ def shown_bytes(count: int) -> str:
     if count < 999_000_000:
         return f"{math.ceil(count / 1e6)} MB"
     return f"{math.ceil(count / 1e8) / 10:.1f} GB"
+
+
+def shown_time(seconds: float) -> str:
+    """A time to come, for people, who want to know when to look again: two figures are enough.
+
+    >>> shown_time(8.3), shown_time(95), shown_time(3725), shown_time(200_000)
+    ('8 s', '2 min', '1 h 5 min', '56 h')
+    """
+    if seconds < 60.0:
+        return f"{max(1, round(seconds))} s"
+    if seconds < 3570.0:
+        return f"{round(seconds / 60)} min"
+    fives = round(seconds / 300)
+    hours, minutes = divmod(5 * fives, 60)
+    return f"{hours} h {minutes} min" if minutes and hours < 10 else f"{round(seconds / 3600)} h"

@@ -615,9 +615,7 @@ def test_a_job_of_forty_tiles_survives_twenty_kills(large: Path, model: Path) ->
         large.with_name("killed.png").unlink()
 
 
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
-)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_stopped_large_job_leaves_nothing(large: Path, model: Path, number: int, code: int) -> None:
     command = [
         sys.executable,

@@ -149,7 +149,12 @@ def test_existing_results_are_refused_skipped_or_replaced(
     assert (out / "b_x2.png").stat().st_mtime_ns == before, "what is done is not done again"
     assert run(*common, "--overwrite") == 0
     assert precious.read_bytes()[:4] == b"RIFF"
-    assert run(*common, "--overwrite", "--resume") == 2
+    assert run(*common, "--overwrite", "--skip-existing") == 2
+    capsys.readouterr()
+    assert run(*common, "--overwrite", "--resume") == 0, (
+        "what is done with the same options is not done again"
+    )
+    assert "5 of 5 pictures were there already" in capsys.readouterr().err
 
 
 def test_resuming_notices_other_inputs_and_options(tree: Path, tmp_path: Path, model: Path, capsys) -> None:
@@ -461,14 +466,17 @@ def test_a_run_on_several_devices_ends_clean_and_goes_on(tmp_path: Path, model: 
         os.kill(int(children[-1]), signal.SIGKILL)
     said = running.communicate(timeout=120)[1].decode().splitlines()
     code, words = {
-        "Ctrl-C": (130, "interrupted; nothing was left half-written"),
+        "Ctrl-C": (130, "stopping... (Ctrl-C again ends at once)"),
         "SIGTERM": (143, "terminated; nothing was left half-written"),
         "the terminal closes": (129, "terminated; nothing was left half-written"),
         "a device dies": (2, "the process that computes on cpu has ended, by signal 9"),
     }[how]
     assert running.returncode == code
-    assert len(said) == 1
     assert words in said[0]
+    assert len(said) == (3 if how == "Ctrl-C" else 1)
+    if how == "Ctrl-C":
+        assert "of 8 pictures are done, and what was begun is kept; to go on:" in said[1]
+        assert said[2].endswith(" --device cpu,cpu --resume")
     done = manifest.read_bytes().count(b'"done"')
     assert done < 8
     if how != "a device dies":

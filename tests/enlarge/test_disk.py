@@ -1,16 +1,20 @@
 """A streamed file against the same picture in memory; interrupted, and resumed."""
 
 import os
+import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 
 from camixersr.backends.protocol import AUTO_TILE
 from camixersr.enlarge import disk as streaming
+from camixersr.enlarge import spilled
 from camixersr.enlarge.disk import Streamed, enlarge_file
 from camixersr.enlarge.enlarge import enlarge
 from camixersr.enlarge.options import Options
@@ -23,7 +27,8 @@ from camixersr.errors import (
     UsageError,
 )
 from camixersr.image.decode import read
-from camixersr.image.raw import Layout
+from camixersr.image.planes import Form
+from camixersr.image.raw import Layout, Raw
 from camixersr.image.stream import reduced
 from camixersr.models.calibration import Calibration
 from camixersr.nn import TopShare
@@ -239,6 +244,82 @@ def test_intermediate_files_go_where_they_are_told(tmp_path: Path) -> None:
     assert len(os.listdir(spill)) == 1
     assert run(up, source, tmp_path / "o.png", resume=True, spill=spill).resumed > 0
     assert os.listdir(spill) == []
+
+
+@pytest.mark.parametrize("size", [(225, 315), (299, 419), (500, 500)])
+@pytest.mark.parametrize("mode", ["L", "RGBA", "16"])
+def test_any_size_is_streamed(tmp_path: Path, mode: str, size: tuple[int, int]) -> None:
+    """As in memory, but for what is stored in 16 bits between the network and the resizing."""
+    source, up = picture(tmp_path, "RGB" if mode == "16" else mode), upscaler(tile=64)
+    if mode == "16":
+        source = tmp_path / "a.tif"
+        tifffile.imwrite(source, noise_picture(150, 210).astype(np.uint16) * 257 + 3)
+    target = tmp_path / f"o{source.suffix}"
+    streamed = enlarge_file(up, source, target, Options(alpha="bicubic"), size=size)
+    assert streamed.layout == Layout(
+        *size, {"L": 1, "RGBA": 4}.get(mode, 3), read(source).pixels.dtype.name
+    )
+    cost, expected = enlarge(up, read(source), size=size, alpha_by="bicubic")
+    got = read(target)
+    parts = [(got.pixels, expected.pixels)]
+    if expected.alpha is not None and got.alpha is not None:
+        parts.append((got.alpha, expected.alpha))
+    assert len(parts) == (2 if mode == "RGBA" else 1)
+    for ours, theirs in parts:
+        differences = np.abs(ours.astype(int) - theirs.astype(int))
+        assert differences.max() <= 1
+        assert (differences > 0).mean() < (0.5 if mode == "16" else 0.01)
+    assert cost is not None
+    assert streamed.cost.macs == cost.macs
+    assert streamed.notes == expected.notes
+    assert ("bicubic interpolation" in " ".join(streamed.notes)) == (size == (500, 500))
+
+
+def test_resizing_in_strips_is_resizing(tmp_path: Path) -> None:
+    """At every height of strips, reducing and enlarging: to the bit, or to rounding in single precision."""
+    source = np.random.default_rng(0).integers(0, 65536, (90, 70, 3)).astype(np.uint16)
+    form = Form(np.dtype(np.uint8), grey=False)
+    for height, width in ((31, 70), (90, 33), (200, 90)):
+        expected = form.pixels(source.transpose(2, 0, 1).astype(np.float32) / 65535, size=(height, width))
+        for strip in (1, 7, 64):
+            with (
+                Raw(tmp_path / "a", Layout(90, 70, 3, "uint16"), create=True) as before,
+                Raw(tmp_path / "b", Layout(height, width, 3, "uint8"), create=True) as after,
+                pytest.MonkeyPatch.context() as patch,
+            ):
+                patch.setattr(spilled, "STRIP", strip)
+                before.write(0, 0, source)
+                checks: list[None] = []
+                spilled.resize(before, after, lambda checks=checks: checks.append(None))
+                assert len(checks) == -(-height // strip)
+                got = after.read(slice(0, height), slice(0, width))
+            differences = np.abs(got.astype(int) - expected.astype(int))
+            assert differences.max() <= 1
+            assert (differences > 0).mean() < 1e-3
+
+
+def test_what_an_omnidirectional_network_needs_is_granted() -> None:
+    """In a process of its own: the peak stays below what is said, and not far below."""
+    code = """if True:
+        import numpy as np
+        import torch
+        from camixersr.backends.devices import peak_memory
+        from camixersr.image.stream import Layout
+        from camixersr.inference.computer import Computer
+        from camixersr.models import make, presets
+        from camixersr.weights import Model
+
+        torch.manual_seed(0)
+        network = make(presets()["omni-s-x4"])
+        computer = Computer(Model("omni", network.eval().requires_grad_(False)), device="cpu")
+        picture = np.random.default_rng(0).random((3, 160, 160), np.float32)
+        said = computer.memory.predict(Layout(160, 160, 3, "uint8"), 0)
+        computer.run(picture, attention_ratio=1.0)
+        print(said, peak_memory(computer.device))
+    """
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    said, peak = map(int, ended.stdout.split())
+    assert peak <= said <= 1.25 * peak
 
 
 def test_the_memory_granted_chooses_the_tile() -> None:

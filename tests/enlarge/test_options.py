@@ -26,6 +26,7 @@ OTHERS: dict[str, Any] = {
     "megapixels": 0.0005,
     "at_most": True,
     "attention_ratio": 0.25,
+    "restore": "on",
     "preview": True,
     "routing": "top-share",
     "max_share": 0.25,

@@ -1,10 +1,14 @@
 """What the documents show runs: their Python, and their command lines' options."""
 
+import os
 import re
 import shlex
+import subprocess
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pillow_heif
 import pytest
 import torch
 from PIL import Image
@@ -40,6 +44,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     part.resize((64, 32)).save(tmp_path / "panorama.jpg", xmp=xmp)
     (tmp_path / "photos").mkdir()
     part.save(tmp_path / "photos" / "one.jpg")
+    pillow_heif.from_pillow(part.convert("RGB")).save(tmp_path / "photos" / "IMG_0001.HEIC", quality=90)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -80,7 +85,36 @@ def test_commands_run(command: str, workplace: Path) -> None:
     with pytest.raises(SystemExit) as ended:
         main(shlex.split(command, comments=True))
     assert ended.value.code == 0
-    wanted = command.split("-o ")[1].split()[0] if "-o " in command else "photo_x4.jpg"
-    if command.startswith("restore") and "-o " not in command:
-        wanted = "photo_restored.jpg"
-    assert (workplace / wanted).exists()
+    wanted = [word for option, word in pairwise(command.split()) if option in ("-o", "--compare")]
+    if not {"-o", "--preview"} & set(command.split()):
+        what = "restored" if command.startswith("restore") else "x4"
+        wanted.append(f"photos_{what}" if "photos/" in command else f"photo_{what}.jpg")
+    for name in wanted:
+        assert (workplace / name).exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+def test_a_newcomer_gets_from_a_clone_to_a_page(workplace: Path) -> None:
+    """The README's five commands, as they are written, in a shell; they install from the registry."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8").split("in five commands")[1]
+    lines = re.findall(r"^\$ (.*)$", text.split("```")[1], re.MULTILINE)
+    assert len(lines) == 5
+    place = workplace / "new"
+    place.mkdir()
+    clone, *others = (line.replace("ADDRESS", shlex.quote(str(ROOT))) for line in lines)
+    script = "\n".join(("set -e", clone, f"cp -r {shlex.quote(str(workplace / 'photos'))} photos", *others))
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    ended = subprocess.run(
+        ["bash", "-c", script], cwd=place, env=environment, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    made = place / "camixersr"
+    assert sorted(each.name for each in (made / "photos_x4").glob("*.jpg")) == [
+        "IMG_0001_x4.jpg",
+        "one_x4.jpg",
+    ]
+    with Image.open(made / "screen" / "one_fit3840x2160.jpg") as screen:
+        assert 3840 in screen.size or 2160 in screen.size
+    assert (made / "big.jpg").exists()
+    assert "<html" in (made / "before-after.html").read_text(encoding="utf-8")[:200]

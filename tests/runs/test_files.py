@@ -230,10 +230,8 @@ def test_a_frame_is_filled_by_small_pictures_and_large_ones_of_a_folder(
     assert f"{folder / 'large.png'}: it has no route map: the network was not needed" in shown.err
 
 
-def test_a_streamed_picture_is_within_the_reach_and_in_memory_beyond(
-    tmp_path: Path, options: Options
-) -> None:
-    """From disk to disk there is the model's scale; other sizes are held, as they are between scales."""
+def test_a_streamed_picture_is_of_any_size(tmp_path: Path, options: Options) -> None:
+    """Also beyond the model's reach, which is said; what is only reduced needs no tiles."""
     source, target = tmp_path / "a.png", tmp_path / "b.png"
     Image.fromarray(noise_picture(600, 500)).save(source)
     frame = replace(options, fit="2000x1250", attention_ratio=0.0)
@@ -242,8 +240,13 @@ def test_a_streamed_picture_is_within_the_reach_and_in_memory_beyond(
     assert "predicted_memory_bytes" in most.facts, "it was streamed"
     [beyond] = camixersr.upscale_files(source, target, options=frame, existing="overwrite")
     assert (beyond.facts["high_size"], beyond.facts["model_size"]) == ([1042, 1250], [1000, 1200])
-    assert "predicted_memory_bytes" not in beyond.facts
+    assert "predicted_memory_bytes" in beyond.facts
     assert "bicubic" in beyond.notes[0]
+    with Image.open(target) as made:
+        assert made.size == (1042, 1250)
+    smaller = replace(options, width=250, memory="4GB")
+    [reduced] = camixersr.upscale_files(source, target, options=smaller, existing="overwrite")
+    assert (reduced.facts["high_size"], reduced.facts["model_size"]) == ([250, 300], None)
 
 
 def test_a_compressed_jpeg_is_said_to_look_better_restored_first_once_a_run(

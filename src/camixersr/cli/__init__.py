@@ -31,6 +31,7 @@ from camixersr.cli import (
     restore,
     routes,
     serve,
+    stopping,
     train,
     upscale,
     viewports,
@@ -124,6 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in tokens
+    stopping.typed[:] = tokens
     # a lone dash is standard input or output, a path to the command and an option to the parser
     tokens = ["./-" if token == "-" else token for token in tokens if token != "--debug"]
     if tokens and tokens[0] not in app and _is_input(tokens[0]):

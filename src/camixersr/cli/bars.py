@@ -1,6 +1,7 @@
 """How far `camixersr upscale` is, on stderr, with the remaining time."""
 
 import sys
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -16,28 +17,38 @@ class Bars:
 
     Args:
         pictures: how many there are; one alone needs no second bar.
+        clock: gives seconds.
+
+    Attributes:
+        left: the time left for the picture under way, in words.
+        all_left: for all of them.
     """
 
-    def __init__(self, pictures: int) -> None:
+    def __init__(self, pictures: int, *, clock: Callable[[], float] = time.monotonic) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
         console = Console(stderr=True)
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             TaskProgressColumn(),
-            TextColumn("remaining"),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[left]}"),
             console=console,
             transient=True,
             disable=not console.is_terminal,
             # rich would send what is printed to the console, which is stderr; only a terminal wants that
             redirect_stdout=sys.stdout.isatty(),
         )
-        self._total = self._progress.add_task("all pictures", total=pictures) if pictures > 1 else None
-        self._task = self._progress.add_task("", total=None)
+        self._total = self._add("all pictures", pictures) if pictures > 1 else None
+        self._task = self._add("", None)
         self._measured: TaskID | None = None
+        self._pictures, self._done, self._share, self._last = pictures, 0, 0.0, 0.0
+        self.left = self.all_left = ""
+        self._clock, self._all_began, self._began = clock, clock(), clock()
+
+    def _add(self, words: str, total: float | None) -> "TaskID":
+        return self._progress.add_task(words, total=total, left="")
 
     def __enter__(self) -> "Bars":
         self._progress.start()
@@ -51,7 +62,21 @@ class Bars:
         if self._measured is not None:
             self._progress.remove_task(self._measured)
             self._measured = None
-        self._progress.update(self._task, completed=done, total=total)
+        share = done / total if total else 0.0
+        if share < self._last:  # what was computed is written now
+            self._began = self._clock()
+        self._last = share
+        self.left = remaining(self._clock() - self._began, share)
+        self._progress.update(self._task, completed=done, total=total, left=self.left)
+        self._share = max(self._share, share)  # once it is computed, a large picture is written
+        self._show_all()
+
+    def _show_all(self) -> None:
+        if self._total is None:
+            return
+        done, total = self._done + self._share, self._pictures
+        self.all_left = remaining(self._clock() - self._all_began, done / total if total else 0.0)
+        self._progress.update(self._total, completed=done, total=total, left=self.all_left)
 
     def say(self, line: str) -> None:
         """Print a line on stderr, above the bars."""
@@ -60,17 +85,38 @@ class Bars:
     def measuring(self, model: str, done: float, total: float) -> None:
         """Show how long backends have been measured, of how long at most, until a picture goes on."""
         if self._measured is None:
-            self._measured = self._progress.add_task(f"backends for {model}", total=total)
+            self._measured = self._add(f"backends for {model}", total)
         self._progress.update(self._measured, completed=done)
 
     def begin(self, name: str) -> None:
         """Show another picture."""
-        self._progress.reset(self._task, description=name, total=None)
+        self._progress.reset(self._task, description=name, total=None, left="")
+        self._began, self._share, self._last = self._clock(), 0.0, 0.0
 
-    def finished(self) -> None:
-        """Count one more picture."""
-        if self._total is not None:
-            self._progress.advance(self._total)
+    def finished(self, made: bool) -> None:
+        """Count one more picture; one that was there already, or failed, tells nothing of the others."""
+        if made:
+            self._done += 1
+            self._share = 0.0  # the next may have begun: it is behind in the bar, for a moment
+        else:
+            self._pictures -= 1
+        self._show_all()
+
+
+def remaining(elapsed: float, share: float) -> str:
+    """The time left, if all goes on as it went on average: this settles, where recent speed leaps about.
+
+    >>> remaining(60.0, 0.25), remaining(4000.0, 0.5), remaining(0.2, 0.001)
+    ('0:03:00 left', '1:06:40 left', '')
+
+    Args:
+        elapsed: seconds so far.
+        share: of the work that is done, in [0, 1].
+    """
+    if elapsed < 1.0 or share <= 0.0:
+        return ""
+    seconds = round(elapsed * (1.0 - share) / share)
+    return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02} left"
 
 
 @contextmanager

@@ -3,13 +3,15 @@
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from camixersr.cli.bars import Bars
 from camixersr.cli.flags import Flags
+from camixersr.cli.stopping import Stopping, command
 from camixersr.enlarge.options import Options
-from camixersr.errors import UsageError
+from camixersr.errors import CancelledError, UsageError
 from camixersr.image.files import replacing, require_writable, shown
 from camixersr.units import shown_bytes
 
@@ -37,43 +39,63 @@ def make(
         flags: as given.
 
     Returns:
-        The exit code: 3 if a picture of many failed.
+        The exit code: 3 if a picture of many failed, 130 after Ctrl-C.
     """
     from camixersr.image.picture import MAX_PIXELS
     from camixersr.runs.find import STREAM
     from camixersr.runs.work import refuse_existing
 
-    existing = (
-        "overwrite"
-        if flags.overwrite
-        else "skip"
-        if flags.skip_existing
-        else "resume"
-        if flags.resume
-        else "refuse"
-    )
     teller = _Teller()
+    stopping = Stopping(teller.say)
     run = files(
         inputs,
         output,
         options=options,
-        existing=existing,
+        existing=flags.existing,
         route_map=flags.route_map,
         compare=flags.compare,
         spill=flags.spill,
+        keep_begun=True,
         max_pixels=MAX_PIXELS if flags.max_pixels is None else flags.max_pixels,
         on_progress=teller,
+        cancel=stopping,
     )
     if any(job.target == STREAM for job in run.jobs) and sys.stdout.isatty():
         raise UsageError("a picture is not for a terminal; name a file with -o")
     if flags.json_ is not None:
         run.keep_apart({"the facts (--json)": flags.json_})
-        if existing not in ("overwrite", "resume"):
+        if not (flags.overwrite or flags.resume):
             refuse_existing(flags.json_)
         require_writable(flags.json_)
-    with Bars(len(run)) as teller.bars:
-        results = list(run)
+    results: list[Result] = []
+    listening = nullcontext() if any(job.source == STREAM for job in run.jobs) else stopping
+    try:
+        with Bars(len(run)) as teller.bars, listening:
+            for result in run:
+                results.append(result)
+    except (CancelledError, KeyboardInterrupt):
+        if not stopping():
+            raise
+        return _stopped(run, results, flags, streamed=teller.streamed)
     return _report(run, results, flags.json_)
+
+
+def _stopped(run: "Run", results: "Sequence[Result]", flags: Flags, *, streamed: bool) -> int:
+    """Say what is there, and how to go on."""
+    if not run.many and not streamed:
+        raise KeyboardInterrupt
+    more, without = ["--resume"], [str(each.source) for each in results]
+    if run.many:
+        done = sum(each.status != "failed" for each in results)
+        _say(f"stopped; {done} of {len(run)} pictures are done, and what was begun is kept; to go on:")
+    else:
+        _say("stopped; what was computed is kept; to go on:")
+    if run.is_recorded or not run.many:
+        without = []
+    elif not flags.overwrite:
+        more, without = [*more, "--skip-existing"], []
+    print(f"  {command(*more, without=without)}", file=sys.stderr)
+    return 130
 
 
 def _report(run: "Run", results: "Sequence[Result]", facts_file: Path | None) -> int:
@@ -106,6 +128,15 @@ class _Teller:
     """Shows what happens in a run."""
 
     bars: Bars | None = None
+    streamed = False
+    """The picture that is computed goes from disk to disk."""
+
+    def say(self, line: str) -> None:
+        """Print a line, above the bars."""
+        if self.bars is None:
+            _say(line)
+        else:
+            self.bars.say(line)
 
     def __call__(self, event: "Event") -> None:
         """Be told what happens."""
@@ -114,12 +145,9 @@ class _Teller:
         bars = self.bars
         match event:
             case Remark(text, source):
-                line = text if source is None else f"{shown(source.name)}: {text}"
-                if bars is None:
-                    _say(line)
-                else:
-                    bars.say(line)
-            case Began(source) if bars is not None:
+                self.say(text if source is None else f"{shown(source.name)}: {text}")
+            case Began(source, streamed) if bars is not None:
+                self.streamed = streamed
                 bars.begin(shown(source.name))
             case Advanced(_, done, total) if bars is not None:
                 bars(done, total)
@@ -139,7 +167,7 @@ class _Teller:
         if result.status == "done":
             out = sys.stderr if result.target == STREAM else sys.stdout
             print(_summary(result.facts), file=out, flush=True)
-        bars.finished()
+        bars.finished(result.status == "done")
 
 
 def _summary(facts: Mapping[str, Any]) -> str:

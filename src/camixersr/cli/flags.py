@@ -3,13 +3,16 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 from cyclopts import Group, Parameter
 
 from camixersr.enlarge.forms import GROUPS
 from camixersr.enlarge.options import Options
 from camixersr.errors import UsageError
+
+if TYPE_CHECKING:
+    from camixersr.runs.work import Existing
 
 __all__ = ["FIRST", "GROUP_OF", "Flags", "options_of", "output_parameter", "with_flags"]
 
@@ -32,7 +35,7 @@ class Flags:
     Attributes:
         overwrite: Replace files that exist.
         resume: Do what an interrupted run with the same options has not done: of a folder the
-            pictures that are missing, of a large picture the tiles.
+            pictures that are missing, of a large picture the tiles. Ctrl-C prints the command.
         json_: Also write the facts of the summary as JSON; a list for several inputs.
         skip_existing: Leave out inputs whose result exists.
         spill: Folder for the intermediate files of large pictures, instead of the output's.
@@ -52,10 +55,17 @@ class Flags:
     max_pixels: Annotated[int | None, Parameter(group=INPUTS)] = None
 
     def __post_init__(self) -> None:
-        if self.overwrite + self.skip_existing + self.resume > 1:
-            raise UsageError(
-                "--overwrite, --skip-existing and --resume exclude each other; give one of them"
-            )
+        if self.overwrite and self.skip_existing:
+            raise UsageError("--overwrite and --skip-existing exclude each other; give one of them")
+
+    @property
+    def existing(self) -> "Existing":
+        """What to do about results that exist."""
+        if self.overwrite:
+            return "resume or overwrite" if self.resume else "overwrite"
+        if self.skip_existing:
+            return "resume or skip" if self.resume else "skip"
+        return "resume" if self.resume else "refuse"
 
 
 Command = TypeVar("Command", bound=Callable[..., int])

@@ -11,7 +11,7 @@ from camixersr.cli.flags import Flags, options_of, output_parameter, with_flags
 __all__ = ["restore"]
 
 OF_ENLARGING = frozenset(
-    {"scale", "width", "height", "fit", "megapixels", "at_most", "alpha", "projection"}
+    {"scale", "width", "height", "fit", "megapixels", "at_most", "alpha", "projection", "restore"}
 )
 
 

@@ -8,10 +8,9 @@ writing run at the same time, and no pixel depends on their order.
 
 import shutil
 import time
-from collections.abc import Callable, Generator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Generator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +19,15 @@ from numpy.typing import NDArray
 
 from camixersr import __version__
 from camixersr.backends.devices import TORCH, set_threads, threads
-from camixersr.backends.protocol import Planes
-from camixersr.enlarge.enlarge import Cancel, Steps
+from camixersr.enlarge.enlarge import Cancel, Steps, beyond
+from camixersr.enlarge.forecast import LONG, PATCH, measure_pace
 from camixersr.enlarge.options import Options
+from camixersr.enlarge.spilled import High, Low, resize
 from camixersr.errors import MemoryLimitError, OutputError
-from camixersr.image.alpha import HALO, bleed, visible
 from camixersr.image.encode import check_writable
 from camixersr.image.metadata import fitted
 from camixersr.image.panorama import Panorama, panorama_of
 from camixersr.image.picture import MAX_PIXELS
-from camixersr.image.planes import Form, enlarge_alpha, join, split
 from camixersr.image.raw import Layout, Raw
 from camixersr.image.spill import Spill, digest, folder_for
 from camixersr.image.stream import HELD_WHOLE, Look, decode, encode, encoding_seconds, look
@@ -37,16 +35,16 @@ from camixersr.inference.computer import Computer
 from camixersr.inference.cost import Bill, Cost, Done, Progress
 from camixersr.inference.deadline import best_ratio, measure_speed
 from camixersr.inference.plan import Plan
-from camixersr.inference.sources import Piece, Source
+from camixersr.inference.sources import Source
 from camixersr.inference.sphere import Spherical
 from camixersr.inference.survey import patches
-from camixersr.inference.tiles import Tile, owned
-from camixersr.units import shown_bytes
+from camixersr.inference.tiles import owned
+from camixersr.units import shown_bytes, shown_time
 
 __all__ = ["Streamed", "enlarge_file"]
 
-CONTEXT = 4
-"""Low pixels that bicubic enlargement looks at beside a place; it needs two."""
+RESTORED = "restored.raw"
+"""The picture, restored, in the folder of its job."""
 
 Say = Callable[[str], None]
 """Told, in one line, what a person wants to know before a long job."""
@@ -79,62 +77,17 @@ class Streamed:
     panorama: Panorama | None
 
 
-@dataclass(frozen=True)
-class _Low:
-    """A `Source` that reads from a raw file."""
-
-    raw: Raw
-    panorama: None = None
-
-    @property
-    def form(self) -> Form:
-        return _form(self.raw.layout)
-
-    @cached_property
-    def far(self) -> NDArray[np.float64] | None:
-        """The mean of what is visible in the whole picture, as for `bleed`; None if nothing is."""
-        total, count = np.zeros(self.raw.layout.bands - 1), 0
-        for top in range(0, self.height, HALO):
-            rows = slice(top, min(top + HALO, self.height))
-            pixels, alpha = split(self.raw.read(rows, slice(0, self.width)))
-            assert alpha is not None
-            part, number = visible(pixels, alpha)
-            total, count = total + part, count + number
-        return total / count if count else None
-
-    @property
-    def height(self) -> int:
-        return self.raw.layout.height
-
-    @property
-    def width(self) -> int:
-        return self.raw.layout.width
-
-    def read(self, rows: slice, columns: slice) -> Planes:
-        if not self.raw.layout.alpha:
-            return self.form.planes(self.raw.read(rows, columns))[None]
-        # what is invisible takes the colour of what is visible nearby, as in a picture in one piece
-        top, left = (max(0, each.start // HALO * HALO - HALO) for each in (rows, columns))
-        bottom = min(self.height, -(-rows.stop // HALO) * HALO + HALO)
-        right = min(self.width, -(-columns.stop // HALO) * HALO + HALO)
-        pixels, alpha = split(self.raw.read(slice(top, bottom), slice(left, right)))
-        colour = pixels if alpha is None else bleed(pixels, alpha, self.far)
-        part = colour[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
-        return self.form.planes(part)[None]
-
-
-def _form(layout: Layout) -> Form:
-    return Form(np.dtype(layout.dtype), grey=layout.bands < 3)
-
-
 def enlarge_file(
     computer: Computer,
     source: Path,
     target: Path,
     options: Options,
     *,
+    size: tuple[int, int] | None = None,
+    restorer: Computer | None = None,
     spill: Path | None = None,
     resume: bool = False,
+    keep: bool = False,
     max_pixels: int = MAX_PIXELS,
     say: Say = lambda line: None,
     progress: Progress | None = None,
@@ -147,10 +100,15 @@ def enlarge_file(
         source: the picture.
         target: the file to make or replace.
         options: how; what the computer was made with is not looked at, nor is the size.
+        size: height and width of the result; the model's own by default. What the model makes is resized to
+            it (bicubic, antialiased), strip by strip.
+        restorer: of scale 1: restores the picture first, with the result of two steps that have a lossless
+            file between them.
         spill: folder for the intermediate files, instead of the target's.
         resume: go on with what an interrupted run left, and leave it behind if interrupted.
+        keep: leave it behind if stopped, for one that resumes.
         max_pixels: larger pictures are refused.
-        say: told, before the work begins, what it needs; and the ratio that a deadline allows.
+        say: told, before the network begins, what it needs; and the ratio that a deadline allows.
         progress: told how far the network is, then the encoder.
         cancel: asked, several times a tile, whether to stop.
 
@@ -165,14 +123,22 @@ def enlarge_file(
         UsageError: what there is to resume is another job.
     """
     began = time.perf_counter()
-    steps = Steps(progress, cancel)
+    steps = Steps(progress, cancel, runs=1 if restorer is None else 2)
     seen = look(source, color=options.colours, max_pixels=max_pixels, salvage=options.salvage)
-    high = seen.layout.enlarged(computer.scale)
+    made = high = seen.layout.enlarged(computer.scale)
+    further = ""
+    if size is not None and size != (made.height, made.width):
+        further = beyond((seen.layout.height, seen.layout.width), size, computer.scale)
+        high = replace(made, height=size[0], width=size[1])
+        made = replace(made, dtype="uint16")  # what is resized is not rounded to 8 bits before
     panorama, remark = panorama_of(seen.metadata, seen.layout.height, seen.layout.width, options.projection)
     check_writable(target, height=high.height, width=high.width)
     folder = folder_for(target, spill)
     bill = Bill(computer.model.config, computer.device, seen.layout.height, seen.layout.width, steps)
-    with _threads_kept(), Spill(folder, _job(computer, source, options), resume) as journal:
+    job = _job(computer, source, options)
+    if restorer is not None:
+        job["restorer"] = restorer.model.sha256
+    with _threads_kept(), Spill(folder, job, resume, keep=keep) as journal:
         fresh = not journal.settled
         resumed = sum(len(batch["tiles"]) for batch in journal.done)
         held = high.size if target.suffix.lower() in HELD_WHOLE else 0
@@ -181,25 +147,35 @@ def enlarge_file(
             tiles = computer.cut(seen.layout.height, seen.layout.width, tile, panorama)
             # memory is granted for one tile at a time
             batch = computer.batch_of(tiles) if options.memory_bytes is None else 1
-            _require_room(folder, seen, high)
         else:  # the same again, so that the same bytes come out
             tile, batch = int(journal.settled["tile"]), int(journal.settled["batch"])
             set_threads(int(journal.settled["threads"]))
         needed = computer.memory.predict(seen.layout, tile, held, panorama, batch=batch)
-        disk = seen.layout.size + high.size
-        say(
+        on_disk = [seen.layout.size, made.size, high.size if high != made else 0]
+        if restorer is not None:
+            before = _tile(restorer, seen.layout, 0, options.memory_bytes, panorama)
+            needed = max(needed, restorer.memory.predict(seen.layout, before, 0, panorama))
+            on_disk.append(seen.layout.size)
+        if fresh:
+            _require_room(folder, sum(on_disk) + (seen.layout.size if seen.turned else 0))
+        said = (
             f"{seen.layout.width} x {seen.layout.height} -> {high.width} x {high.height}, "
             + (f"tiles of up to {tile} x {tile}, " if tile else "in one piece, ")
-            + f"at most {shown_bytes(needed)} of memory, {shown_bytes(disk)} on disk meanwhile"
-            + (f"; {resumed} tiles are there already" if resumed else "")
+            + f"at most {shown_bytes(needed)} of memory, {shown_bytes(sum(on_disk))} on disk meanwhile"
         )
+        there = f"; {resumed} tiles are there already" if resumed else ""
+        kept = {int(line["tile"]) for batch in journal.done for line in batch["tiles"]}
+        tiles = computer.cut(seen.layout.height, seen.layout.width, tile, panorama)
+        todo = sum(each.pixels for number, each in enumerate(tiles) if number not in kept)
+        long = todo >= LONG and options.seconds is None
+        if not long:  # else it is told with the time, once the picture is decoded
+            say(said + there)
         with (
+            ExitStack() as last,
             Raw(folder / "low.raw", seen.layout, create=fresh) as low,
-            Raw(folder / "high.raw", high, create=fresh) as out,
+            Raw(folder / "high.raw", made, create=fresh) as out,
         ):
-            picture: Source = _Low(low)
-            if panorama is not None:
-                picture = Spherical(picture, panorama, computer.model.config.latitude)
+            damage: list[str] = []
             if fresh:
                 damage = decode(
                     source,
@@ -210,6 +186,24 @@ def enlarge_file(
                     salvage=options.salvage,
                 )
                 low.sync()
+            if long:
+                patch, pixels = _middle(low, tile), seen.layout.height * seen.layout.width
+                pace = measure_pace(computer, patch, target, options)
+                seconds = pace.seconds(todo, high.height * high.width)
+                if fresh and restorer is not None:
+                    seconds += measure_pace(restorer, patch, target, options).seconds(pixels, 0)
+                say(f"{said}; about {shown_time(seconds)}{there}")
+            restoring = (0, 0)
+            if restorer is not None:
+                if fresh:
+                    ways = {"resume": resume, "keep": keep}
+                    restoring = _restore(restorer, low, panorama, folder, job, options, steps, ways)
+                low = last.enter_context(Raw(folder / RESTORED, seen.layout))
+                steps.begun = 1
+            picture: Source = Low(low)
+            if panorama is not None:
+                picture = Spherical(picture, panorama, computer.model.config.latitude)
+            if fresh:
                 ratio = options.attention_ratio
                 if options.seconds is not None:
                     left = options.seconds - (time.perf_counter() - began)
@@ -221,6 +215,7 @@ def enlarge_file(
                         "threads": threads(),
                         "ratio": ratio,
                         "damage": damage,
+                        "restoring": restoring,
                     }
                 )
             ratio = float(journal.settled["ratio"])
@@ -228,6 +223,10 @@ def enlarge_file(
                 picture, bill, attention_ratio=ratio, max_share=options.max_share, tile=tile
             )
             _run(computer, plan, computer.batches(plan, batch=batch), picture, low, out, journal, bill)
+            if high != made:
+                sized = last.enter_context(Raw(folder / "sized.raw", high, create=True))
+                resize(out, sized, steps.check)
+                out = sized
             notes = encode(
                 out,
                 target,
@@ -241,8 +240,9 @@ def enlarge_file(
                 check=steps.check,
                 lossless=seen.lossless,
             )
-        cost = bill.cost()
-        notes = [*([remark] if remark else []), *journal.settled["damage"], *notes]
+        cost, (macs, tiles_before) = bill.cost(), journal.settled["restoring"]
+        cost = replace(cost, macs=cost.macs + macs, tiles=cost.tiles + tiles_before)
+        notes = [*(each for each in (remark, further) if each), *journal.settled["damage"], *notes]
         return Streamed(cost, seen, high, ratio, tile, needed, resumed, tuple(notes), panorama)
 
 
@@ -283,9 +283,44 @@ def _tile(
     return largest
 
 
-def _require_room(folder: Path, seen: Look, high: Layout) -> None:
+def _restore(
+    restorer: Computer,
+    low: Raw,
+    panorama: Panorama | None,
+    folder: Path,
+    job: Mapping[str, Any],
+    options: Options,
+    steps: Steps,
+    ways: Mapping[str, bool],
+) -> tuple[int, int]:
+    """Restore a raw picture into another, with a journal of its own; multiply-adds and tiles."""
+    layout = low.layout
+    with Spill(folder / "restoring", job, ways["resume"], keep=ways["keep"]) as journal:
+        fresh = not journal.settled
+        if fresh:
+            tile = _tile(restorer, layout, 0, options.memory_bytes, panorama)
+            tiles = restorer.cut(layout.height, layout.width, tile, panorama)
+            batch = restorer.batch_of(tiles) if options.memory_bytes is None else 1
+            journal.settle({"tile": tile, "batch": batch, "threads": threads()})
+        tile, batch = int(journal.settled["tile"]), int(journal.settled["batch"])
+        set_threads(int(journal.settled["threads"]))
+        with Raw(folder / RESTORED, layout, create=fresh) as out:
+            picture: Source = Low(low)
+            if panorama is not None:
+                picture = Spherical(picture, panorama, restorer.model.config.latitude)
+            bill = Bill(restorer.model.config, restorer.device, layout.height, layout.width, steps)
+            # a deadline leaves what it can to the enlargement
+            ratio = options.attention_ratio if options.seconds is None else 0.0
+            plan = restorer.plan(
+                picture, bill, attention_ratio=ratio, max_share=options.max_share, tile=tile
+            )
+            _run(restorer, plan, restorer.batches(plan, batch=batch), picture, low, out, journal, bill)
+        cost = bill.cost()
+        return cost.macs, cost.tiles
+
+
+def _require_room(folder: Path, needed: int) -> None:
     """Refuse a job whose intermediate files cannot fit, before it begins."""
-    needed = seen.layout.size * (2 if seen.turned else 1) + high.size
     try:
         free = shutil.disk_usage(folder).free
     except OSError:
@@ -326,6 +361,17 @@ def _ratio_in(
     return ratio
 
 
+def _middle(low: Raw, tile: int) -> NDArray[np.float32]:
+    """A patch to be timed, which needs no more memory than is granted."""
+    side = min(tile or PATCH, PATCH)
+    rows, columns = (
+        slice(start, min(length, start + side))
+        for length in (low.layout.height, low.layout.width)
+        for start in (max(0, (length - side) // 2),)
+    )
+    return Low(low).read(rows, columns)[0]
+
+
 @contextmanager
 def _threads_kept() -> Generator[None]:
     before = threads()
@@ -355,7 +401,7 @@ def _run(
         bill.skip(plan.tiles[number], Done(number, attended, str(line["precision"]), *facts))
         there.add(number)
     todo = [batch for batch in batches if not there.issuperset(batch)]
-    with closing(computer.compute_tiles(plan, todo, source, _OnDisk(low, high), bill)) as computed:
+    with closing(computer.compute_tiles(plan, todo, source, High(low, high), bill)) as computed:
         for batch in computed:
             lines = [
                 {
@@ -369,39 +415,3 @@ def _run(
                 for done in batch
             ]
             spill.record({"tiles": lines})  # one line for the batch: it is whole, or to be done
-
-
-@dataclass(frozen=True)
-class _OnDisk:
-    """A `Canvas` that is a raw file, with the transparency of another."""
-
-    low: Raw
-    high: Raw
-
-    def put(self, tile: Tile, pieces: Sequence[Piece]) -> None:
-        scale = self.high.layout.height // self.low.layout.height
-        form = _form(self.low.layout)
-        for piece in pieces:
-            y, x = piece.tile.rows, piece.tile.columns
-            pixels = form.pixels(piece.high)
-            alpha = _alpha(piece.tile, self.low, scale, form) if self.low.layout.alpha else None
-            self.high.write(scale * y.own_start, scale * x.own_start, join(pixels, alpha))
-
-    def settle(self) -> None:
-        self.high.sync()
-
-    def close(self) -> None:
-        self.low.close()
-        self.high.close()
-
-
-def _alpha(tile: Tile, low: Raw, scale: int, form: Form) -> NDArray[Any]:
-    """The transparency of what a tile owns, enlarged bicubically: h x w, as stored."""
-    spans = []
-    for span, length in ((tile.rows, low.layout.height), (tile.columns, low.layout.width)):
-        spans.append((max(0, span.own_start - CONTEXT), min(length, span.own_stop + CONTEXT), span))
-    (top, bottom, y), (left, right, x) = spans
-    part = form.alpha_plane(low.read(slice(top, bottom), slice(left, right))[:, :, -1])
-    down, across = scale * (y.own_start - top), scale * (x.own_start - left)
-    grown = enlarge_alpha(part, scale)
-    return form.alpha(grown[down : down + scale * y.owned, across : across + scale * x.owned])

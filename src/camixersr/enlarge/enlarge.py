@@ -95,6 +95,7 @@ def enlarge(
     progress: Progress | None = None,
     cancel: Cancel | None = None,
     panorama: Panorama | None = None,
+    restorer: Runs | None = None,
 ) -> tuple[Enlarged | None, Picture]:
     """Enlarge a decoded picture to any size.
 
@@ -111,9 +112,11 @@ def enlarge(
         cancel: asked, several times a tile, whether to stop.
         panorama: what the picture shows of a sphere, see `camixersr.image.panorama.panorama_of`;
             None for a flat one.
+        restorer: of scale 1: restores the picture first. The result is that of two steps with a lossless
+            file between: the restored picture is rounded to the picture's depth.
 
     Returns:
-        What it cost, None if the network was not needed; and the picture, of the same depth and
+        What it cost, None if no network was needed; and the picture, of the same depth and
         channels, its metadata made true of its size.
 
     Raises:
@@ -125,6 +128,21 @@ def enlarge(
     """
     if alpha_by not in get_args(AlphaBy):
         raise UsageError(f"unknown alpha {alpha_by!r}; use one of {', '.join(get_args(AlphaBy))}")
+    restoring: Enlarged | None = None
+    if restorer is not None:
+        progress = first = Steps(progress, cancel, runs=2)
+        restoring, restored = enlarge(
+            restorer,
+            picture,
+            attention_ratio=attention_ratio,
+            max_share=max_share,
+            alpha_by="bicubic",  # at scale 1: as it is
+            progress=first,
+            cancel=cancel,
+            panorama=panorama,
+        )
+        first.begun = 1
+        picture = replace(restored, metadata=picture.metadata)
     low = (picture.height, picture.width)
     whole = (upscaler.scale * low[0], upscaler.scale * low[1])
     size = size or whole
@@ -172,6 +190,8 @@ def enlarge(
         metadata=fitted(picture.metadata, low=low, high=size),
         notes=(*picture.notes, *([further] if further else [])),
     )
+    if restoring is not None:
+        cost = restoring if cost is None else _sum(cost, restoring)
     return cost, result
 
 

@@ -13,6 +13,7 @@ from camixersr.enlarge.kinds import File
 from camixersr.enlarge.options import Options
 from camixersr.errors import ImageError, OutputError, UsageError
 from camixersr.image.decode import read
+from camixersr.image.degradation import quality_of
 from camixersr.image.encode import check_writable, write_pages
 from camixersr.image.files import shown
 from camixersr.image.formats import format_of
@@ -53,14 +54,12 @@ class Written:
     notes: tuple[str, ...]
 
 
-def why_held(seen: Look, options: Options, *, size: tuple[int, int], scale: int) -> str:
+def why_held(seen: Look, options: Options) -> str:
     """What keeps a picture from being streamed, in words; empty if nothing does.
 
     Args:
         seen: its head.
         options: how it is to be enlarged.
-        size: height and width of the result.
-        scale: of the model.
     """
     layout = seen.layout
     if options.preview:
@@ -71,8 +70,6 @@ def why_held(seen: Look, options: Options, *, size: tuple[int, int], scale: int)
         return "transparency enlarged by the model needs the whole picture; add --alpha bicubic"
     if seen.pages > 1:
         return "one of several pages cannot be"
-    if size != (scale * layout.height, scale * layout.width):
-        return f"sizes other than x{scale} need the whole picture"
     return ""
 
 
@@ -108,7 +105,9 @@ def head_of_streamed(
         return None  # the second decoder may know better, or say what is wrong
     height, width = seen.layout.height, seen.layout.width
     size, scale = sized(height, width)
-    why = why_held(seen, options, size=size, scale=scale)
+    if scale > 1 and size[0] <= height and size[1] <= width:
+        return None  # it is only reduced, which needs neither network nor tiles
+    why = why_held(seen, options)
     if why and must:
         raise refuse_held(named.format(must), why)
     large = tile != 0 and height * width > AUTO_WHOLE
@@ -132,6 +131,7 @@ def upscale_file(
     progress: Progress | None = None,
     cancel: Cancel | None = None,
     turn: Callable[[], AbstractContextManager[None]] = nullcontext,
+    restorer: Callable[[], Computer] | None = None,
 ) -> Written:
     """Enlarge a file, as `camixersr upscale` does with one.
 
@@ -146,6 +146,7 @@ def upscale_file(
         progress: told, in this thread, how far the network is.
         cancel: asked whether to stop.
         turn: makes what is entered while the network is used.
+        restorer: gives what restores pictures, where the options want that.
 
     Returns:
         What came of it.
@@ -168,6 +169,7 @@ def upscale_file(
         raise OutputError(f"{shown(target)}: exists already; give overwrite=True to replace it")
     steps = Steps(progress, cancel)
     steps.check()
+    before = restorer() if restorer is not None and options.restores(quality_of(source)) else None
     seen = None
     if file is not None:
         seen = head_of_streamed(
@@ -194,6 +196,10 @@ def upscale_file(
                 file,
                 target,
                 options,
+                size=options.size.of(
+                    seen.layout.height, seen.layout.width, default=computer.scale, reach=computer.scale
+                ),
+                restorer=before,
                 spill=spill,
                 max_pixels=max_pixels,
                 progress=told,
@@ -245,6 +251,7 @@ def upscale_file(
                     alpha_by=options.alpha,
                     progress=steps,
                     panorama=panorama,
+                    restorer=before,
                 )
             notes.extend(high.notes)
             costs.append(cost)

@@ -16,7 +16,7 @@ from camixersr.errors import UsageError
 __all__ = ["GROUPS", "Described", "described", "options_from", "schema"]
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    "Options": ("model", "scale", "fit", "attention_ratio", "format", "quality"),
+    "Options": ("model", "scale", "fit", "attention_ratio", "restore", "format", "quality"),
     "Size of the result": ("width", "height", "megapixels", "at_most"),
     "Effort: time, memory and attention": (
         "preview", "routing", "max_share", "seconds", "memory", "tile", "batch",

@@ -15,7 +15,16 @@ from camixersr.image.formats import WriteOptions, format_of
 from camixersr.image.size import Size
 from camixersr.units import parse_bytes
 
-__all__ = ["Options", "check_template"]
+__all__ = ["LOW_QUALITY", "RESTORER", "Options", "Restore", "check_template"]
+
+Restore = Literal["auto", "on", "off"]
+"""Which pictures are restored before they are enlarged: JPEGs of low quality, all, none."""
+
+RESTORER = "s-jpeg"
+"""The model that restores pictures before they are enlarged."""
+
+LOW_QUALITY = 75
+"""Of a JPEG, at and below which it is better enlarged if it is restored first; see docs/restoration.md."""
 
 _OF_THE_FILE = frozenset({"format", "quality", "subsampling", "compression", "lossless", "name"})
 """Options that decide how pixels are stored, and not which they are."""
@@ -40,6 +49,8 @@ class Options:
             bicubic interpolation does the rest of --width, --height, --fit and --megapixels.
         attention_ratio: Share of windows that get attention, an average over photographs: 0 (fastest)
             to 1.
+        restore: Undo what JPEG compression did, before enlarging. auto: of JPEGs whose quality is low, as
+            far as that helps; on: of all pictures; off: of none.
         preview: Enlarge only the part with most detail, 256 x 256 pixels, for a quick look.
         routing: auto: by thresholds, so that a plain picture spends less than the ratio; top-share:
             exactly that share of every picture's windows.
@@ -83,6 +94,7 @@ class Options:
     megapixels: float | None = None
     at_most: bool = False
     attention_ratio: float = 0.5
+    restore: Restore = "off"
     preview: bool = False
     routing: Literal["auto", "top-share"] = "auto"
     max_share: float = 1.0
@@ -138,6 +150,15 @@ class Options:
     def suffix(self) -> str:
         """Of the format asked for, with its dot; empty if none was."""
         return f".{self.format}" if self.format else ""
+
+    def restores(self, quality: int | None) -> bool:
+        """Whether a picture is to be restored before it is enlarged.
+
+        Args:
+            quality: of a JPEG, 1 to 100; None of anything else.
+        """
+        low = quality is not None and quality <= LOW_QUALITY
+        return self.restore == "on" or (self.restore == "auto" and low)
 
     @property
     def colours(self) -> Literal["keep", "srgb"]:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from camixersr.catalogue import default_model, embedded
+from camixersr.catalogue import default_model, embedded, find
 from camixersr.enlarge.enlarge import AlphaBy, Cancel, Steps, beyond, enlarge
 from camixersr.enlarge.files import Written, upscale_file
 from camixersr.enlarge.kinds import File, Held, is_batch, picture_of
-from camixersr.enlarge.options import Options
+from camixersr.enlarge.options import RESTORER, Options, Restore
 from camixersr.errors import UsageError
+from camixersr.image.degradation import quality_of
 from camixersr.image.panorama import Panorama, Projection, panorama_of
 from camixersr.image.picture import MAX_PIXELS, Picture
 from camixersr.image.size import Size, best_scale
@@ -106,6 +107,17 @@ class Upscaler:
             model, backend=backend, device=device, precision=precision, tile=tile, batch=batch
         )
         self._turn = threading.RLock()
+        self._how: dict[str, Any] = {
+            "backend": backend, "device": device, "precision": precision, "tile": tile, "batch": batch
+        }  # fmt: skip
+        self._restorer: Computer | None = None
+
+    def _restoring(self) -> Computer:
+        """What restores pictures before they are enlarged; made when it is first wanted."""
+        with self._turn:
+            if self._restorer is None:
+                self._restorer = Computer(find(RESTORER), **self._how)
+            return self._restorer
 
     def __repr__(self) -> str:
         devices = ",".join(self.computer.devices)
@@ -148,6 +160,7 @@ class Upscaler:
         max_share: float = 1.0,
         alpha: AlphaBy = "model",
         projection: Projection = "auto",
+        restore: Restore = "off",
         white: float | None = None,
         on_progress: Progress | None = None,
         cancel: Cancel | None = None,
@@ -164,6 +177,7 @@ class Upscaler:
         max_share: float = 1.0,
         alpha: AlphaBy = "model",
         projection: Projection = "auto",
+        restore: Restore = "off",
         on_progress: Progress | None = None,
         cancel: Cancel | None = None,
     ) -> Picture: ...
@@ -179,6 +193,7 @@ class Upscaler:
         max_share: float = 1.0,
         alpha: AlphaBy = "model",
         projection: Projection = "auto",
+        restore: Restore = "off",
         white: float | None = None,
         on_progress: Progress | None = None,
         cancel: Cancel | None = None,
@@ -195,6 +210,7 @@ class Upscaler:
         max_share: float = 1.0,
         alpha: AlphaBy = "model",
         projection: Projection = "auto",
+        restore: Restore = "off",
         on_progress: Progress | None = None,
         cancel: Cancel | None = None,
     ) -> list[Picture]: ...
@@ -209,6 +225,7 @@ class Upscaler:
         max_share: float = 1.0,
         alpha: AlphaBy = "model",
         projection: Projection = "auto",
+        restore: Restore = "off",
         white: float | None = None,
         on_progress: Progress | None = None,
         cancel: Cancel | None = None,
@@ -232,6 +249,8 @@ class Upscaler:
             alpha: what enlarges transparency: "model", or "bicubic".
             projection: "auto" believes the picture's metadata, "erp" takes it for a 360-degree panorama,
                 "flat" for none. A panorama is computed as the sphere it is, without a seam.
+            restore: undo JPEG compression first: "on"; or "auto", of a file that is a JPEG of low quality,
+                as `Options.restore`.
             white: the value of white in floating point, such as 255, and of PIL's mode I, 255 or 65535.
             on_progress: told, in this thread, work done and work in all; their ratio rises to 1.
             cancel: asked several times a tile whether to stop, such as `threading.Event().is_set`.
@@ -265,6 +284,8 @@ class Upscaler:
             further = beyond((low.height, low.width), size_of_it, self.scale)
             if further and not isinstance(each, str | Path | bytes | Picture):  # which cannot hold a note
                 warnings.warn(further, stacklevel=2)
+            quality = quality_of(each) if isinstance(each, str | Path | bytes) else None
+            restorer = self._restoring() if Options(restore=restore).restores(quality) else None
             with self.turn(steps.check):
                 _, high = enlarge(
                     self.computer,
@@ -275,6 +296,7 @@ class Upscaler:
                     alpha_by=alpha,
                     progress=steps,
                     panorama=panorama,
+                    restorer=restorer,
                 )
             if remark:
                 high = replace(high, notes=(*high.notes, remark))
@@ -335,6 +357,7 @@ class Upscaler:
             progress=on_progress,
             cancel=cancel,
             turn=lambda: self.turn(steps.check),
+            restorer=self._restoring,
         )
 
     @contextmanager

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from camixersr.errors import OutputError, UsageError
+from camixersr.errors import CancelledError, OutputError, UsageError
 from camixersr.image.files import open_regular, shown
 
 fcntl: ModuleType | None
@@ -72,6 +72,7 @@ class Spill:
         folder: from `folder_for`.
         job: what makes the result what it is: plain JSON values.
         resume: go on with what is there, if there is something; else it is discarded.
+        keep: leave it behind if the user stops the job. A job that resumes leaves it after any end.
 
     The folder is for its owner alone, and no link is followed in it: its name can be guessed, and in a
     folder that others write to somebody might have put one there that leads to a file of the user's.
@@ -81,9 +82,9 @@ class Spill:
         OutputError: the folder cannot be used, is somebody else's, or another process is using it.
     """
 
-    def __init__(self, folder: Path, job: Mapping[str, Any], resume: bool) -> None:
+    def __init__(self, folder: Path, job: Mapping[str, Any], resume: bool, *, keep: bool = False) -> None:
         self.folder = folder
-        self.keep = resume
+        self.resume, self.keep = resume, keep
         self.done: list[dict[str, Any]] = []
         """The lines of finished tiles."""
         self.settled: dict[str, Any] = {}
@@ -144,7 +145,8 @@ class Spill:
 
     def __exit__(self, kind: object, *_: object) -> None:
         """Remove the folder, unless the job failed and may be resumed."""
-        if kind is None or not self.keep:
+        stopped = isinstance(kind, type) and issubclass(kind, KeyboardInterrupt | CancelledError)
+        if kind is None or not (self.resume or (self.keep and stopped)):
             with contextlib.suppress(OSError):
                 shutil.rmtree(self.folder)
         os.close(self._journal)

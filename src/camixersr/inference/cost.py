@@ -140,7 +140,7 @@ class Bill:
     def skip(self, tile: Tile, done: Done) -> None:
         """Count a tile that an earlier run computed."""
         self.tile(tile, done)
-        self.advance(tile.pixels * self._blocks)
+        self._total -= tile.pixels * self._blocks  # no work of this run: it would belie the time left
 
     def elsewhere(self, process: int, peak: int | None) -> None:
         """Count the highest memory of another process, by its number."""

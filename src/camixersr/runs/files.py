@@ -15,6 +15,7 @@ from camixersr.image.formats import WRITABLE, format_of
 from camixersr.image.picture import MAX_PIXELS
 from camixersr.image.size import Size
 from camixersr.runs.find import STREAM, find
+from camixersr.runs.forecast import forecast
 from camixersr.runs.manifest import MANIFEST, Manifest
 from camixersr.runs.models import Kept, Models
 from camixersr.runs.picture import Pictures
@@ -57,6 +58,7 @@ def upscale_files(
     route_map: Place | None = None,
     compare: Place | None = None,
     spill: Place | None = None,
+    keep_begun: bool = False,
     max_pixels: int = MAX_PIXELS,
     on_progress: Listener | None = None,
     cancel: Cancel | None = None,
@@ -76,11 +78,13 @@ def upscale_files(
         options: how to enlarge and to write; see `Options`.
         existing: what to do about results that exist: "refuse" them, as errors of their pictures;
             "overwrite"; "skip"; or "resume": leave out what the record says is done with the same
-            options, and go on with what was begun. What was made from another picture of the same name
-            is never replaced.
+            options, and go on with what was begun, also as "resume or overwrite" and "resume or skip",
+            which say what becomes of the rest. What was made from another picture of the same name is
+            never replaced.
         route_map: also write a picture of where attention went: a file, or a folder for several inputs.
         compare: also write a page, one HTML file, to compare the result with the picture; for one input.
         spill: folder for the intermediate files of large pictures; by default beside the result.
+        keep_begun: when cancelled, leave what was computed of a large picture, for a run that resumes.
         max_pixels: larger inputs are refused before they are decoded.
         on_progress: told what happens, see `camixersr.runs.results.Event`: a picture began, has
             advanced, is finished; a remark. Called in several threads, one call at a time.
@@ -92,7 +96,7 @@ def upscale_files(
         they come.
 
     Raises:
-        CancelledError: `cancel` said so; nothing is left half-written. Raised by the iterator.
+        CancelledError: `cancel` said so; no result is left half-written. Raised by the iterator.
         UsageError: options, inputs and places that do not go together.
         ImageError: a folder or pattern without pictures.
         CamixerError: a model or device that is not there; see `camixersr.errors`.
@@ -106,6 +110,7 @@ def upscale_files(
         route_map=route_map,
         compare=compare,
         spill=spill,
+        keep_begun=keep_begun,
         max_pixels=max_pixels,
         on_progress=on_progress,
         cancel=cancel,
@@ -122,6 +127,7 @@ def restore_files(
     route_map: Place | None = None,
     compare: Place | None = None,
     spill: Place | None = None,
+    keep_begun: bool = False,
     max_pixels: int = MAX_PIXELS,
     on_progress: Listener | None = None,
     cancel: Cancel | None = None,
@@ -144,6 +150,7 @@ def restore_files(
             options,
             model=options.model or "s-jpeg",
             name=options.name or ("{stem}_restored_preview" if options.preview else "{stem}_restored"),
+            restore="off",  # there is but one step
             alpha="bicubic",  # at scale 1: as it is
             projection="flat",
         ),
@@ -152,6 +159,7 @@ def restore_files(
         route_map=route_map,
         compare=compare,
         spill=spill,
+        keep_begun=keep_begun,
         max_pixels=max_pixels,
         on_progress=on_progress,
         cancel=cancel,
@@ -178,6 +186,7 @@ class Run(Iterator[Result]):
         route_map: Place | None,
         compare: Place | None,
         spill: Place | None,
+        keep_begun: bool,
         max_pixels: int,
         on_progress: Listener | None,
         cancel: Cancel | None,
@@ -219,7 +228,7 @@ class Run(Iterator[Result]):
             route_folder=route_folder,
             **names,
         )
-        self.jobs = without_results(jobs, named=existing == "skip", say=self._say)
+        self.jobs = without_results(jobs, named=existing.endswith("skip"), say=self._say)
         self._named: dict[str, Path] = {}
         if compare is not None:
             if self.many or self.jobs[0].target == STREAM:
@@ -231,21 +240,30 @@ class Run(Iterator[Result]):
             self._named["the model"] = Path(options.model)
         self.keep_apart({})
         if existing == "resume" and self.many and target is None:
-            raise UsageError("--resume of several files needs their folder of results; name it with -o")
+            raise UsageError(
+                "--resume of several files needs their folder of results; name it with -o, or add "
+                "--skip-existing"
+            )
         self._folders = [
             place for place, needed in ((target, folder), (routes, route_folder)) if needed and place
         ]
         searched = any(each.searched for each in found)
-        recorded = target is not None and self.many and (existing == "resume" or searched)
+        recorded = target is not None and self.many and (existing.startswith("resume") or searched)
         self._record = target / MANIFEST if target is not None and recorded else None
         self._settings = Settings(
             existing=existing,
+            keep_begun=keep_begun,
             folder=target if self.many else None,
             spill=None if spill is None else Path(spill),
             max_pixels=max_pixels,
             compare=None if compare is None else Path(compare),
         )
         self._results = self._work()
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether a record tells what is done, with which another run can go on."""
+        return self._record is not None
 
     def keep_apart(self, files: Mapping[str, Path]) -> None:
         """Refuse other files of the caller that would be inputs, results or route maps of this run.
@@ -289,6 +307,10 @@ class Run(Iterator[Result]):
             make_folder(folder)
         manifest = None if self._record is None else Manifest(self._record)
         try:
+            if len(self.jobs) > 1:
+                line = forecast(self.jobs, self.models, self._settings, self._check)
+                if line is not None:
+                    self._say(line)
             with closing(self._outcomes(manifest)) as outcomes:
                 for job, outcome in outcomes:
                     if isinstance(outcome, Exception):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from camixersr.enlarge.files import head_of_streamed as head_of
 from camixersr.enlarge.files import refuse_held
+from camixersr.enlarge.options import LOW_QUALITY
 from camixersr.image.degradation import quality_of
 from camixersr.image.stream import Look
 from camixersr.runs.find import STREAM
@@ -12,9 +13,6 @@ from camixersr.runs.targets import Job
 from camixersr.runs.work import Settings
 
 __all__ = ["head_of_streamed", "quality_and_remarks"]
-
-LOW_QUALITY = 75
-"""Of a JPEG, at and below which restoring it first is suggested; see docs/restoration.md."""
 
 
 def head_of_streamed(job: Job, models: Models, settings: Settings) -> Look | None:
@@ -67,11 +65,11 @@ def quality_and_remarks(source: Path | bytes, models: Models) -> tuple[int | Non
     """
     if not models.restoring:
         quality = quality_of(source)
-        if quality is None or quality > LOW_QUALITY:
+        if quality is None or quality > LOW_QUALITY or models.options.restore != "off":
             return quality, []
         return quality, [
-            f"a JPEG of quality {quality}, whose blocks would be enlarged, too; it looks better if you "
-            "`camixersr restore` it first and enlarge the result"
+            f"a JPEG of quality {quality}, whose blocks would be enlarged, too; it looks better with "
+            "--restore auto"
         ]
     model = models.of(models.default_scale).model
     quality, known = quality_of(source), model.restores

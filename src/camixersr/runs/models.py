@@ -8,7 +8,7 @@ from typing import Any
 from camixersr.backends.choose import require
 from camixersr.backends.devices import devices_of
 from camixersr.catalogue import default_model, embedded, find
-from camixersr.enlarge.options import Options
+from camixersr.enlarge.options import RESTORER, Options
 from camixersr.errors import UsageError
 from camixersr.image.panorama import Panorama
 from camixersr.image.size import Size, best_scale
@@ -89,8 +89,9 @@ class Models:
     def digests(self) -> dict[str, str]:
         """SHA-256 of every model that may be used, by name: what results are made with."""
         if self.options.model is not None:
-            model = self._get(self.options.model).model
-            return {model.name: model.sha256}
+            used = [self._get(self.options.model)]
+            used += [] if self.options.restore == "off" else [self.restorer]
+            return {each.model.name: each.model.sha256 for each in used}
         return {name: digest(path) for name, path in embedded().items()}
 
     def on(self, device: str) -> Options:
@@ -117,23 +118,29 @@ class Models:
         """The scale of the model that `reaching` takes, which is not loaded for that."""
         return best_scale(low, high, self.scales) or max(self.scales)
 
-    def _get(self, name: str) -> Computer:
+    @property
+    def restorer(self) -> Computer:
+        """What restores pictures before they are enlarged."""
+        return self._get(RESTORER, restoring=True)
+
+    def _get(self, name: str, *, restoring: bool = False) -> Computer:
+        restoring = restoring or self.restoring
         with self._loading:
             options = self.options
             how = (options.device, options.backend, options.precision, options.tile, options.batch)
-            key = (name, self.restoring, options.routing, *how)
+            key = (name, restoring, options.routing, *how)
             if key not in self._loaded:
-                self._loaded[key] = self._load(name)
+                self._loaded[key] = self._load(name, restoring=restoring)
             return self._loaded[key]
 
-    def _load(self, name: str) -> Computer:
+    def _load(self, name: str, *, restoring: bool) -> Computer:
         model, options = find(name), self.options
-        if self.restoring and not model.restores:
+        if restoring and not model.restores:
             raise UsageError(
                 f"{model.name} enlarges x{model.config.scale} and restores nothing; use `camixersr "
                 "upscale`, or give a --model that restores, such as s-jpeg"
             )
-        if model.restores and not self.restoring:
+        if model.restores and not restoring:
             raise UsageError(
                 f"{model.name} restores ({model.restores.about}) and does not enlarge; use "
                 "`camixersr restore`"

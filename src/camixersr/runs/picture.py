@@ -14,6 +14,7 @@ from typing import Any
 from camixersr import __version__
 from camixersr.enlarge.disk import enlarge_file
 from camixersr.enlarge.enlarge import enlarge
+from camixersr.enlarge.options import RESTORER
 from camixersr.errors import OutputError
 from camixersr.image.decode import read
 from camixersr.image.encode import check_writable, write, write_pages
@@ -94,13 +95,17 @@ class Pictures:
                     self._content if job.source == STREAM else job.source, self.models
                 )
                 work.notes += remarks if self.models.restoring else self._once("quality", remarks)
+            work.restored = self.options.restores(work.quality)
+            if work.restored and work.quality is not None:
+                what = f"a JPEG of quality {work.quality}, restored by {RESTORER} before it is enlarged; "
+                work.notes += self._once("restored", [what + "--restore off leaves it as it is"])
         if work.seen is None:
             work.seconds += time.perf_counter() - began
         return work
 
     def _there(self, work: Work) -> dict[str, Any] | None:
         """The facts of a result that need not be made, none of them where nothing is recorded."""
-        job, existing = work.job, self.settings.existing
+        job = work.job
         if job.source != STREAM and job.target != STREAM:
             both = job.source.exists() and job.target.exists()
             if both and job.source.samefile(job.target):
@@ -111,7 +116,7 @@ class Pictures:
             return None
         if self.manifest is not None:
             work.sha256 = digest(job.source) if job.source != STREAM else ""
-            if existing == "resume":
+            if self.settings.resuming:
                 done = self.manifest.done(
                     job.found.relative, work.sha256, self._record, route_map=job.route_map is not None
                 )
@@ -120,7 +125,7 @@ class Pictures:
                     target = self.settings.folder / done["output"]
                     work.job = replace(job, target=target)
                     return {**done["facts"], "input": str(job.source), "output": str(target)}
-        if existing == "skip" and job.target.is_file():
+        if self.settings.skipping and job.target.is_file():
             self._require_same_input(work, job.target)
             return {}
         return None
@@ -156,7 +161,7 @@ class Pictures:
         if work.there is not None:
             return work
         began = time.perf_counter()
-        self._emit(Began(job.source))
+        self._emit(Began(job.source, streamed=work.seen is not None))
         with self._recorded(work):
             if work.seen is not None:
                 self._stream(work, work.seen)
@@ -195,15 +200,18 @@ class Pictures:
 
     def _stream(self, work: Work, seen: Look) -> None:
         """Enlarge a large picture from disk to disk."""
-        upscaler = self._choose(work, seen)
+        computer = self._choose(work, seen)
         source = work.job.source
         work.streamed = enlarge_file(
-            upscaler,
+            computer,
             source,
             work.job.target,
             self.options,
+            size=self._size(work, seen.layout.height, seen.layout.width),
+            restorer=self.models.restorer if work.restored else None,
             spill=self.settings.spill,
-            resume=self.settings.existing == "resume",
+            resume=self.settings.resuming,
+            keep=self.settings.keep_begun,
             max_pixels=self.settings.max_pixels,
             say=lambda line: self._emit(Remark(line, source)),
             progress=self._progress(source),
@@ -260,6 +268,7 @@ class Pictures:
             progress=self._progress(work.job.source),
             cancel=self._cancelled,
             panorama=work.panorama,
+            restorer=self.models.restorer if work.restored else None,
         )
         work.notes += high.notes
         return cost, high
@@ -297,20 +306,16 @@ class Pictures:
             if self.settings.folder is not None and job.found.searched:
                 require_inside(path, self.settings.folder if path == job.target else path.parent)
                 make_folder(path.parent)
-            ours = (
-                self.manifest is not None
-                and self.settings.existing == "resume"
-                and self.manifest.is_ours(path)
-            )
+            ours = self.settings.resuming and self.manifest is not None and self.manifest.is_ours(path)
             self._require_same_input(work, path)
-            if self.settings.existing != "overwrite" and not ours:
+            if not self.settings.overwriting and not ours:
                 refuse_existing(path)
             if self.manifest is not None and path == job.target:
                 self.manifest.clear(path)
             size = high if path == job.target else (1, 1)
             check_writable(path, height=size[0], width=size[1])
         if self.settings.compare is not None:
-            if self.settings.existing not in ("overwrite", "resume"):
+            if not (self.settings.overwriting or self.settings.resuming):
                 refuse_existing(self.settings.compare)
             require_writable(self.settings.compare)
         self._note(work, "begun")
@@ -322,7 +327,8 @@ class Pictures:
         if work.there is not None:
             result = Result(job.source, work.job.target, "skipped", work.there)
         else:
-            self._check()
+            if work.streamed is None:  # else it is written, all but what tells of it
+                self._check()
             result = self._write(work)
         self._emit(Finished(result))
         return result

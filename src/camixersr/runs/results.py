@@ -39,9 +39,15 @@ class Result:
 
 @dataclass(frozen=True)
 class Began:
-    """A picture is being computed; with several devices also others are."""
+    """A picture is being computed; with several devices also others are.
+
+    Attributes:
+        source: the picture.
+        streamed: it goes from disk to disk, so that what is computed of it can be kept.
+    """
 
     source: Path
+    streamed: bool = False
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from camixersr.runs.targets import Job
 
 __all__ = ["Existing", "Settings", "Work", "refuse_existing"]
 
-Existing = Literal["refuse", "overwrite", "skip", "resume"]
+Existing = Literal["refuse", "overwrite", "skip", "resume", "resume or overwrite", "resume or skip"]
 """What to do about results that exist."""
 
 
@@ -37,6 +37,7 @@ class Settings:
 
     Attributes:
         existing: what to do about results that exist.
+        keep_begun: leave what was computed of a picture that is stopped.
         folder: of the results, where there are several.
         spill: folder for the intermediate files of large pictures; None for the output's.
         max_pixels: larger inputs are refused.
@@ -44,10 +45,26 @@ class Settings:
     """
 
     existing: Existing
+    keep_begun: bool
     folder: Path | None
     spill: Path | None
     max_pixels: int
     compare: Path | None = None
+
+    @property
+    def resuming(self) -> bool:
+        """Whether to go on with what another run began."""
+        return self.existing.startswith("resume")
+
+    @property
+    def overwriting(self) -> bool:
+        """Whether to replace what exists."""
+        return self.existing.endswith("overwrite")
+
+    @property
+    def skipping(self) -> bool:
+        """Whether to leave out what exists."""
+        return self.existing.endswith("skip")
 
 
 @dataclass
@@ -65,6 +82,7 @@ class Work:
         streamed: the result, if it went to the disk.
         cost: of the network; None if it was not needed.
         computer: of the model that was chosen.
+        restored: the picture is restored before it is enlarged.
         panorama: what the picture shows of a sphere; None for a flat one.
         sha256: of the input, where it is recorded.
         quality: of a JPEG, as far as it tells.
@@ -83,6 +101,7 @@ class Work:
     streamed: Streamed | None = None
     cost: Cost | None = None
     computer: Computer | None = None
+    restored: bool = False
     panorama: Panorama | None = None
     sha256: str = ""
     quality: int | None = None
