@@ -83,7 +83,7 @@ def upscale(
     model: str = "",
     device: str = "auto",
     projection: "Projection" = "auto",
-    restore: "Restore" = "off",
+    restore: "Restore" = "auto",
     white: float | None = None,
 ) -> "Held": ...
 
@@ -97,7 +97,7 @@ def upscale(
     model: str = "",
     device: str = "auto",
     projection: "Projection" = "auto",
-    restore: "Restore" = "off",
+    restore: "Restore" = "auto",
 ) -> "Picture": ...
 
 
@@ -109,7 +109,7 @@ def upscale(
     model: str = "",
     device: str = "auto",
     projection: "Projection" = "auto",
-    restore: "Restore" = "off",
+    restore: "Restore" = "auto",
     white: float | None = None,
 ) -> Any:
     """Enlarge one picture; to enlarge many, `load` once.

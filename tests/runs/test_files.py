@@ -249,7 +249,7 @@ def test_a_streamed_picture_is_of_any_size(tmp_path: Path, options: Options) -> 
     assert (reduced.facts["high_size"], reduced.facts["model_size"]) == ([250, 300], None)
 
 
-def test_a_compressed_jpeg_is_said_to_look_better_restored_first_once_a_run(
+def test_a_compressed_jpeg_is_restored_or_that_is_suggested_once_a_run(
     tmp_path: Path, options: Options
 ) -> None:
     folder = tmp_path / "photos"
@@ -258,12 +258,18 @@ def test_a_compressed_jpeg_is_said_to_look_better_restored_first_once_a_run(
         Image.fromarray(noise_picture(16, 16)).save(folder / f"{name}.jpg", quality=quality)
     Image.fromarray(noise_picture(16, 16)).save(folder / "e.png")
     results = list(camixersr.upscale_files(folder, options=options))
+    assert [each.facts["restored"] for each in results] == [False, True, True, False, False]
+    said = [note for each in results for note in each.notes]
+    assert len(said) == 1
+    assert said[0].startswith("a JPEG of quality 60, restored by s-jpeg before it is enlarged")
+    plain = replace(options, restore="off")
+    results = list(camixersr.upscale_files(folder, options=plain, existing="overwrite"))
     assert [each.facts.get("quality") for each in results] == [95, 60, 40, 75, None]
     hints = [[note for note in each.notes if "restore" in note] for each in results]
     assert [len(each) for each in hints] == [0, 1, 0, 0, 0]
     assert "a JPEG of quality 60" in hints[1][0]
-    [one] = camixersr.upscale_files(folder / "d.jpg", options=options)
-    assert "quality 75" in one.notes[0]
+    [one] = camixersr.upscale_files(folder / "c.jpg", tmp_path / "p.png", options=plain)
+    assert "it looks better with --restore auto" in one.notes[0]
     streamed = replace(options, memory="8GB")
     [one] = camixersr.upscale_files(folder / "c.jpg", tmp_path / "o.png", options=streamed)
     assert "quality 40" in " ".join(one.notes)

@@ -131,7 +131,7 @@ def upscale_file(
     progress: Progress | None = None,
     cancel: Cancel | None = None,
     turn: Callable[[], AbstractContextManager[None]] = nullcontext,
-    restorer: Callable[[], Computer] | None = None,
+    restorer: Callable[[Options, int | None], Computer | None] | None = None,
 ) -> Written:
     """Enlarge a file, as `camixersr upscale` does with one.
 
@@ -146,7 +146,7 @@ def upscale_file(
         progress: told, in this thread, how far the network is.
         cancel: asked whether to stop.
         turn: makes what is entered while the network is used.
-        restorer: gives what restores pictures, where the options want that.
+        restorer: gives what restores a JPEG of some quality, or another picture (None), if that is wanted.
 
     Returns:
         What came of it.
@@ -169,7 +169,7 @@ def upscale_file(
         raise OutputError(f"{shown(target)}: exists already; give overwrite=True to replace it")
     steps = Steps(progress, cancel)
     steps.check()
-    before = restorer() if restorer is not None and options.restores(quality_of(source)) else None
+    before = None if restorer is None else restorer(options, quality_of(source))
     seen = None
     if file is not None:
         seen = head_of_streamed(

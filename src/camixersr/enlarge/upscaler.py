@@ -112,8 +112,10 @@ class Upscaler:
         }  # fmt: skip
         self._restorer: Computer | None = None
 
-    def _restoring(self) -> Computer:
-        """What restores pictures before they are enlarged; made when it is first wanted."""
+    def _restorer_for(self, options: Options, quality: int | None) -> Computer | None:
+        """What restores a picture before it is enlarged, if it is; made when it is first wanted."""
+        if self.model.restores is not None or not options.restores(quality):
+            return None
         with self._turn:
             if self._restorer is None:
                 self._restorer = Computer(find(RESTORER), **self._how)
@@ -160,7 +162,7 @@ class Upscaler:
         max_share: float = 1.0,
         alpha: AlphaBy = "model",
         projection: Projection = "auto",
-        restore: Restore = "off",
+        restore: Restore = "auto",
         white: float | None = None,
         on_progress: Progress | None = None,
         cancel: Cancel | None = None,
@@ -177,7 +179,7 @@ class Upscaler:
         max_share: float = 1.0,
         alpha: AlphaBy = "model",
         projection: Projection = "auto",
-        restore: Restore = "off",
+        restore: Restore = "auto",
         on_progress: Progress | None = None,
         cancel: Cancel | None = None,
     ) -> Picture: ...
@@ -193,7 +195,7 @@ class Upscaler:
         max_share: float = 1.0,
         alpha: AlphaBy = "model",
         projection: Projection = "auto",
-        restore: Restore = "off",
+        restore: Restore = "auto",
         white: float | None = None,
         on_progress: Progress | None = None,
         cancel: Cancel | None = None,
@@ -210,7 +212,7 @@ class Upscaler:
         max_share: float = 1.0,
         alpha: AlphaBy = "model",
         projection: Projection = "auto",
-        restore: Restore = "off",
+        restore: Restore = "auto",
         on_progress: Progress | None = None,
         cancel: Cancel | None = None,
     ) -> list[Picture]: ...
@@ -225,7 +227,7 @@ class Upscaler:
         max_share: float = 1.0,
         alpha: AlphaBy = "model",
         projection: Projection = "auto",
-        restore: Restore = "off",
+        restore: Restore = "auto",
         white: float | None = None,
         on_progress: Progress | None = None,
         cancel: Cancel | None = None,
@@ -249,8 +251,8 @@ class Upscaler:
             alpha: what enlarges transparency: "model", or "bicubic".
             projection: "auto" believes the picture's metadata, "erp" takes it for a 360-degree panorama,
                 "flat" for none. A panorama is computed as the sphere it is, without a seam.
-            restore: undo JPEG compression first: "on"; or "auto", of a file that is a JPEG of low quality,
-                as `Options.restore`.
+            restore: undo JPEG compression first: "auto", of a file that is a JPEG of low quality, as
+                `Options.restore`; "on", of whatever is given; or "off".
             white: the value of white in floating point, such as 255, and of PIL's mode I, 255 or 65535.
             on_progress: told, in this thread, work done and work in all; their ratio rises to 1.
             cancel: asked several times a tile whether to stop, such as `threading.Event().is_set`.
@@ -285,7 +287,7 @@ class Upscaler:
             if further and not isinstance(each, str | Path | bytes | Picture):  # which cannot hold a note
                 warnings.warn(further, stacklevel=2)
             quality = quality_of(each) if isinstance(each, str | Path | bytes) else None
-            restorer = self._restoring() if Options(restore=restore).restores(quality) else None
+            restorer = self._restorer_for(Options(restore=restore), quality)
             with self.turn(steps.check):
                 _, high = enlarge(
                     self.computer,
@@ -357,7 +359,7 @@ class Upscaler:
             progress=on_progress,
             cancel=cancel,
             turn=lambda: self.turn(steps.check),
-            restorer=self._restoring,
+            restorer=self._restorer_for,
         )
 
     @contextmanager
