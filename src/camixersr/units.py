@@ -43,7 +43,7 @@ def shown_bytes(count: int) -> str:
 def shown_time(seconds: float) -> str:
     """A time to come, for people, who want to know when to look again: two figures are enough.
 
-    >>> shown_time(8.3), shown_time(95), shown_time(3725), shown_time(200_000)
+    >>> shown_time(8.3), shown_time(95), shown_time(3900), shown_time(200_000)
     ('8 s', '2 min', '1 h 5 min', '56 h')
     """
     if seconds < 60.0:

@@ -496,10 +496,8 @@ def test_a_file_becomes_the_bytes_of_the_command_line(
     model: Path, tmp_path: Path, name: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from camixersr.enlarge import files
-    from camixersr.runs import heads
 
-    for place in (files, heads):  # so that large is what the names say
-        monkeypatch.setattr(place, "AUTO_WHOLE", 70 * 100)
+    monkeypatch.setattr(files, "AUTO_WHOLE", 70 * 100)  # so that large is what the names say
     source = tmp_path / name
     if name == "turned.jpg":
         phone(source)

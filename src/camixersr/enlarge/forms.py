@@ -16,13 +16,13 @@ from camixersr.errors import UsageError
 __all__ = ["GROUPS", "Described", "described", "options_from", "schema"]
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    "Options": ("model", "scale", "fit", "attention_ratio", "restore", "format", "quality"),
+    "Options": ("model", "scale", "fit", "attention_ratio", "format", "quality"),
     "Size of the result": ("width", "height", "megapixels", "at_most"),
     "Effort: time, memory and attention": (
         "preview", "routing", "max_share", "seconds", "memory", "tile", "batch",
     ),
     "What computes, and where": ("device", "backend", "precision"),
-    "What is in the pictures": ("alpha", "projection", "salvage", "color"),
+    "What is in the pictures": ("restore", "alpha", "projection", "salvage", "color"),
     "Files that are written": ("subsampling", "compression", "lossless", "strip", "name"),
 }  # fmt: skip
 """Title -> options, in the order in which people want to know them; what matters first comes first."""
