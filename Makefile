@@ -34,8 +34,9 @@ serve: $(SERVE)
 demo: $(INSTALLED)
 	$(BIN)/python tools/demo.py
 
+# two processes of one thread each: files of tests go to whoever is free
 test: lint
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 lint: $(DEV)
 	$(BIN)/ruff check .
