@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from camixersr.backends import folded
 from camixersr.backends.folded import Folded
 from camixersr.errors import ShapeError
-from camixersr.inference import prepared
 from camixersr.models import CAMixerSR
 from camixersr.models.batches import FixedWindows
 from camixersr.models.calibration import Threshold
@@ -82,7 +82,7 @@ def test_pruned_networks(widths: dict[str, int]) -> None:
 @pytest.mark.parametrize("band", [1, 3000, 28_000])
 def test_cells(size: tuple[int, int], band: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Their borders lie anywhere in a band."""
-    monkeypatch.setattr(prepared, "BAND", band)
+    monkeypatch.setattr(folded, "BAND", band)
     _agree(_shaken(random_network(pool=32)), torch.rand(1, 3, *size), TopShare(0.5))
 
 
@@ -90,7 +90,7 @@ def test_bands_leave_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     network = _shaken(random_network())
     low = torch.rand(1, 3, 150, 33)
     whole, _ = Folded(network).route(low, TopShare(0.5))
-    monkeypatch.setattr(prepared, "BAND", 1)  # one row of windows
+    monkeypatch.setattr(folded, "BAND", 1)  # one row of windows
     banded, _ = Folded(network).route(low, TopShare(0.5))
     assert torch.allclose(banded, whole, atol=1e-6)
 
