@@ -332,7 +332,7 @@ def test_the_memory_granted_chooses_the_tile() -> None:
     assert tiles[0] < 100 < tiles[1] < 200 < tiles[2]
     for tile in tiles:
         assert tile % 16 == 0
-    with pytest.raises(MemoryLimitError, match=r"the smallest tile needs \d+ MB in all"):
+    with pytest.raises(MemoryLimitError, match=r"the smallest tile needs [\d.]+ [MG]B in all"):
         up.memory.largest_tile(layout, 50_000_000)
 
 

@@ -88,6 +88,8 @@ def test_pictures_go_in_survive_a_reload_and_come_out_as_a_zip(
     page.locator("input[name=attention_ratio]").fill("0.25")
     page.set_input_files("#files", files(*sent.items()))
     page.wait_for_selector(".item.running, .item.done")
+    while len(server.client.get("/api/v1/jobs").json()["jobs"]) < len(sent):
+        page.wait_for_timeout(50)  # what the page still holds goes with the page
     page.reload()  # all is in the service; the form is remembered, too
     is_done(page, 3)
     assert page.locator("#count").text_content() == "3 of 3 done"
