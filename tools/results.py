@@ -313,7 +313,7 @@ def card(model: Model, size: int) -> list[str]:
         "",
         "## Routing",
         "",
-        f"Kodak, ratio {audit['attention_ratio']:g}: {audit['verdict']}. Block by block: "
+        f"Kodak, ratio {audit['attention_ratio']:g}: {verdict(audit)}. Block by block: "
         "[routing.md](../routing.md).",
         "",
         "## Limits",
@@ -333,6 +333,18 @@ def plain(value: Any) -> str:
     return str(value)
 
 
+def verdict(stored: dict[str, Any]) -> str:
+    """Of an audit; what the shares say, of one from before worth was measured."""
+    audit = stored["audit"]
+    if "agreement" in audit:
+        return stored["verdict"]
+    return (
+        f"the plainest images attend {100 * audit['plain_share']:.0f} %, the busiest "
+        f"{100 * audit['busy_share']:.0f} %, {audit['collapsed']} of {len(audit['blocks'])} blocks are all "
+        "or nothing; what the choice is worth was not measured"
+    )
+
+
 def routing(names: list[str]) -> list[str]:
     """The page of the audits."""
     audits = [json.loads((STORED / f"{name}.json").read_text()) for name in names]
@@ -347,7 +359,7 @@ def routing(names: list[str]) -> list[str]:
     for name, each in zip(names, audits, strict=True):
         where = next(text for start, text in WHERE.items() if name.startswith(start))
         each["title"] = f"{NAMES.get(each['model'], each['model'])} on {where}"
-        lines.append(f"- **{each['title']}**: {each['verdict']}")
+        lines.append(f"- **{each['title']}**: {verdict(each)}")
     lines += ["", "## What chosen windows are worth", "", "Luma PSNR in dB, mean over the images.", ""]
     lines += table(
         ["", "attended %", "none", "random", "inverted", "most detail", "own", "all", "blocks agree %"],
