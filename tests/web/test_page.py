@@ -80,8 +80,9 @@ def is_done(page: Any, count: int) -> None:
 
 
 def test_pictures_go_in_survive_a_reload_and_come_out_as_a_zip(
-    server: Server, enter: Callable[..., Any], tmp_path: Path
+    serve: Callable[..., Server], enter: Callable[..., Any], tmp_path: Path
 ) -> None:
+    server = serve().ready()  # one that knows of no other pictures
     page = enter(server)
     sent = {f"picture {number}.png": png(seed=number) for number in range(3)}
     page.locator("input[name=scale]").fill("2")
@@ -170,7 +171,10 @@ def test_the_route_map_is_a_layer_with_its_share(server: Server, enter: Callable
 
 
 @pytest.mark.slow
-def test_results_of_two_ratios_stand_side_by_side(server: Server, enter: Callable[..., Any]) -> None:
+def test_results_of_two_ratios_stand_side_by_side(
+    serve: Callable[..., Server], enter: Callable[..., Any]
+) -> None:
+    server = serve().ready()
     first = server.over(server.job(png(64, 96), scale="2"))
     page = enter(server, f"#job={first['id']}")
     page.locator("input[name=attention_ratio]").fill("0")
@@ -204,7 +208,10 @@ def test_a_running_job_is_cancelled_and_tried_again(server: Server, enter: Calla
 
 
 @pytest.mark.slow
-def test_what_is_no_picture_is_said_at_its_place(server: Server, enter: Callable[..., Any]) -> None:
+def test_what_is_no_picture_is_said_at_its_place(
+    serve: Callable[..., Server], enter: Callable[..., Any]
+) -> None:
+    server = serve().ready()
     page = enter(server)
     page.set_input_files("#files", files(("note.png", b"this is a text"), ("good.png", png())))
     page.wait_for_selector(".item.failed")
