@@ -218,7 +218,7 @@ def test_what_is_no_picture_is_said_at_its_place(
     assert "picture" in page.locator(".item.failed .state").text_content()
     is_done(page, 1)
     page.get_by_role("button", name="Remove note.png").click()
-    assert page.locator(".item").count() == 1
+    page.wait_for_function("() => document.querySelectorAll('.item').length === 1")
 
 
 def test_a_panorama_is_looked_at_from_within(server: Server, enter: Callable[..., Any]) -> None:
