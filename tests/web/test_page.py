@@ -19,6 +19,15 @@ playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright
 BROWSERS = [Path("/usr/bin/chromium-headless-shell"), Path("/usr/bin/chromium")]
 FLAGS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
+XMP = (
+    '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    '<rdf:Description xmlns:GPano="http://ns.google.com/photos/1.0/panorama/" '
+    'GPano:ProjectionType="equirectangular" GPano:FullPanoWidthPixels="256" '
+    'GPano:FullPanoHeightPixels="128" GPano:CroppedAreaImageWidthPixels="64" '
+    'GPano:CroppedAreaImageHeightPixels="40" GPano:CroppedAreaLeftPixels="96" '
+    'GPano:CroppedAreaTopPixels="32"/></rdf:RDF></x:xmpmeta>'
+)
+"""A quarter of the way around, five sixteenths of that from pole to pole."""
 
 
 @pytest.fixture(scope="module")
@@ -243,6 +252,72 @@ def test_a_panorama_is_looked_at_from_within(server: Server, enter: Callable[...
     page.locator("#sphere").click()
     page.wait_for_selector("#pane-one canvas")
     assert page.locator("#globe").is_hidden()
+
+
+@pytest.mark.slow
+def test_a_part_of_a_panorama_lies_where_it_belongs(server: Server, enter: Callable[..., Any]) -> None:
+    """A quarter of the way around, from 45 degrees above the horizon to 11.25 below it."""
+    picture = Image.fromarray(np.full((40, 64, 3), 200, np.uint8))
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", xmp=XMP.encode())
+    job = server.over(server.job(buffer.getvalue(), "part.jpg", scale="2"))
+    assert job["facts"]["sphere"] == {"across": 0.25, "top": 0.25, "down": 0.3125}
+    page = enter(server, f"#job={job['id']}")
+    page.wait_for_selector("#globe:not([hidden])")
+    page.wait_for_timeout(1500)
+    seen = shot(page, "#globe").mean(axis=2)
+    high, wide = seen.shape
+    focal = wide / 2 / np.tan(1.3 / 2)  # the view's angle at the start
+    middle = seen[:, wide // 4]  # away from the slider's handle
+    row = high // 2 + round(focal / np.cos(np.arctan(wide / 4 / focal)) * np.tan(np.radians(11.25)))
+    assert middle[high // 2] > 150
+    assert middle[row - 12] > 150
+    assert middle[row + 12] < 60
+    assert seen[high // 2, 3] > 150  # 37 degrees to the left of ahead; the picture reaches 45
+    page.locator("#globe").focus()
+    for _ in range(4):
+        page.keyboard.press("ArrowLeft")
+    page.wait_for_timeout(500)
+    assert shot(page, "#globe").mean(axis=2)[high // 2, 3] < 60
+
+
+@pytest.mark.slow
+def test_a_finger_moves_the_slider(server: Server, enter: Callable[..., Any]) -> None:
+    job = server.over(server.job(png(), scale="2"))
+    page = enter(server, f"#job={job['id']}", viewport={"width": 390, "height": 800}, has_touch=True)
+    page.wait_for_selector("#pane-one canvas")
+    box, frame = page.locator("#split").bounding_box(), page.locator("#frame").bounding_box()
+    driver = page.context.new_cdp_session(page)
+    y = frame["y"] + frame["height"] / 2
+
+    def touch(kind: str, *at: float) -> None:
+        points = [{"x": x, "y": y} for x in at]
+        driver.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    touch("touchStart", box["x"] + box["width"] / 2)
+    for share in (0.45, 0.35, 0.25):
+        touch("touchMove", frame["x"] + share * frame["width"])
+    touch("touchEnd")
+    assert abs(float(page.locator("#slider").input_value()) - 25) < 1
+
+
+@pytest.mark.slow
+def test_a_folder_is_dropped(
+    serve: Callable[..., Server], enter: Callable[..., Any], tmp_path: Path
+) -> None:
+    server = serve().ready()
+    for name in ("photos/a.png", "photos/inner/b.png", "photos/.hidden.png", "photos/notes.txt"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(png())
+    page = enter(server)
+    driver = page.context.new_cdp_session(page)
+    data = {"items": [], "files": [str(tmp_path / "photos")], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        driver.send("Input.dispatchDragEvent", {"type": kind, "x": 300, "y": 300, "data": data})
+    is_done(page, 2)
+    names = {job["name"] for job in server.client.get("/api/v1/jobs").json()["jobs"]}
+    assert names == {"a.png", "b.png"}
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1300), ("dark", 390)])

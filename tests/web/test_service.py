@@ -147,6 +147,21 @@ def _events(server: Server, path: str, headers: dict | None = None) -> list[tupl
     return found
 
 
+def test_jobs_are_listed_in_pages(server: Server, done: dict) -> None:
+    every = server.client.get("/api/v1/jobs").json()
+    assert every["next"] is None
+    found, path = [], "/api/v1/jobs?limit=2"
+    while path:
+        page = server.client.get(path).json()
+        assert len(page["jobs"]) <= 2
+        found += page["jobs"]
+        path = page["next"]
+    assert [job["id"] for job in found] == [job["id"] for job in every["jobs"]]
+    assert done["id"] in {job["id"] for job in found}
+    assert server.client.get(f"/api/v1/jobs?after={'0' * 32}").status_code == 404
+    assert server.client.get("/api/v1/jobs?limit=0").status_code == 422
+
+
 def test_a_zip_has_every_result_under_a_name_of_its_own(server: Server, done: dict) -> None:
     other = server.over(server.job(png(seed=4), "photo.png"))
     answer = server.client.get(f"/api/v1/jobs.zip?ids={done['id']},{other['id']}")

@@ -35,7 +35,8 @@ def facts_of(work: Work, options: Options) -> dict[str, Any]:
     """The facts of a result: plain JSON values.
 
     `model_size` is what the model makes, and None where it was not needed; from there to `high_size` the
-    picture was interpolated.
+    picture was interpolated. `sphere` says what a panorama shows, in shares of the way around (`across`) and
+    of that from pole to pole (`top`, `down`).
 
     Args:
         work: a picture whose result has been written.
@@ -67,6 +68,13 @@ def facts_of(work: Work, options: Options) -> dict[str, Any]:
         "version": __version__,
         "options": options.record(),
     }
+    if work.panorama is not None:
+        shown = work.panorama
+        facts["sphere"] = {
+            "across": min(1.0, shown.width / (2.0 * shown.sphere)),
+            "top": shown.top / shown.sphere,
+            "down": shown.height / shown.sphere,
+        }
     if work.part is not None:
         facts["part"] = [work.part.left, work.part.top, work.part.width, work.part.height]
     if work.quality is not None or upscaler.model.restores is not None:

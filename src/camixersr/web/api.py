@@ -128,13 +128,21 @@ async def _answer(service: Service, job: Job, wait: float) -> Response:
     return JSONResponse(service.show(job), 202, headers=address)
 
 
-@router.get("/jobs", summary="All jobs", responses=answers(401, 403))
-def list_jobs(request: Request) -> JobList:
-    """The jobs of whoever asks, the oldest first."""
+@router.get("/jobs", summary="All jobs, or a page of them", responses=answers(401, 403, 404, 422))
+def list_jobs(
+    request: Request,
+    limit: Annotated[int | None, Query(ge=1, le=1000, description="of jobs; all by default")] = None,
+    after: Annotated[
+        str | None, Query(pattern="^[0-9a-f]{32}$", description="id of the job before the first one")
+    ] = None,
+) -> JobList:
+    """The jobs of whoever asks, the oldest first. `next` leads to those that follow."""
     service = service_of(request)
-    return JobList.model_validate(
-        {"jobs": [service.show(job) for job in service.store.all_of(owner_of_request(request))]}
-    )
+    if after is not None:
+        job_of(request, after)
+    jobs = service.store.all_of(owner_of_request(request), after=after, limit=limit or -1)
+    more = f"/api/v1/jobs?limit={limit}&after={jobs[-1].id}" if limit and len(jobs) == limit else None
+    return JobList.model_validate({"jobs": [service.show(job) for job in jobs], "next": more})
 
 
 @router.get(

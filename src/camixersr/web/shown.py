@@ -109,9 +109,10 @@ class JobShown(BaseModel):
 
 
 class JobList(BaseModel):
-    """All jobs, the oldest first."""
+    """Jobs, the oldest first."""
 
     jobs: list[JobShown]
+    next: str | None = Field(description="where those that follow are, if there may be some")
 
 
 class ModelShown(BaseModel):

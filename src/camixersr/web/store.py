@@ -188,9 +188,22 @@ class Store:
         found = self._select("WHERE id = ?", number)
         return found[0] if found else None
 
-    def all_of(self, owner: str) -> list[Job]:
-        """Somebody's jobs, the oldest first."""
-        return self._select("WHERE owner = ? ORDER BY seq", owner)
+    def all_of(self, owner: str, *, after: str | None = None, limit: int = -1) -> list[Job]:
+        """Somebody's jobs, the oldest first.
+
+        Args:
+            owner: whose.
+            after: id of a job of theirs; only those that came later.
+            limit: how many at most; all below 0.
+        """
+        return self._select(
+            "WHERE owner = ? AND seq > coalesce((SELECT seq FROM jobs WHERE id = ? AND owner = ?), 0) "
+            "ORDER BY seq LIMIT ?",
+            owner,
+            after,
+            owner,
+            limit,
+        )
 
     def position(self, job: Job) -> int:
         """How many jobs wait before this one."""

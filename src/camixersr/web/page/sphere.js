@@ -2,7 +2,7 @@
 // at in full detail when the view rests.
 const VERTEX = `attribute vec2 at; varying vec2 place; void main() { place = at; gl_Position = vec4(at, 0., 1.); }`;
 const FRAGMENT = `precision highp float;
-varying vec2 place; uniform vec2 look, field; uniform float cut, span, two;
+varying vec2 place; uniform vec2 look, field; uniform float cut, two; uniform vec4 held;
 uniform sampler2D wholes[2]; uniform sampler2D parts[2]; uniform vec4 part; uniform float close;
 const float PI = 3.141592653589793;
 void main() {
@@ -10,8 +10,8 @@ void main() {
   float c = cos(look.y), s = sin(look.y);
   ray = vec3(ray.x, c * ray.y - s * ray.z, s * ray.y + c * ray.z);
   float lon = atan(ray.x, -ray.z) + look.x, lat = asin(clamp(ray.y, -1., 1.));
-  vec2 at = vec2(fract(lon / (2. * PI) + .5), .5 - lat / span);
-  if (at.y < 0. || at.y > 1.) { gl_FragColor = vec4(.06, .05, .08, 1.); return; }
+  vec2 at = (vec2(fract(lon / (2. * PI) + .5), .5 - lat / PI) - held.xy) / held.zw;
+  if (min(at.x, at.y) < 0. || max(at.x, at.y) > 1.) { gl_FragColor = vec4(.06, .05, .08, 1.); return; }
   bool before = two > .5 && place.x < cut;
   vec2 inside = (at - part.xy) / part.zw;
   if (close > .5 && inside.x > 0. && inside.x < 1. && inside.y > 0. && inside.y < 1.)
@@ -88,8 +88,8 @@ export class Sphere {
   async show(after, before, keepPlace) {
     this.sources = [before, after];
     this.shown = {};
-    const own = this.shown, {width, height} = after.view;
-    this.span = Math.min(Math.PI, 2 * Math.PI * height / width);
+    const own = this.shown, {across, top, down} = after.job.facts.sphere;
+    this.held = [(1 - across) / 2, top, across, down];  // of the sphere: left, top, width, height
     if (!keepPlace) { this.look = [0, 0]; this.angle = 1.3; }
     this.close = null;
     const most = Math.min(4096, this.gl.getParameter(this.gl.MAX_TEXTURE_SIZE));
@@ -130,13 +130,13 @@ export class Sphere {
     gl.uniform2fv(this.place("look"), this.look);
     gl.uniform2fv(this.place("field"), this.field());
     gl.uniform1f(this.place("cut"), 2 * this.split - 1);
-    gl.uniform1f(this.place("span"), this.span);
+    gl.uniform4fv(this.place("held"), this.held);
     gl.uniform1f(this.place("two"), this.sources[0] ? 1 : 0);
     gl.uniform4fv(this.place("part"), this.close || [0, 0, 1, 1]);
     gl.uniform1f(this.place("close"), this.close ? 1 : 0);
     gl.drawArrays(gl.TRIANGLES, 0, 3);
     const {view} = this.sources[1];
-    this.changed(canvas.width / (this.angle / (2 * Math.PI) * view.width));
+    this.changed(canvas.width / (this.angle / (2 * Math.PI * this.held[2]) * view.width));
     clearTimeout(this.resting);
     this.resting = setTimeout(() => this.detail(), REST);
   }
@@ -149,14 +149,17 @@ export class Sphere {
       for (let other = 0; other <= 8; other += 1) {
         const ray = [(step / 4 - 1) * fx, (other / 4 - 1) * fy, -1], length = Math.hypot(...ray);
         const [x, y, z] = [ray[0], c * ray[1] - s * ray[2], s * ray[1] + c * ray[2]];
-        const lon = Math.atan2(x, -z) / (2 * Math.PI), at = .5 - Math.asin(y / length) / this.span;
+        const lon = Math.atan2(x, -z) / (2 * Math.PI), at = .5 - Math.asin(y / length) / Math.PI;
         [left, right] = [Math.min(left, lon), Math.max(right, lon)];
         [top, bottom] = [Math.min(top, at), Math.max(bottom, at)];
       }
     }
     const middle = (((this.look[0] / (2 * Math.PI) + .5) % 1) + 1) % 1;
-    const found = [middle + left, Math.max(0, top), right - left, Math.min(1, bottom) - Math.max(0, top)];
-    return found[0] < 0 || found[0] + found[2] > 1 || found[2] > 0.5 ? null : found;
+    if (middle + left < 0 || middle + right > 1 || right - left > 0.5) return null;
+    const [x, y, width, height] = this.held, within = (value) => Math.min(1, Math.max(0, value));
+    const [x0, x1] = [left, right].map((each) => within((middle + each - x) / width));
+    const [y0, y1] = [top, bottom].map((each) => within((each - y) / height));
+    return x1 > x0 && y1 > y0 ? [x0, y0, x1 - x0, y1 - y0] : null;
   }
 
   async detail() {

@@ -134,7 +134,7 @@ export function openJob(id, focus = true) {
   listAgainst();
   describe();
   if (!another) return undefined;
-  const round = own.facts.projection === "erp";
+  const round = Boolean(own.facts.sphere) && !own.facts.part;
   if (round && !sphere) sphere = new Sphere(globe, (ratio) => { if (shown.round) zoomed(ratio); });
   find("sphere").hidden = !round || !sphere.works;
   shown.round = round && sphere.works;
