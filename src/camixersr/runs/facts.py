@@ -35,8 +35,8 @@ def facts_of(work: Work, options: Options) -> dict[str, Any]:
     """The facts of a result: plain JSON values.
 
     `model_size` is what the model makes, and None where it was not needed; from there to `high_size` the
-    picture was interpolated. `sphere` says what a panorama shows, in shares of the way around (`across`) and
-    of that from pole to pole (`top`, `down`).
+    picture was interpolated. `sphere` says what a panorama shows, in shares of the way around (`across`)
+    and of that from pole to pole (`top`, `down`).
 
     Args:
         work: a picture whose result has been written.
