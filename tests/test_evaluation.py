@@ -118,7 +118,7 @@ def test_the_papers_large_images_are_beside_what_is_measured(tmp_path: Path, cap
     """Of the authors' file, in the paper's tiles, on the paper's sets; and nowhere else."""
     (tmp_path / "Test4K").mkdir()
     Image.fromarray(noise_picture(64, 64)).save(tmp_path / "Test4K" / "a.png")
-    model = replace(upscaler().model, name="mine", provenance={"official": "official-s-x4"})
+    model = replace(upscaler(4).model, name="mine", provenance={"official": "official-s-x4"})
     ours = replace(model, name="ours", provenance={})
     rows, _ = evaluate(
         [TensorComputer(model, device="cpu"), TensorComputer(ours, device="cpu")],

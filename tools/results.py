@@ -7,27 +7,24 @@ benchmarks/thresholds.py; the pages name the commands.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from camixersr.catalogue import PANORAMIC, embedded
-from camixersr.evaluation import LARGE_SETS, PUBLISHED_LARGE
+from camixersr.published import LARGE_SETS, load
 from camixersr.weights import Model, load_file
 
 ROOT = Path(__file__).resolve().parent.parent
 STORED = ROOT / "docs" / "results"
-NAMES = {"photo": "Kodak", "CAMixerSR_S": "authors' S"}
-
-# Published luma PSNR / SSIM, x4, MATLAB bicubic: the paper's table and those of its peers.
-PUBLISHED = {
-    "CAMixerSR-B (765 K)": {"Set5": (32.51, 0.8988), "Set14": (28.82, 0.7870), "BSD100": (27.72, 0.7416)},
-    "SwinIR-light (930 K)": {"Set5": (32.44, 0.8976), "Set14": (28.77, 0.7858), "BSD100": (27.69, 0.7406)},
-    "SeemoRe-T (232 K)": {"Set5": (32.31, 0.8965), "Set14": (28.72, 0.7840), "BSD100": (27.65, 0.7384)},
-    "bicubic": {"Set5": (28.42, 0.8104), "Set14": (26.00, 0.7027), "BSD100": (25.96, 0.6675)},
+NAMES = {
+    "photo": "Kodak",
+    "pano/test": "our 15 panoramas",
+    "test": "our 15 panoramas",
+    "CAMixerSR_S": "authors' S",
+    "official-s-x4": "authors' S",
 }
-
-NAMED = {"official-s-x4": "S (351 K)", "official-m-x4": "M (535 K)", "official-b-x4": "B (765 K)"}
 
 WHERE = {
     "routes-bsd100": "BSD100",
@@ -93,21 +90,31 @@ def results(scales: dict[int, list[str]]) -> list[str]:
     for scale, names in scales.items():
         lines += [f"## Measured here, x{scale}", "", *scores(names), ""]
     lines += ["## Thresholds and top-share", "", *thresholds("thresholds-s-x4"), ""]
+    for name in ("reproduce-lightweight", "reproduce-omni"):
+        if (STORED / f"{name}.json").exists():
+            lines += [f"## {name.replace('-', ' ').capitalize()}", "", *reproduced(name), ""]
     lines += ["## Published, x4, luma", ""]
-    named = ["Set5", "Set14", "BSD100"]
+    named = ["Set5", "Set14", "BSD100", "Urban100", "Manga109"]
+    light = [each for each in load() if (each.table, each.scale) == ("lightweight", 4)]
     lines += table(
-        ["network", *named],
+        ["network", "ratio", *named, "source"],
         [
-            [name, *(f"{p[0]:.2f} / {p[1]:.4f}" for p in map(of.get, named) if p)]
-            for name, of in PUBLISHED.items()
+            [
+                each.network,
+                "" if each.attention_ratio is None else f"{each.attention_ratio:g}",
+                *(cell(each.sets.get(name, ())) for name in named),
+                each.source,
+            ]
+            for each in light
         ],
     )
     lines += ["", "## Published, large images, x4, RGB, tiles of 64 with an overlap of 4", ""]
     lines += table(
         ["network", "ratio", *LARGE_SETS],
         [
-            [f"CAMixerSR-{NAMED[name]}", f"{ratio:g}", *(f"{value:.2f}" for value in values)]
-            for (name, ratio), values in PUBLISHED_LARGE.items()
+            [each.network, f"{each.attention_ratio:g}", *(cell(each.sets[name]) for name in LARGE_SETS)]
+            for each in load()
+            if each.table == "large"
         ],
     )
     for name in [name for names in scales.values() for name in names]:
@@ -116,6 +123,44 @@ def results(scales: dict[int, list[str]]) -> list[str]:
         lines += [f"- {key}: {plain(value)}" for key, value in each["protocol"].items()]
         lines += ["", "```sh", (STORED / f"{name}.sh").read_text().strip(), "```"]
     return lines
+
+
+def reproduced(name: str) -> list[str]:
+    """A table of `camixersr reproduce`: published, measured and difference; and its command."""
+    made = json.loads((STORED / f"{name}.json").read_text())
+    heads = ["set", "scale", "model", "ratio"]
+    for metric in made["metrics"]:
+        heads += [f"{metric} published", "measured", "difference"]
+    lines: list[list[str]] = []
+    for each in made["cells"]:
+        ratio = "" if each["attention_ratio"] is None else f"{each['attention_ratio']:g}"
+        set_, model = (NAMES.get(each[what], each[what]) for what in ("set", "model"))
+        line = [set_, f"x{each['scale']}", model, ratio]
+        for metric in made["metrics"]:
+            digits = 3 if metric.endswith("PSNR") else 4
+            stated, difference = each["stated"].get(metric), each["difference"][metric]
+            line += [
+                "" if stated is None else f"{stated:.{digits}f}",
+                f"{each['measured'][metric]:.{digits}f}",
+                "" if difference is None else f"{difference:+.{digits}f}",
+            ]
+        share = each["attention_share"]
+        lines.append([*line, "" if share is None else f"{100 * share:.0f}"])
+    sources = dict.fromkeys(each["source"] for each in made["cells"] if each["source"])
+    below = [f"- Published: {source}." for source in sources]
+    below += [
+        f"- {key}: {plain(made['facts'][key])}" for key in ("low_images", "commit", "backend", "policy")
+    ]
+    command = ["", "```sh", (STORED / f"{name}.sh").read_text().strip(), "```"]
+    return [*table([*heads, "attended %"], lines), "", *below, *command]
+
+
+def cell(numbers: Sequence[float]) -> str:
+    """PSNR / SSIM as published; empty where nothing is."""
+    if not numbers:
+        return ""
+    decibels = f"{numbers[0]:.3f}".removesuffix("0")
+    return " / ".join((decibels, *(f"{each:.4f}" for each in numbers[1:])))
 
 
 def thresholds(name: str) -> list[str]:

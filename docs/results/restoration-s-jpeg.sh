@@ -1,1 +1,1 @@
-camixersr evaluate --model s-jpeg --data ../shared/data/photo --quality 20 --json docs/results/restoration-s-jpeg.json
+camixersr evaluate --model s-jpeg --data "$DATA"/photo --quality 20 --json docs/results/restoration-s-jpeg.json

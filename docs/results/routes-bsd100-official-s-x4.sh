@@ -1,2 +1,2 @@
-camixersr routes ../shared/data/bench/BSD100/x4/low/*.png --high ../shared/data/bench/BSD100/x4/high --model ../shared/official/CAMixerSR_S.pth \
+camixersr routes "$DATA"/bench/BSD100/x4/low/*.png --high "$DATA"/bench/BSD100/x4/high --model official-s-x4 \
   --json docs/results/routes-bsd100-official-s-x4.json

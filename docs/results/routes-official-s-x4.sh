@@ -1,2 +1,2 @@
-camixersr routes ../shared/data/photo/*.png --reduce --model ../shared/official/CAMixerSR_S.pth \
+camixersr routes "$DATA"/photo/*.png --reduce --model official-s-x4 \
   --json docs/results/routes-official-s-x4.json

@@ -1,1 +1,1 @@
-camixersr routes ../shared/data/photo/*.png --reduce --model s-x2 --json docs/results/routes-s-x2.json
+camixersr routes "$DATA"/photo/*.png --reduce --model s-x2 --json docs/results/routes-s-x2.json

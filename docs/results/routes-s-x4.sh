@@ -1,1 +1,1 @@
-camixersr routes ../shared/data/photo/*.png --reduce --model s-x4 --json docs/results/routes-s-x4.json
+camixersr routes "$DATA"/photo/*.png --reduce --model s-x4 --json docs/results/routes-s-x4.json

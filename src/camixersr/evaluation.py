@@ -3,7 +3,7 @@
 import platform
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from camixersr import __version__
+from camixersr import __version__, published
 from camixersr.data import BenchmarkSet
 from camixersr.errors import InputError, UsageError
 from camixersr.image.panorama import SLACK, Panorama
@@ -23,8 +23,8 @@ from camixersr.metrics import luma, psnr, psnr_b, seam, ssim, ws_psnr, ws_ssim
 from camixersr.tensors import from_array, to_array
 
 __all__ = [
+    "PAPER_TILES",
     "PUBLISHED_BICUBIC",
-    "PUBLISHED_LARGE",
     "ImageScore",
     "Protocol",
     "Row",
@@ -36,33 +36,26 @@ __all__ = [
 
 Protocol = Literal["classic", "large", "erp", "restoration"]
 
-PUBLISHED_BICUBIC = {
-    ("Set5", 2): 33.66, ("Set5", 3): 30.39, ("Set5", 4): 28.42,
-    ("Set14", 2): 30.24, ("Set14", 3): 27.55, ("Set14", 4): 26.00,
-    ("BSD100", 4): 25.96,
-    ("Urban100", 4): 23.14, ("Manga109", 4): 24.89,
-}  # fmt: skip
-"""Luma PSNR of MATLAB's bicubic, dB, by set and scale. Those at x4 are the paper's table; Set5 and
-Set14 at x2 and x3 are the figures in common use, confirmed here to 0.1 dB (tests/test_benchmark.py)."""
+PAPER_TILES = "tiles 64/4"
+"""Added to the name of a model that was cut as the paper cuts large images."""
 
-LARGE_SETS: tuple[str, ...] = ("F2K", "Test2K", "Test4K", "Test8K")
-
-PUBLISHED_LARGE: Mapping[tuple[str, float], tuple[float, float, float, float]] = {
-    ("official-s-x4", 1.0): (29.12, 26.26, 27.73, 33.66),
-    ("official-s-x4", 0.5): (29.08, 26.24, 27.70, 33.63),
-    ("official-m-x4", 1.0): (29.20, 26.32, 27.80, 33.72),
-    ("official-m-x4", 0.5): (29.18, 26.30, 27.79, 33.71),
-    ("official-b-x4", 1.0): (29.31, 26.39, 27.89, 33.81),
-    ("official-b-x4", 0.5): (29.30, 26.38, 27.87, 33.81),
-}
-"""The paper's table of large images: RGB PSNR, dB, x4, tiles of 64 with an overlap of 4, of `LARGE_SETS`,
-by the name of the authors' checkpoint and the attention ratio."""
+PUBLISHED_BICUBIC = published.bicubic()
+"""Luma PSNR of MATLAB's bicubic, dB, by set and scale: `published.toml`. Set5 and Set14 at x2 and x3 are
+confirmed here to 0.1 dB (tests/test_evaluation.py)."""
 
 
 def _published(computer: Computer, benchmark: str, attention_ratio: float) -> float | None:
     """What the paper states for an authors' checkpoint in the paper's tiles; None if nothing."""
-    known = PUBLISHED_LARGE.get((computer.model.provenance.get("official", ""), attention_ratio))
-    return None if known is None else dict(zip(LARGE_SETS, known, strict=True)).get(benchmark)
+    official = computer.model.provenance.get("official", "")
+    stated = official and published.find(
+        published.load(),
+        table="large",
+        scale=computer.scale,
+        official=official,
+        attention_ratio=attention_ratio,
+        way=PAPER_TILES,
+    )
+    return stated.sets[benchmark][0] if stated and benchmark in stated.sets else None
 
 
 @dataclass(frozen=True)
@@ -77,7 +70,8 @@ class ImageScore:
         macs: multiply-adds that ran.
         attention_share: of windows, over all blocks.
         peak_memory_bytes: while the network ran; None where unknown.
-        rgb: "restoration" only: PSNR of RGB, dB.
+        rgb: "restoration" and "erp" only: PSNR of RGB, dB, every pixel alike.
+        rgb_ssim: "erp" only: SSIM of RGB, every pixel alike.
         psnr_b: "restoration" only: PSNR-B of luma, dB, which also counts blocking.
         seam: "erp" only: dB of the 8 columns on either side of where the panorama closes.
         elsewhere: "erp" only: dB of all others.
@@ -91,6 +85,7 @@ class ImageScore:
     attention_share: float
     peak_memory_bytes: int | None
     rgb: float | None = None
+    rgb_ssim: float | None = None
     psnr_b: float | None = None
     seam: float | None = None
     elsewhere: float | None = None
@@ -134,13 +129,15 @@ def _score(
 
 
 def _beside(image: NDArray[np.uint8], reference: NDArray[np.uint8], protocol: Protocol) -> dict[str, float]:
-    """Further scores: WS-PSNR at the seam and elsewhere, of panoramas; of what was restored, more PSNR."""
+    """Further scores: of panoramas unweighted, at the seam and elsewhere; of restored ones more PSNR."""
     if protocol == "restoration":
         return {"rgb": psnr(image, reference), "psnr_b": psnr_b(luma(image), luma(reference))}
     if protocol != "erp":
         return {}
     inner = slice(8, -8)
     return {
+        "rgb": psnr(image, reference),
+        "rgb_ssim": ssim(image, reference),
         "seam": ws_psnr(seam(image), seam(reference)),
         "elsewhere": ws_psnr(image[:, inner], reference[:, inner]),
     }
@@ -277,7 +274,7 @@ def evaluate(
     stated: list[float | None] = [None] * len(names)
     if protocol == "large":
         stated += [_published(computer, benchmark.name, ratio) for computer, ratio in runs]
-        names += [(f"{computer.model.name} tiles 64/4", ratio) for computer, ratio in runs]
+        names += [(f"{computer.model.name} {PAPER_TILES}", ratio) for computer, ratio in runs]
     if protocol == "erp":
         names += [(f"{computer.model.name} flat", ratio) for computer, ratio in runs]
     results: list[list[ImageScore]] = [[] for _ in names]
@@ -362,7 +359,7 @@ def row_facts(row: Row) -> dict[str, Any]:
         "macs": fmean(score.macs for score in row.images),
         "attention_share": fmean(score.attention_share for score in row.images),
     }
-    for part in ("rgb", "psnr_b", "seam", "elsewhere"):
+    for part in ("rgb", "rgb_ssim", "psnr_b", "seam", "elsewhere"):
         known = [value for score in row.images if (value := getattr(score, part)) is not None]
         if known:
             means[part] = fmean(known)

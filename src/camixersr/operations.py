@@ -12,7 +12,7 @@ as is usual: normalisation, activations, the bilinear warp and other element-wis
 
 from dataclasses import dataclass, fields
 
-from camixersr.models import CAMixerSRConfig, Config
+from camixersr.models import Config
 from camixersr.models.classsr import CLASSES, PATCH, STEP
 from camixersr.nn.predictor import CONDITIONS
 
@@ -103,7 +103,7 @@ def count_classifier(patches: int) -> int:
     return patches * (cells * per_cell + 32 * CLASSES)
 
 
-def large_image_flops(config: CAMixerSRConfig, attention_ratio: float) -> int:
+def large_image_flops(config: Config, attention_ratio: float) -> int:
     """What the paper's large-image table calls FLOPs, for a low patch of 32 x 32 pixels.
 
     Args:
@@ -118,7 +118,7 @@ def large_image_flops(config: CAMixerSRConfig, attention_ratio: float) -> int:
     return 2 * parts.total - parts.attention_products
 
 
-def macs_at_720p(config: CAMixerSRConfig, attention_ratio: float = 0.5) -> int:
+def macs_at_720p(config: Config, attention_ratio: float = 0.5) -> int:
     """True MACs for an output of 1280 x 720 pixels, its low image padded to whole windows.
 
     Args:

@@ -23,11 +23,13 @@ from camixersr import __version__
 from camixersr.cli import (
     ablate,
     benchmark,
+    data,
     doctor,
     evaluate,
     export,
     models,
     prune,
+    reproduce,
     restore,
     routes,
     serve,
@@ -52,6 +54,8 @@ app.command(upscale.upscale)
 app.command(restore.restore)
 app.command(models.app)
 app.command(evaluate.evaluate)
+app.command(reproduce.reproduce)
+app.command(data.app)
 app.command(routes.routes)
 app.command(benchmark.benchmark)
 app.command(export.export)

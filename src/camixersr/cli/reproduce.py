@@ -1,0 +1,133 @@
+"""`camixersr reproduce`: a table of the paper, published beside measured."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from camixersr.errors import UsageError
+
+__all__ = ["reproduce"]
+
+MISSING = 4
+"""Exit code where all that is here is right, and something is not here."""
+
+
+def reproduce(
+    table: Literal["lightweight", "large", "omni", "gamma", "classsr", "ablation"],
+    /,
+    *,
+    data: Path | None = None,
+    model: Annotated[list[str] | None, Parameter(negative=(), consume_multiple=True)] = None,
+    sets: Annotated[list[str] | None, Parameter(name="--set", negative=(), consume_multiple=True)] = None,
+    attention_ratio: Annotated[list[float] | None, Parameter(negative=(), consume_multiple=True)] = None,
+    findings: Path | None = None,
+    published: Path | None = None,
+    save: Annotated[list[Path] | None, Parameter(negative=(), consume_multiple=True)] = None,
+    tile: Annotated[str, Parameter(show_default=False)] = "auto",
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+    backend: Literal["torch", "native", "compile", "onnxruntime", "openvino", "auto"] = "torch",
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
+) -> int:
+    """Measure a table of the paper on your data, and put published numbers beside it.
+
+    A set that is not found is named, and the exit code is 4. A picture that does not fit (half of a
+    pair, another size, 16 bits) is named, and the exit code is 3. A set with such pictures is compared
+    with nothing.
+
+    Parameters
+    ----------
+    table
+        lightweight: x2, x3, x4; Set5, Set14, BSD100, Urban100, Manga109; luma. large: F2K, Test2K, Test4K,
+        Test8K; RGB; whole, and in tiles of 64 with an overlap of 4. omni: ODI-SR, SUN360; RGB, plain and
+        weighted. gamma: the sweep of the attention ratio. classsr: as large, of a ClassSR (--model).
+        ablation: from the findings of `camixersr ablate` (--findings).
+    data
+        Folder with the sets, in any usual layout (docs/data.md); `camixersr data check` looks at it.
+    model
+        Names or files. Default: the paper's that were fetched, and ours.
+    sets
+        Other sets: names, or folders below --data.
+    attention_ratio
+        One or several, each in [0, 1]. Default: 1 and 0.5; of gamma 0 to 1; of omni and classsr 0.5.
+    findings
+        findings.json of `camixersr ablate`.
+    published
+        Published numbers: a file like src/camixersr/published.toml, instead of it.
+    save
+        Also write the table: .json, .csv, .md or .tex, by the name; several if you like.
+    tile
+        auto, 0 for whole pictures, or a side in low pixels, as for `camixersr upscale`.
+    device
+        Where to compute.
+    backend
+        What computes, as for `camixersr upscale`.
+    precision
+        What to compute in; auto is fp32.
+    """
+    if any(not 0.0 <= each <= 1.0 for each in attention_ratio or ()):
+        raise UsageError(f"--attention-ratio must lie in [0, 1], got {attention_ratio}")
+    if tile != "auto" and not tile.isdecimal():
+        raise UsageError(f"--tile must be auto or a whole number, got {tile!r}")
+    if (table == "ablation") != (findings is not None):
+        raise UsageError("the table ablation, and it alone, needs --findings FILE of `camixersr ablate`")
+    if (table != "ablation") != (data is not None):
+        raise UsageError("--data FOLDER is needed for all tables but ablation, which has --findings")
+    from camixersr.image.files import require_writable
+    from camixersr.published import load
+    from camixersr.reproduce import ablation, measure, write
+
+    for path in save or ():
+        write.require_format(path)
+        require_writable(path)
+    stated = load(published) if published is not None else load()
+    if findings is not None:
+        made = ablation.from_findings(findings, stated=stated)
+    else:
+        assert data is not None
+        made = measure.reproduce(
+            table,
+            data,
+            models=model or (),
+            sets=sets or (),
+            ratios=attention_ratio or (),
+            stated=stated,
+            computing={
+                "tile": tile if tile == "auto" else int(tile),
+                "device": device,
+                "backend": backend,
+                "precision": precision,
+            },
+            say=_say,
+        )
+    _print(*write.grid(made))
+    if made.spent:
+        print()
+        _print(*write.spent_grid(made))
+    print(write.line_of_facts(made.facts))
+    for line in made.missing:
+        _say(f"missing: {line}")
+    for line in made.problems:
+        _say(line)
+    for path in save or ():
+        write.write(made, path)
+    return 3 if made.problems else MISSING if made.missing else 0
+
+
+def _say(line: str) -> None:
+    print(f"camixersr: {' '.join(line.split())}", file=sys.stderr, flush=True)
+
+
+def _print(heads: list[str], lines: list[list[str]]) -> None:
+    from rich.table import Table
+
+    from camixersr.cli.tables import print_table
+
+    shown = Table(box=None, pad_edge=False)
+    for number, head in enumerate(heads):
+        if any(line[number] for line in lines):
+            shown.add_column(head, justify="left" if head in ("set", "model", "note") else "right")
+    for line in lines:
+        shown.add_row(*(cell for number, cell in enumerate(line) if any(each[number] for each in lines)))
+    print_table(shown)
