@@ -2,15 +2,17 @@
 #   make demo   upscale a real photo with the embedded model, and show it
 #   make test   lint, types, layers and all tests
 #   make serve  the page and the HTTP service, at http://127.0.0.1:8000/
+#   make dist   wheels and sdist for a package index, built twice and checked
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 SERVE := $(VENV)/.installed-serve
+DIST := $(VENV)/.installed-dist
 NATIVE := $(wildcard src/camixersr/native/*.h src/camixersr/native/*.cpp) src/camixersr/native/build.py
 
-.PHONY: demo serve test lint format clean
+.PHONY: demo serve test lint format dist clean
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; set PYTHON=")'
@@ -28,6 +30,10 @@ $(SERVE): pyproject.toml constraints.txt $(NATIVE) | $(BIN)/python
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[serve]'
 	touch $(INSTALLED) $@
 
+$(DIST): pyproject.toml constraints.txt | $(DEV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dist]'
+	touch $@
+
 serve: $(SERVE)
 	$(BIN)/camixersr serve
 
@@ -43,6 +49,10 @@ lint: $(DEV)
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+	$(BIN)/zizmor --quiet --offline .github
+
+dist: $(DIST)
+	$(BIN)/python tools/dist.py
 
 format: $(DEV)
 	$(BIN)/ruff check --fix .

@@ -11,24 +11,25 @@ import json
 import os
 import shutil
 import stat
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from camixersr.errors import CancelledError, OutputError, UsageError
 from camixersr.image.files import open_regular, shown
-
-fcntl: ModuleType | None
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
+from camixersr.image.locks import hold
 
 __all__ = ["NO_LINK", "Spill", "digest", "folder_for"]
 
 NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 """Flag for `os.open`, where there is one: a link by that name is an error."""
+
+FLAGS = os.O_RDWR | os.O_CREAT | NO_LINK | getattr(os, "O_BINARY", 0)
+"""To open a journal: Windows would write other line ends without the last."""
+
+OPEN_FILES_STAY = sys.platform == "win32"
+"""Whether an open file cannot be removed."""
 
 
 def folder_for(target: Path, spill: Path | None) -> Path:
@@ -92,7 +93,7 @@ class Spill:
         try:
             _make_private(folder)
             journal = folder / "journal"
-            self._journal = os.open(journal, os.O_RDWR | os.O_CREAT | NO_LINK, 0o600)
+            self._journal = os.open(journal, FLAGS, 0o600)
         except OSError as error:
             raise OutputError(f"{shown(folder)}: cannot be made: {error.strerror or error}") from error
         try:
@@ -111,10 +112,8 @@ class Spill:
             raise
 
     def _lock(self) -> None:
-        if fcntl is None:
-            return
         try:
-            fcntl.flock(self._journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            hold(self._journal)
         except OSError as error:
             raise OutputError(
                 f"{shown(self.folder)}: another process is working on this picture; wait for it to end"
@@ -146,10 +145,13 @@ class Spill:
     def __exit__(self, kind: object, *_: object) -> None:
         """Remove the folder, unless the job failed and may be resumed."""
         stopped = isinstance(kind, type) and issubclass(kind, KeyboardInterrupt | CancelledError)
+        if OPEN_FILES_STAY:
+            os.close(self._journal)
         if kind is None or not (self.resume or (self.keep and stopped)):
             with contextlib.suppress(OSError):
                 shutil.rmtree(self.folder)
-        os.close(self._journal)
+        if not OPEN_FILES_STAY:  # held to the last, so that nobody begins in a folder that goes
+            os.close(self._journal)
 
 
 def _line(value: Mapping[str, Any]) -> bytes:

@@ -6,6 +6,7 @@ from contextlib import suppress
 from math import prod
 from pathlib import Path
 from typing import Any
+from weakref import finalize
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +39,7 @@ class Shared:
                 self._path = f"/proc/{os.getpid()}/fd/{self._handle}"
             else:
                 self._handle, self._path = tempfile.mkstemp(prefix="camixersr-")
-            os.truncate(self._handle, size)
+            os.ftruncate(self._handle, size)
             self.array = np.memmap(self._path, np.float32, "r+", shape=shape)
         except OSError as error:
             raise OutputError(
@@ -63,8 +64,20 @@ class Shared:
         """No further process can share it; those that do keep it, as does `array`."""
         os.close(self._handle)
         if not self._path.startswith("/proc/"):
-            with suppress(OSError):
+            try:
                 Path(self._path).unlink()
+            except OSError:  # Windows, as long as it is mapped
+                finalize(mapping(self.array), _remove, self._path)
+
+
+def mapping(array: NDArray[np.float32]) -> Any:
+    """What maps the file that an array lies in."""
+    return getattr(array, "_mmap")  # noqa: B009 - numpy does not type it
+
+
+def _remove(path: str) -> None:
+    with suppress(OSError):
+        Path(path).unlink()
 
 
 def _open(path: str, shape: tuple[int, ...]) -> Shared:

@@ -14,6 +14,7 @@ from typing import Any
 
 from camixersr.errors import ImageError, OutputError
 from camixersr.image.files import open_regular, remove_leftovers, shown
+from camixersr.image.locks import hold
 
 __all__ = ["MANIFEST", "Manifest", "digest", "results_in"]
 
@@ -77,11 +78,7 @@ class Manifest:
 
     def _lock(self) -> None:
         try:
-            import fcntl
-        except ImportError:  # Windows
-            return
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            hold(self._file.fileno())
         except BlockingIOError:
             self._file.close()
             raise OutputError(

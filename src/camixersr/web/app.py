@@ -2,6 +2,7 @@
 
 import socket
 import sqlite3
+import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, closing
 from importlib import resources
@@ -139,7 +140,8 @@ def _listening(host: str, port: int) -> socket.socket:
     try:
         where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(where[0], where[1])
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if sys.platform != "win32":  # there it would share a port that is in use
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(where[4])
     except OSError as error:
         if listening is not None:

@@ -16,6 +16,7 @@ from camixersr.enlarge.options import Options
 from camixersr.errors import CamixerError, ImageError, MissingExtraError, OutputError, UsageError
 from camixersr.image.fallback import TooLargeError
 from camixersr.image.formats import kind_of
+from camixersr.image.locks import hold
 from camixersr.image.part import PREVIEW
 from camixersr.image.size import Size
 from camixersr.web.crew import Crew
@@ -355,12 +356,9 @@ def _remove(path: Path) -> None:
 
 def _wait_for_others(path: Path) -> None:
     """Wait until the processes of a service that was killed have ended; they do when they notice."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return
     lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    fcntl.flock(lock, fcntl.LOCK_EX)
+    with contextlib.suppress(OSError):  # a file system without locks
+        hold(lock, wait=True)
     os.close(lock)
 
 
@@ -368,11 +366,7 @@ def _locked(path: Path) -> int:
     """Hold a folder for this service alone, until it ends, however it ends."""
     lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        import fcntl
-    except ImportError:  # Windows
-        return lock
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        hold(lock)
     except OSError as error:
         os.close(lock)
         raise OutputError(f"--data {path.parent}: another service uses this folder") from error

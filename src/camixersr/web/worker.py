@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from camixersr.image.locks import hold
 from camixersr.web.child import Line, listen
 
 __all__ = ["devices", "shared_lock", "work"]
@@ -41,10 +42,8 @@ def shared_lock(path: Path) -> int:
         Its descriptor.
     """
     held = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    with contextlib.suppress(ImportError):  # Windows
-        import fcntl
-
-        fcntl.flock(held, fcntl.LOCK_SH)
+    with contextlib.suppress(OSError):  # a file system without locks
+        hold(held, shared=True, wait=True)
     return held
 
 
@@ -75,7 +74,7 @@ def work(
             jobs.put(message[1:])
 
     line = listen(connection, hear)
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, AttributeError):  # Windows
         os.nice(5)  # the server answers first
     from camixersr.errors import CamixerError
 
