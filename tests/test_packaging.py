@@ -65,6 +65,8 @@ def test_the_metadata_is_true() -> None:
     pinned = (ROOT / "constraints.txt").read_text(encoding="utf-8").lower().replace("_", "-")
     for needed in [*project["dependencies"], *project["optional-dependencies"]["dev"]]:
         name = re.split(r"[\[<>=]", needed)[0].lower().replace("_", "-")
-        assert re.search(rf"^{re.escape(name)}==", pinned, re.MULTILINE), f"{name} is not in constraints.txt"
+        assert re.search(rf"^{re.escape(name)}==", pinned, re.MULTILINE), (
+            f"{name} is not in constraints.txt"
+        )
     vendored = (ROOT / "src/camixersr/web/page/vendor").glob("*LICENSE*")
     assert {str(each.relative_to(ROOT)) for each in vendored} <= set(project["license-files"])

@@ -18,7 +18,9 @@ from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).resolve().parent.parent
 PHOTO = ROOT / "samples" / "summer-palace.jpg"
-TESTS = "tests/test_api.py tests/test_house.py tests/test_packaging.py tests/test_other_systems.py tests/image"
+TESTS = (
+    "tests/test_api.py tests/test_house.py tests/test_packaging.py tests/test_other_systems.py tests/image"
+)
 FIXED = "1700000000"
 
 
@@ -62,7 +64,13 @@ def build(folder: Path) -> list[Path]:
         call(*python, "--wheel", "-o", place, source, **when)
         for wheel in Path(place).glob("*-linux_*.whl"):  # an index wants the C library named
             repair = ("auditwheel", "repair", "--wheel-dir", folder, wheel)
-            call(sys.executable, "-m", *repair, PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}", **when)
+            call(
+                sys.executable,
+                "-m",
+                *repair,
+                PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+                **when,
+            )
     return sorted(folder.iterdir())
 
 
@@ -72,7 +80,9 @@ def check_content(files: list[Path]) -> None:
         if file.suffix == ".gz":
             with tarfile.open(file) as archive:
                 names = {name.split("/", 1)[1] for name in archive.getnames() if "/" in name}
-            asked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+            asked = subprocess.run(
+                ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
+            )
             lacks = {name for name in asked.stdout.splitlines() if not name.startswith(".ci/")} - names
             if lacks:
                 sys.exit(f"{file.name}: lacks {', '.join(sorted(lacks))}; see pyproject.toml")
@@ -82,7 +92,9 @@ def check_content(files: list[Path]) -> None:
         info = next(name.split("/")[0] for name in names if name.endswith("/METADATA"))
         licences = ("LICENSE", "NOTICE", "src/camixersr/web/page/vendor/openseadragon-LICENSE.txt")
         wanted = {f"{info}/licenses/{name}" for name in licences}
-        wanted |= {f"camixersr/{name}" for name in ("py.typed", "assets/s-x4.safetensors", "web/page/index.html")}
+        wanted |= {
+            f"camixersr/{name}" for name in ("py.typed", "assets/s-x4.safetensors", "web/page/index.html")
+        }
         native = {name for name in names if name.endswith(".so")}
         if not wanted <= names or {name for name in names if name.split("/")[0] not in ("camixersr", info)}:
             sys.exit(f"{file.name}: lacks {sorted(wanted - names)}, or has files outside the package")
