@@ -4,15 +4,16 @@ A routed network launches thousands of small kernels and waits for the device in
 which windows are attended: Python is busy all the time, and threads would take turns at it. So every
 device gets a process of its own with its own copy of the weights (decision 0007).
 
-A process only ever asks: for work, for leave to go on, or by telling that something is done. It waits for
-every answer, and stops where it is told so instead, or where nobody is left to answer.
+A process only ever asks: for work, for leave to go on, or by telling that something is done
+(`camixersr.messages`). It waits for every answer, and stops where it is told so instead, or where nobody is
+left to answer.
 """
 
 import multiprocessing
 import pickle
 import signal
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
@@ -21,8 +22,9 @@ from typing import Any
 import torch
 
 from camixersr.errors import CamixerError, DeviceError
+from camixersr.messages import Answer, Failed, Idle, Line, Next, Stop
 
-__all__ = ["Ask", "Processes", "Work", "told"]
+__all__ = ["Ask", "Processes", "Start", "Work"]
 
 PATIENCE = 60.0
 """Seconds that a process has to stop, before it is made to: many times what a block of a tile takes."""
@@ -34,52 +36,56 @@ _OF_A_TERMINAL = {signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGINT)}
 class Ask:
     """How a process asks; called in any of its threads."""
 
-    def __init__(self, connection: "Connection[Any, Any]") -> None:
-        self._connection = connection
+    def __init__(self, line: Line) -> None:
+        self._line = line
         self._lock = threading.Lock()
 
-    def __call__(self, what: str, *given: Any) -> Any:
-        """Ask, and wait for the answer.
+    def __call__(self, message: Any) -> Any:
+        """Say something, and wait for the answer.
 
         Raises:
-            KeyboardInterrupt: the process is to stop what it does.
+            KeyboardInterrupt: the process is to stop what it does, or nobody is left to answer.
         """
         with self._lock:
-            try:
-                # bytes, and not `send`: that would put every tensor into shared memory
-                self._connection.send_bytes(pickle.dumps((what, given)))
-                go_on, answer = pickle.loads(self._connection.recv_bytes())
-            except (EOFError, OSError):  # nobody is there any more
-                go_on, answer = False, None
-        if not go_on:
-            raise KeyboardInterrupt
-        return answer
+            self._line.send(message)
+            match self._line.receive():
+                case Answer(value):
+                    return value
+                case _:
+                    raise KeyboardInterrupt
 
 
-Work = Callable[..., None]
-"""What a process does: called with an `Ask`, and what it was given. What goes wrong in it ends it,
-which asks "failed" first, with the error."""
+Work = Callable[[Ask, Any], None]
+"""A task done: called with an `Ask` and what the task is."""
+
+Start = Callable[..., Work]
+"""A process begun: called with what it was given."""
 
 
-def _begin(connection: "Connection[Any, Any]", work: Work, given: bytes, threads: int) -> None:
-    """The life of a process."""
+def _begin(connection: "Connection[Any, Any]", start: Start, given: bytes, threads: int) -> None:
+    """The life of a process: one task after another, until it is stopped while it has none."""
     for number in _OF_A_TERMINAL:
         signal.signal(number, signal.SIG_IGN)  # who started it gets it too, and tells
     torch.set_num_threads(threads)
+    ask = Ask(Line(connection))
     with suppress(KeyboardInterrupt):
-        ask = Ask(connection)
         try:
-            work(ask, *pickle.loads(given))
+            work = start(*pickle.loads(given))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told
-            ask("failed", told(error))
+            ask(Failed.of(error))
+            return
+        while True:
+            _do(ask, work, ask(Idle()))
 
 
-def told(error: Exception) -> Exception:
-    """An error that can be told to another process: itself, or what it says."""
-    with suppress(Exception):
-        pickle.loads(pickle.dumps(error))
-        return error
-    return RuntimeError(f"{type(error).__name__}: {error}")
+def _do(ask: Ask, work: Work, task: Any) -> None:
+    """A task, which nothing refers to once it is done."""
+    try:
+        work(ask, task)
+    except KeyboardInterrupt:  # of this task; of the process, if it is stopped while it is idle
+        pass
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is told
+        ask(Failed.of(error))
 
 
 @contextmanager
@@ -100,16 +106,16 @@ class Processes:
     """Some processes; they start at once, and live until they are closed.
 
     Args:
-        work: what they do; a function of a module, that another process can import.
+        start: makes what does their tasks; a function of a module, that another process can import.
         given: for each what it is called with.
         names: for each its device, such as "cuda:1". Those on the CPU share its cores.
     """
 
-    def __init__(self, work: Work, given: Sequence[tuple[Any, ...]], names: Sequence[str]) -> None:
+    def __init__(self, start: Start, given: Sequence[tuple[Any, ...]], names: Sequence[str]) -> None:
         context = multiprocessing.get_context("spawn")
         threads = max(1, torch.get_num_threads() // max(1, names.count("cpu")))
         self._names = tuple(names)
-        self._connections: list[Connection[Any, Any]] = []
+        self._lines: list[Line] = []
         self._processes: list[Any] = []
         self._idle: set[int] = set()
         self._waiting: set[int] = set()  # for an answer to anything else
@@ -118,38 +124,74 @@ class Processes:
             ours, theirs = context.Pipe()
             process = context.Process(
                 target=_begin,
-                args=(theirs, work, pickle.dumps(each), threads),
+                args=(theirs, start, pickle.dumps(each), threads),
                 name=f"camixersr {name}",
                 daemon=True,
             )
             with _spared():
                 process.start()
             theirs.close()
-            self._connections.append(ours)
+            self._lines.append(Line(ours))
             self._processes.append(process)
 
-    def asked(self) -> tuple[int, str, tuple[Any, ...]]:
+    def share(self, task: Any, pieces: Iterable[Any]) -> Generator[tuple[int, Any]]:
+        """Let all processes do a task, of which each gets the next piece when it asks for one.
+
+        However this ends, they are idle then, or have ended.
+
+        Args:
+            task: given to each.
+            pieces: of it.
+
+        Yields:
+            What a process says beside that, and before it its number; it waits for `answer`.
+
+        Raises:
+            DeviceError: a process has ended.
+            Exception: what was raised in one.
+        """
+        left, begun = iter(pieces), set(self._idle)
+        for number in begun:
+            self.answer(number, task)
+        try:
+            while len(begun) < len(self) or len(self._idle) < len(self):
+                number, message = self.asked()
+                match message:
+                    case Idle():
+                        if number not in begun:
+                            begun.add(number)
+                            self.answer(number, task)
+                    case Next():
+                        self.answer(number, next(left, None))
+                    case Failed(error):
+                        self.answer(number)
+                        raise error
+                    case _:
+                        yield number, message
+        finally:
+            self.rest()
+
+    def asked(self) -> tuple[int, Any]:
         """Wait until a process that is not idle asks something.
 
         Returns:
-            Its number, what it asks and what it says; it waits for `answer`, or `stop`. A process that
-            asks for "task" is idle until it is answered.
+            Its number, and its message; it waits for `answer`, or `stop`. One that says `Idle` is idle
+            until it is answered.
 
         Raises:
             DeviceError: a process has ended.
         """
-        busy = [each for number, each in enumerate(self._connections) if number not in self._idle]
+        busy = [each.connection for number, each in enumerate(self._lines) if number not in self._idle]
         connection = wait(busy)[0]
-        number = next(n for n, each in enumerate(self._connections) if each is connection)
+        number = next(n for n, each in enumerate(self._lines) if each.connection is connection)
         self._unsure = True  # a signal may end this anywhere
-        try:
-            what, given = pickle.loads(self._connections[number].recv_bytes())
-        except (EOFError, OSError):
+        message = self._lines[number].receive()
+        if message is None:
             self._unsure = False
-            raise self._lost(number) from None
-        (self._idle if what == "task" else self._waiting).add(number)
+            raise self._lost(number)
+        (self._idle if isinstance(message, Idle) else self._waiting).add(number)
         self._unsure = False
-        return number, what, given
+        return number, message
 
     def _lost(self, number: int) -> CamixerError:
         process = self._processes[number]
@@ -166,23 +208,22 @@ class Processes:
 
     def answer(self, number: int, value: Any = None) -> None:
         """Let a process go on."""
-        self._reply(number, True, value)
+        self._reply(number, Answer(value))
 
     def stop(self, number: int) -> None:
         """Let a process stop what it does, and ask for a task; an idle one ends."""
-        self._reply(number, False, None)
+        self._reply(number, Stop())
 
-    def _reply(self, number: int, go_on: bool, value: Any) -> None:
+    def _reply(self, number: int, answer: Answer | Stop) -> None:
         self._unsure = True
         self._idle.discard(number)
         self._waiting.discard(number)
-        with suppress(OSError):  # it has ended: the next `asked` says so
-            self._connections[number].send_bytes(pickle.dumps((go_on, value)))
+        self._lines[number].send(answer)  # if it has ended, the next `asked` says so
         self._unsure = False
 
     @property
     def idle(self) -> tuple[int, ...]:
-        """Numbers of those that wait for an answer to "task"."""
+        """Numbers of those that wait for a task."""
         return tuple(sorted(self._idle))
 
     def __len__(self) -> int:
@@ -201,11 +242,14 @@ class Processes:
             for number in tuple(self._waiting):
                 self.stop(number)
             while len(self.idle) < len(self):
-                number, what, _ = self.asked()
-                if what == "failed":
-                    self.answer(number)
-                elif what != "task":
-                    self.stop(number)
+                number, message = self.asked()
+                match message:
+                    case Idle():
+                        pass
+                    case Failed():
+                        self.answer(number)
+                    case _:
+                        self.stop(number)
         except DeviceError:
             self.close()
         except BaseException:
@@ -214,15 +258,15 @@ class Processes:
 
     def close(self, patience: float = PATIENCE) -> None:
         """End all processes; those that do not stop within so many seconds are made to."""
-        for connection in self._connections:
-            connection.close()
+        for line in self._lines:
+            line.close()
         for process in self._processes:
             process.join(patience)
             if process.is_alive():
                 process.kill()
                 process.join()
             process.close()
-        self._connections.clear()
+        self._lines.clear()
         self._processes.clear()
         self._idle.clear()
         self._waiting.clear()

@@ -6,7 +6,6 @@ import pickle
 import signal
 import tempfile
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -29,9 +28,10 @@ from camixersr.inference.plan import Plan
 from camixersr.inference.shared import Shared
 from camixersr.inference.sources import HighInMemory, InMemory
 from camixersr.inference.tiles import cut, group
+from camixersr.messages import GoingOn, Idle
 from camixersr.models.calibration import Calibration, Threshold
 from camixersr.nn.routing import Policy
-from camixersr.processes import Ask, Processes
+from camixersr.processes import Ask, Processes, Work
 from camixersr.weights import Model
 from tests.conftest import TensorComputer, noise_picture, random_network
 from tests.enlarge.test_disk import picture, run, stop_after
@@ -375,12 +375,14 @@ def test_a_policy_of_a_batch_is_the_policies_of_its_tiles() -> None:
         assert torch.equal(own, alone)
 
 
-def _asking(ask: Ask) -> None:
-    """Work without end; one who is told to stop waits for another task."""
-    with suppress(KeyboardInterrupt):
+def _asking() -> Work:
+    """Work without end."""
+
+    def work(ask: Ask, task: None) -> None:
         while True:
-            ask("more")
-    ask("task")
+            ask(GoingOn())
+
+    return work
 
 
 @pytest.mark.parametrize("cut_off", ["question", "answer"])
@@ -390,17 +392,21 @@ def test_a_signal_between_a_question_and_its_answer_leaves_nobody_waiting(
     """It may come anywhere, and then nobody knows which process waits for what: all of them end."""
     before = set(multiprocessing.active_children())
     processes = Processes(_asking, [(), ()], ["cpu", "cpu"])
-    number, what, _ = processes.asked()
-    assert what == "more"
+    number, message = processes.asked()
+    assert message == Idle()
+    processes.answer(number)
+    number, message = processes.asked()
+    while message != GoingOn():
+        number, message = processes.asked()
 
     def signalled(*_: object) -> None:
         raise SystemExit(143)
 
     if cut_off == "question":
         processes.answer(number)
-        monkeypatch.setattr("camixersr.processes.pickle.loads", signalled)
+        monkeypatch.setattr("camixersr.messages.pickle.loads", signalled)
     else:
-        monkeypatch.setattr("camixersr.processes.pickle.dumps", signalled)
+        monkeypatch.setattr("camixersr.messages.pickle.dumps", signalled)
     with pytest.raises(SystemExit):
         processes.answer(number) if cut_off == "answer" else processes.asked()
     monkeypatch.undo()

@@ -11,6 +11,7 @@ from camixersr.web.pictures import Pictures
 from camixersr.web.service import Service
 from camixersr.web.settings import Settings
 from camixersr.web.store import Job
+from camixersr.web.views import head
 from tests.web.conftest import png
 
 
@@ -60,12 +61,12 @@ def test_the_process_that_reads_heads_is_replaced_when_it_is_killed(tmp_path: Pa
     async def run() -> None:
         pictures = Pictures()
         try:
-            assert await pictures.ask("head", tmp_path / "a.png", max_pixels=10_000) == expected
+            assert await pictures.ask(head, tmp_path / "a.png", max_pixels=10_000) == expected
             pictures._process.kill()
             pictures._process.join()
             with pytest.raises(ImageError):  # whoever asks just now
-                await pictures.ask("head", tmp_path / "a.png", max_pixels=10_000)
-            assert await pictures.ask("head", tmp_path / "a.png", max_pixels=10_000) == expected
+                await pictures.ask(head, tmp_path / "a.png", max_pixels=10_000)
+            assert await pictures.ask(head, tmp_path / "a.png", max_pixels=10_000) == expected
         finally:
             pictures.close()
 
@@ -82,7 +83,7 @@ def test_a_picture_that_hangs_its_reader_is_given_up(
         pictures = Pictures()
         try:
             with pytest.raises(ImageError, match="too long"):
-                await pictures.ask("head", tmp_path / "a.png", max_pixels=10_000)
+                await pictures.ask(head, tmp_path / "a.png", max_pixels=10_000)
             assert not pictures._process.is_alive() or pictures._line is None
         finally:
             pictures.close()

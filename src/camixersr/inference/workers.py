@@ -3,8 +3,9 @@
 It reads the batch and writes its result where the picture lies: in memory or files that all share.
 """
 
-from collections import deque
 from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 
 from camixersr.backends.choose import make
 from camixersr.backends.devices import peak_memory, reset_peak_memory
@@ -13,7 +14,8 @@ from camixersr.inference.cost import Bill, Done
 from camixersr.inference.plan import Plan
 from camixersr.inference.schedule import Batch, compute_here
 from camixersr.inference.sources import Canvas, Source
-from camixersr.processes import Ask, Processes, told
+from camixersr.messages import GoingOn, Next
+from camixersr.processes import Ask, Processes, Work
 from camixersr.weights import Model
 
 __all__ = ["Workers"]
@@ -37,7 +39,7 @@ class Workers:
     def start(self) -> Processes:
         """The processes; they load what they need while the caller goes on."""
         if self._processes is None:
-            self._processes = Processes(_work, self._given, self._names)
+            self._processes = Processes(_begin, self._given, self._names)
         return self._processes
 
     def close(self) -> None:
@@ -56,53 +58,53 @@ class Workers:
             DeviceError: the process of a device has ended.
         """
         processes = self.start()
-        task = plan, source, canvas
-        left, begun = deque(batches), set(processes.idle)
-        for number in begun:
-            processes.answer(number, task)
         try:
-            while len(begun) < len(processes) or len(processes.idle) < len(processes):
-                number, what, given = processes.asked()
-                if what == "task" and number not in begun:
-                    begun.add(number)
-                    processes.answer(number, task)
-                elif what == "batch":
-                    processes.answer(number, left.popleft() if left else None)
-                elif what == "step":
-                    bill.advance(*given)
-                    processes.answer(number)
-                elif what == "done":
-                    processes.answer(number)
-                    done, peak = given
-                    bill.elsewhere(number, peak)
-                    yield done
-                elif what == "failed":
-                    processes.answer(number)
-                    raise given[0]
+            with closing(processes.share((plan, source, canvas), batches)) as said:
+                for number, message in said:
+                    match message:
+                        case GoingOn(pixels):
+                            bill.advance(pixels)
+                            processes.answer(number)
+                        case _Computed(done, peak):
+                            processes.answer(number)
+                            bill.elsewhere(number, peak)
+                            yield done
+                        case _:
+                            raise AssertionError(message)
         finally:
-            processes.rest()
             if not len(processes):
                 self._processes = None
 
 
-def _work(ask: Ask, model: Model, name: str, device: str, precision: str) -> None:
+@dataclass(frozen=True)
+class _Computed:
+    """A batch is done.
+
+    Attributes:
+        done: its tiles.
+        peak: highest memory of the process, bytes; None where it is not known.
+    """
+
+    done: list[Done]
+    peak: int | None
+
+
+def _begin(model: Model, name: str, device: str, precision: str) -> Work:
     """What a process does: pictures, one after another, and of each the batches that nobody else does."""
     backend = make(model, name, device=device, precision=precision)
 
-    def watch(pixels: int) -> Step:
-        return lambda: ask("step", pixels)
+    def work(ask: Ask, task: tuple[Plan, Source, Canvas]) -> None:
+        plan, source, canvas = task
 
-    while True:
-        plan, source, canvas = ask("task")
+        def watch(pixels: int) -> Step:
+            return lambda: ask(GoingOn(pixels))
+
         try:
             reset_peak_memory(device)
-            batches = iter(lambda: ask("batch"), None)
+            batches = iter(lambda: ask(Next()), None)
             for done in compute_here(backend, plan, batches, source, canvas, watch):
-                ask("done", done, peak_memory(device))
-        except KeyboardInterrupt:  # of this picture; of all, if "task" is answered so
-            pass
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is told
-            ask("failed", told(error))
+                ask(_Computed(done, peak_memory(device)))
         finally:
             canvas.close()
-            del plan, source, canvas
+
+    return work

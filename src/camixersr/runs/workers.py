@@ -6,11 +6,13 @@ and whoever listens stay in the process that started them: a process asks, and t
 
 import warnings
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import replace
+from contextlib import closing
+from dataclasses import dataclass, replace
 from typing import Any
 
 from camixersr.enlarge.options import Options
-from camixersr.processes import Ask, Processes, told
+from camixersr.messages import Call, Failed, GoingOn, Next
+from camixersr.processes import Ask, Processes, Work
 from camixersr.runs.manifest import Manifest
 from camixersr.runs.models import Models
 from camixersr.runs.picture import Pictures
@@ -51,31 +53,37 @@ def share(
         (_on(models, device), models.restoring, settings, tuple(jobs), manifest is not None)
         for device in models.devices
     ]
-    processes = Processes(_work, given, models.devices)
-    left = iter(range(len(jobs)))
+    processes = Processes(_begin, given, models.devices)
     try:
-        while len(processes.idle) < len(processes):
-            number, what, said = processes.asked()
-            check()
-            if what == "picture":
-                processes.answer(number, next(left, None))
-            elif what == "manifest":
-                name, positional, named = said
-                processes.answer(number, getattr(manifest, name)(*positional, **named))
-            elif what == "event":
-                emit(said[0])
-                processes.answer(number)
-            elif what == "going on":
-                processes.answer(number)
-            elif what == "result":
-                processes.answer(number)
-                yield jobs[said[0]], said[1]
-            elif what == "failed":
-                processes.answer(number)
-                raise said[0]
+        with closing(processes.share(None, range(len(jobs)))) as said:
+            for number, message in said:
+                check()
+                match message:
+                    case Call():  # of the record
+                        processes.answer(number, message(manifest))
+                    case GoingOn():
+                        processes.answer(number)
+                    case _Ended(job, outcome):
+                        processes.answer(number)
+                        yield jobs[job], outcome.error if isinstance(outcome, Failed) else outcome
+                    case _:  # an event
+                        emit(message)
+                        processes.answer(number)
     finally:
-        processes.rest()
         processes.close()
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """A picture is done, or failed.
+
+    Attributes:
+        job: its number.
+        outcome: what came of it.
+    """
+
+    job: int
+    outcome: Result | Failed
 
 
 def _on(models: Models, device: str) -> Options:
@@ -92,40 +100,40 @@ class _Manifest:
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
 
-    def __getattr__(self, method: str) -> Any:
-        return lambda *given, **named: self._ask("manifest", method, given, named)
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(Manifest, name)
+        return lambda *given, **named: self._ask(Call(method, given, named))
 
 
-def _work(
-    ask: Ask, options: Options, restoring: bool, settings: Settings, jobs: Sequence[Job], recorded: bool
-) -> None:
-    """What a process does."""
+def _begin(
+    options: Options, restoring: bool, settings: Settings, jobs: Sequence[Job], recorded: bool
+) -> Work:
+    """What a process does: pictures, one after another."""
 
-    def emit(event: Event) -> None:
-        if not isinstance(event, Advanced):  # of one of several it shows nowhere
-            ask("event", event)
+    def work(ask: Ask, task: None) -> None:
+        def emit(event: Event) -> None:
+            if not isinstance(event, Advanced):  # of one of several it shows nowhere
+                ask(event)
 
-    def say(line: str) -> None:
-        emit(Remark(line))
+        def say(line: str) -> None:
+            emit(Remark(line))
 
-    warnings.showwarning = lambda message, *_, **__: say(f"warning: {message}")
-    manifest: Any = _Manifest(ask) if recorded else None
-    numbers = {job.source: number for number, job in enumerate(jobs)}
-    try:
+        warnings.showwarning = lambda message, *_, **__: say(f"warning: {message}")
+        manifest: Any = _Manifest(ask) if recorded else None
+        numbers = {job.source: number for number, job in enumerate(jobs)}
         pictures = Pictures(
             Models(options, restoring=restoring, say=say),
             settings,
             jobs,
             manifest,
             emit=emit,
-            check=lambda: ask("going on"),
+            check=lambda: ask(GoingOn()),
         )
-        todo = (jobs[number] for number in iter(lambda: ask("picture"), None))
+        todo = (jobs[number] for number in iter(lambda: ask(Next()), None))
         for job, outcome in pipeline(
             todo, decode=pictures.decode, compute=pictures.compute, encode=pictures.encode
         ):
-            told_outcome = told(outcome) if isinstance(outcome, Exception) else outcome
-            ask("result", numbers[job.source], told_outcome)
-    except KeyboardInterrupt:  # of the run; `task` then ends the process
-        pass
-    ask("task")
+            told = Failed.of(outcome) if isinstance(outcome, Exception) else outcome
+            ask(_Ended(numbers[job.source], told))
+
+    return work

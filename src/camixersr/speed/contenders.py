@@ -18,10 +18,11 @@ from camixersr.backends.choose import Precision, available
 from camixersr.backends.devices import peak_memory, reset_peak_memory
 from camixersr.errors import MemoryLimitError, UsageError
 from camixersr.inference.computer import Computer
+from camixersr.messages import Failed, Idle
 from camixersr.models import classic
 from camixersr.nn.routing import TopShare
 from camixersr.operations import count
-from camixersr.processes import Ask, Processes, told
+from camixersr.processes import Ask, Processes, Work
 from camixersr.speed.machine import available_memory
 from camixersr.speed.reference import Reference
 from camixersr.weights import Model
@@ -174,17 +175,21 @@ def apart(model: Model, entered: Sequence[Entry]) -> Generator[list[Contender]]:
         `DeviceError` where that has ended.
     """
     names = [f"{each.backend} in {each.precision}" for each in entered]
-    processes = Processes(_run, [(model, each) for each in entered], names)
+    processes = Processes(_begin, [(model, each) for each in entered], names)
 
     def compute(number: int, low: Tensor, ratio: float) -> Ran:
         while number not in processes.idle:
-            _heard(processes)
+            processes.asked()
         processes.answer(number, (low, ratio))
-        while (heard := _heard(processes)) is None or heard[0] != number:
-            pass
-        if isinstance(heard[1], Ran):
-            return heard[1]
-        raise heard[1]
+        while True:
+            match processes.asked():
+                case _, Idle():  # another one, which waits for its turn
+                    pass
+                case speaker, message:
+                    processes.answer(speaker)
+                    if isinstance(message, Failed):
+                        raise message.error
+                    return message
 
     def contender(number: int) -> Contender:
         each = entered[number]
@@ -198,26 +203,16 @@ def apart(model: Model, entered: Sequence[Entry]) -> Generator[list[Contender]]:
     processes.close()
 
 
-def _heard(processes: Processes) -> tuple[int, "Ran | Exception"] | None:
-    """What the next process to speak says; None where it waits for its turn."""
-    number, what, given = processes.asked()
-    if what == "task":
-        return None
-    processes.answer(number)
-    return number, given[0]
-
-
-def _run(ask: Ask, model: Model, entry: Entry) -> None:
+def _begin(model: Model, entry: Entry) -> Work:
     """The process of an entry: pictures, one after another."""
     compute: Compute | None = None
-    while True:
-        low, ratio = ask("task")
-        try:
-            compute = compute or entry.start(model)
-            ran: Ran | Exception = compute(low, ratio)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is told
-            ran = told(error)
-        ask("ran", ran)
+
+    def work(ask: Ask, task: tuple[Tensor, float]) -> None:
+        nonlocal compute
+        compute = compute or entry.start(model)
+        ask(compute(*task))
+
+    return work
 
 
 def _of_computer(computer: Computer) -> Compute:

@@ -5,16 +5,16 @@ import multiprocessing
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from camixersr.enlarge.forms import options_from
 from camixersr.errors import CamixerError
-from camixersr.web.child import Line
+from camixersr.messages import Answer, Failed, Line
 from camixersr.web.store import Job, Store
-from camixersr.web.worker import devices, work
+from camixersr.web.worker import Advanced, Cancel, Do, Over, Ready, Remarked, devices, work
 
 __all__ = ["Crew", "Progress"]
 
@@ -119,20 +119,21 @@ class Crew:
         return next((each.progress for each in self._hands if each.job_id == number), None)
 
 
-def _all_of(device: str) -> list[str]:
+def _all_of(device: str) -> Sequence[str]:
     context = multiprocessing.get_context("spawn")
     own, its = context.Pipe()
     process = context.Process(target=devices, args=(device, its))
     process.start()
     its.close()
-    try:
-        answer = own.recv()
-    except EOFError:
-        answer = CamixerError("the devices of this machine cannot be listed")
+    answer = Line(own).receive()
     process.join()
-    if isinstance(answer, Exception):
-        raise answer
-    return answer
+    match answer:
+        case Answer(names):
+            return names
+        case Failed(error):
+            raise error
+        case _:
+            raise CamixerError("the devices of this machine cannot be listed")
 
 
 class _Hand(threading.Thread):
@@ -150,7 +151,7 @@ class _Hand(threading.Thread):
     def cancel(self, number: str) -> None:
         line = self._line
         if line is not None and number == self.job_id:
-            line.send("cancel", number)
+            line.send(Cancel(number))
 
     def end(self) -> None:
         process = self._process
@@ -180,15 +181,15 @@ class _Hand(threading.Thread):
         self._process.start()
         its.close()
         self._line = Line(own)
-        message = self._line.receive()
-        if message is None or message[0] != "ready":
-            why = "its process ended while it began" if message is None else message[1]
-            self._crew.trouble = f"device {self._device}: {why}"
-            return False
-        self._crew.trouble = ""
-        self._crew.models = message[1]
-        self.ready = True
-        return True
+        match self._line.receive():
+            case Ready(models):
+                self._crew.trouble, self._crew.models = "", models
+                self.ready = True
+            case Failed(error):
+                self._crew.trouble = f"device {self._device}: {error}"
+            case _:
+                self._crew.trouble = f"device {self._device}: its process ended while it began"
+        return self.ready
 
     def _give(self) -> None:
         """Give jobs to the process until it ends."""
@@ -209,10 +210,10 @@ class _Hand(threading.Thread):
         began = time.monotonic()
         self.progress, self.job_id = Progress(), job.id
         crew.changed(job.id)
-        line.send("job", job.id, str(crew.folder / job.id), job.file, job.action, options_from(job.options))
+        line.send(Do(job.id, crew.folder / job.id, job.file, job.action, options_from(job.options)))
         now = crew.store.get(job.id)
         if now is not None and now.cancelling:  # meanwhile
-            line.send("cancel", job.id)
+            line.send(Cancel(job.id))
         alive = True
         while True:
             message = line.receive()
@@ -222,7 +223,7 @@ class _Hand(threading.Thread):
                     self._process.join(5.0)
                     crew.store.died(job.id, _why(self._process.exitcode))
                 break
-            if message[1] == job.id and self._heard(message, began):
+            if message.job == job.id and self._heard(message, began):
                 break
         self.job_id = ""
         over = crew.store.get(job.id)
@@ -231,24 +232,19 @@ class _Hand(threading.Thread):
         crew.changed(job.id)
         return alive
 
-    def _heard(self, message: tuple[Any, ...], began: float) -> bool:
+    def _heard(self, message: Advanced | Remarked | Over, began: float) -> bool:
         """Take what the process says; whether its job is over."""
         crew, seconds = self._crew, time.monotonic() - began
         match message:
-            case ("progress", _, done, total):
+            case Advanced(job, done, total):
                 self.progress = Progress(done, total, seconds, self.progress.remark)
-                crew.changed(message[1])
-            case ("remark", _, text):
+                crew.changed(job)
+            case Remarked(job, text):
                 self.progress = Progress(self.progress.done, self.progress.total, seconds, text)
-                crew.changed(message[1])
-            case ("done", number, outcome):
-                return crew.store.finish(number, "done", outcome=outcome) or True
-            case ("failed", number, text):
-                return crew.store.finish(number, "failed", error=text) or True
-            case ("cancelled", number):
-                return crew.store.finish(number, "cancelled") or True
-            case _:
-                pass
+                crew.changed(job)
+            case Over(job, state, outcome, error):
+                crew.store.finish(job, state, outcome=outcome, error=error)
+                return True
         return False
 
 

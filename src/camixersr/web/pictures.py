@@ -10,13 +10,18 @@ import multiprocessing
 import queue
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from camixersr.errors import CamixerError, ImageError
-from camixersr.web.child import Line, listen
+from camixersr.messages import Answer, Call, Failed, Line
+from camixersr.web.child import listen
 
 __all__ = ["Pictures"]
+
+Given = ParamSpec("Given")
+R = TypeVar("R")
 
 PATIENCE = 30.0
 """Seconds for an answer."""
@@ -25,28 +30,37 @@ AT_ONCE = 64
 """Questions that wait for an answer; more wait in the server."""
 
 
+@dataclass(frozen=True)
+class _Question:
+    """Something to call, and by which number its answer is known."""
+
+    number: int
+    call: Call
+
+
+@dataclass(frozen=True)
+class _Answered:
+    """What came of a question."""
+
+    number: int
+    answer: Answer | Failed
+
+
 def _serve(connection: "Connection[Any, Any]") -> None:
     """What the process does."""
-    questions: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
+    questions: queue.SimpleQueue[_Question] = queue.SimpleQueue()
     line = listen(connection, questions.put)
-    from camixersr.web import views
-
-    known: dict[str, Callable[..., Any]] = {
-        "head": views.head,
-        "tile": views.tile,
-        "crop": views.crop,
-        "thumbnail": views.thumbnail,
-    }
 
     def work() -> None:
         while True:
-            number, what, given, named = questions.get()
+            question = questions.get()
             try:
-                line.send(number, True, known[what](*given, **named))
+                answer = Answer(question.call())
             except (CamixerError, IndexError) as error:
-                line.send(number, False, error)
+                answer = Failed(error)
             except Exception as error:  # noqa: BLE001 - of a decoder; the server must get an answer
-                line.send(number, False, ImageError(f"{type(error).__name__}: {error}"))
+                answer = Failed(ImageError(f"{type(error).__name__}: {error}"))
+            line.send(_Answered(question.number, answer))
 
     threads = [threading.Thread(target=work, daemon=True) for _ in range(THREADS)]
     for each in threads:
@@ -65,13 +79,16 @@ class Pictures:
         self._process: Any = None
         self._at_once = asyncio.Semaphore(AT_ONCE)
 
-    async def ask(self, what: str, *given: Any, **named: Any) -> Any:
-        """Call a function of `camixersr.web.views` in the process.
+    async def ask(self, function: Callable[Given, R], *given: Given.args, **named: Given.kwargs) -> R:
+        """Call a function, of `camixersr.web.views` for example, in the process.
 
         Args:
-            what: its name.
+            function: of a module.
             given: its arguments.
             named: likewise.
+
+        Returns:
+            What it does.
 
         Raises:
             CamixerError: as it does; or the process has hung or ended over it.
@@ -84,7 +101,7 @@ class Pictures:
             assert line is not None
             answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
             self._waiting[number] = answer
-            line.send(number, what, given, named)
+            line.send(_Question(number, Call(function, given, named)))
             try:
                 return await asyncio.wait_for(answer, PATIENCE)
             except TimeoutError:
@@ -104,19 +121,20 @@ class Pictures:
 
         def hear() -> None:
             while (message := line.receive()) is not None:
-                loop.call_soon_threadsafe(self._answered, *message)
+                loop.call_soon_threadsafe(self._answered, message)
             if not loop.is_closed():
                 loop.call_soon_threadsafe(self._lose, line, "ended the process that read it")
 
         threading.Thread(target=hear, name="pictures", daemon=True).start()
 
-    def _answered(self, number: int, fine: bool, what: Any) -> None:
-        waiting = self._waiting.get(number)
+    def _answered(self, message: _Answered) -> None:
+        waiting = self._waiting.get(message.number)
         if waiting is not None and not waiting.done():
-            if fine:
-                waiting.set_result(what)
-            else:
-                waiting.set_exception(what)
+            match message.answer:
+                case Answer(value):
+                    waiting.set_result(value)
+                case Failed(error):
+                    waiting.set_exception(error)
 
     def _lose(self, line: Line, why: str) -> None:
         """Give up a process; another is started when it is needed."""

@@ -28,6 +28,7 @@ from camixersr.web.settings import Settings
 from camixersr.web.shown import show
 from camixersr.web.store import AlreadyThereError, Job, QueueFullError, Store
 from camixersr.web.uploads import Upload, as_object, plain_name
+from camixersr.web.views import head
 
 __all__ = ["DECIDED", "Service"]
 
@@ -288,7 +289,7 @@ class Service:
             upload.path.replace(path)
             upload.path = path
         try:
-            return await self.pictures.ask("head", path, max_pixels=self.settings.max_in)
+            return await self.pictures.ask(head, path, max_pixels=self.settings.max_in)
         except TooLargeError as error:
             limit = self.settings.max_in / 1e6
             raise ProblemError(

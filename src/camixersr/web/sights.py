@@ -1,7 +1,8 @@
 """What requests share, and the paths of pictures: results, maps, tiles, parts, thumbnails."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, ParamSpec
 
 from fastapi import APIRouter, Query, Request
 from fastapi import Path as InPath
@@ -11,6 +12,7 @@ from starlette.responses import FileResponse, Response
 from camixersr.errors import ImageError
 from camixersr.image.files import replacing
 from camixersr.image.part import Part
+from camixersr.web import views
 from camixersr.web.guard import owner_of
 from camixersr.web.problems import ProblemError, answers
 from camixersr.web.service import Service
@@ -30,6 +32,8 @@ __all__ = [
 ]
 
 router = APIRouter(prefix="/api/v1")
+
+Given = ParamSpec("Given")
 
 OLD = "private, max-age=86400, immutable"
 """Of what never changes under its address."""
@@ -138,18 +142,20 @@ def _picture(request: Request, number: str, name: str) -> Response:
 def _pyramid(request: Request, number: str, layer: Layer) -> tuple[Path, View, View]:
     """The pyramid that a layer is cut from, which it is, and what it is shown as."""
     job = done_job(request, number)
-    views = job.outcome.get("views", {})
+    made = job.outcome.get("views", {})
     which = "result" if layer == "result" else "input"
-    if which not in views or "result" not in views:
+    if which not in made or "result" not in made:
         raise ProblemError(404, f"the job has no view of the {which}")
-    source = View(**views[which])
-    shown = source if layer in ("result", "input") else View(**views["result"])
+    source = View(**made[which])
+    shown = source if layer in ("result", "input") else View(**made["result"])
     return service_of(request).folder(job) / f"{which}.tif", source, shown
 
 
-async def _cut(request: Request, what: str, *given: Any, **named: Any) -> Response:
+async def _cut(
+    request: Request, function: Callable[Given, bytes], *given: Given.args, **named: Given.kwargs
+) -> Response:
     try:
-        content = await service_of(request).pictures.ask(what, *given, **named)
+        content = await service_of(request).pictures.ask(function, *given, **named)
     except IndexError as error:
         raise ProblemError(404, str(error)) from error
     except ImageError as error:
@@ -169,7 +175,7 @@ async def get_tile(request: Request, number: JobId, layer: Layer, level: At, x: 
     path, source, shown = await run_in_threadpool(_pyramid, request, number, layer)
     if level >= shown.levels:
         raise ProblemError(404, f"levels go from 0 to {shown.levels - 1}")
-    return await _cut(request, "tile", path, source, shown, level, x, y, nearest=layer == "pixels")
+    return await _cut(request, views.tile, path, source, shown, level, x, y, nearest=layer == "pixels")
 
 
 @router.get(
@@ -193,7 +199,7 @@ async def get_crop(
     if x + width > shown.width or y + height > shown.height:
         raise ProblemError(422, f"expected a part of {shown.width} x {shown.height} pixels")
     part, nearest = Part(y, x, height, width), layer == "pixels"
-    return await _cut(request, "crop", path, source, shown, part, longest=longest, nearest=nearest)
+    return await _cut(request, views.crop, path, source, shown, part, longest=longest, nearest=nearest)
 
 
 @router.get(
@@ -209,7 +215,7 @@ async def thumbnail(request: Request, number: JobId) -> Response:
     kept = folder / "thumbnail"
     if not kept.is_file():
         pyramid = folder / "input.tif"
-        answer = await _cut(request, "thumbnail", pyramid if pyramid.is_file() else folder / job.file)
+        answer = await _cut(request, views.thumbnail, pyramid if pyramid.is_file() else folder / job.file)
         try:
             with replacing(kept) as partial:
                 partial.write_bytes(bytes(answer.body))

@@ -7,15 +7,17 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from camixersr.image.locks import hold
-from camixersr.web.child import Line, listen
+from camixersr.messages import Answer, Failed, Line
+from camixersr.web.child import listen
+from camixersr.web.store import State
 
-__all__ = ["devices", "shared_lock", "work"]
+__all__ = ["Advanced", "Cancel", "Do", "Over", "Ready", "Remarked", "devices", "shared_lock", "work"]
 
 TOLD = 0.2
 """Seconds between two words of progress."""
@@ -25,14 +27,75 @@ LARGEST_MAP = 2048
 """Longest side of the layer that shows where attention went."""
 
 
+@dataclass(frozen=True)
+class Do:
+    """Do a job.
+
+    Attributes:
+        job: its number.
+        folder: where its files are.
+        file: the picture there.
+        action: "upscale" or "restore".
+        options: an `Options`.
+    """
+
+    job: str
+    folder: Path
+    file: str
+    action: str
+    options: Any
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """Give a job up, now or when its turn comes."""
+
+    job: str
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Jobs may come; these models are there."""
+
+    models: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Advanced:
+    """How far a job is."""
+
+    job: str
+    done: float
+    total: float
+
+
+@dataclass(frozen=True)
+class Remarked:
+    """A line about a job, for a person."""
+
+    job: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Over:
+    """A job has ended: what came of it, or why it failed."""
+
+    job: str
+    state: State
+    outcome: dict[str, Any] | None
+    error: str | None
+
+
 def devices(given: str, connection: "Connection[Any, Any]") -> None:
     """Which devices "all" are; run in a process of its own, since torch is loaded for it."""
     from camixersr.backends.devices import devices_of
 
     try:
-        connection.send(list(devices_of(given)))
+        answer = Answer(devices_of(given))
     except Exception as error:  # noqa: BLE001 - the server raises it
-        connection.send(error)
+        answer = Failed.of(error)
+    Line(connection).send(answer)
 
 
 def shared_lock(path: Path) -> int:
@@ -52,9 +115,8 @@ def work(
 ) -> None:
     """Do jobs as they come, until the server hangs up.
 
-    It hears ("job", id, folder, file, action, options) and ("cancel", id), and says ("ready", models),
-    ("broken", line), ("progress", id, done, total), ("remark", id, line), and at the end of each job
-    ("done", id, outcome), ("failed", id, line) or ("cancelled", id).
+    It hears `Do` and `Cancel`, and says `Ready`, or `Failed` if it cannot begin; then of each job
+    `Advanced` and `Remarked`, and at its end `Over`.
 
     Args:
         connection: to the server.
@@ -64,14 +126,15 @@ def work(
         lock: a file that is held as long as the process lives: another service waits for it.
     """
     held = shared_lock(lock)
-    jobs: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
+    jobs: queue.SimpleQueue[Do] = queue.SimpleQueue()
     cancelled: set[str] = set()
 
-    def hear(message: tuple[Any, ...]) -> None:
-        if message[0] == "cancel":
-            cancelled.add(message[1])
-        else:
-            jobs.put(message[1:])
+    def hear(message: Do | Cancel) -> None:
+        match message:
+            case Cancel(job):
+                cancelled.add(job)
+            case Do():
+                jobs.put(message)
 
     line = listen(connection, hear)
     with contextlib.suppress(OSError, AttributeError):  # Windows
@@ -81,19 +144,19 @@ def work(
     try:
         models = _models(device, backend)
     except CamixerError as error:
-        line.send("broken", str(error))
+        line.send(Failed.of(error))
         os.close(held)
         return
-    line.send("ready", models)
+    line.send(Ready(models))
     kept: dict[Any, Any] = {}
     while True:
-        number, folder, file, action, options = jobs.get()
+        do = jobs.get()
         if len(kept) > MOST_KEPT:
             kept.clear()
-        options = replace(options, device=device, backend=backend, name=None)
-        job = _Job(line, number, Path(folder), file, lambda number=number: number in cancelled)
-        job.run(action, options, max_pixels, kept)
-        cancelled.discard(number)
+        options = replace(do.options, device=device, backend=backend, name=None)
+        job = _Job(line, do.job, do.folder, do.file, lambda number=do.job: number in cancelled)
+        job.run(do.action, options, max_pixels, kept)
+        cancelled.discard(do.job)
 
 
 def _models(device: str, backend: Any) -> list[dict[str, Any]]:
@@ -139,15 +202,20 @@ class _Job:
             outcome = self._compute(action, options, max_pixels, kept)
         except CancelledError:
             self._tidy()
-            self._line.send("cancelled", self._id)
+            self._over("cancelled")
         except CamixerError as error:
-            self._line.send("failed", self._id, self._plain(str(error)))
+            self._over("failed", error=self._plain(str(error)))
         except MemoryError:
-            self._line.send("failed", self._id, "out of memory; choose a smaller tile")
+            self._over("failed", error="out of memory; choose a smaller tile")
         except OSError as error:
-            self._line.send("failed", self._id, self._plain(str(error.strerror or error)))
+            self._over("failed", error=self._plain(str(error.strerror or error)))
         else:
-            self._line.send("done", self._id, outcome)
+            self._over("done", outcome=outcome)
+
+    def _over(
+        self, state: State, *, outcome: dict[str, Any] | None = None, error: str | None = None
+    ) -> None:
+        self._line.send(Over(self._id, state, outcome, error))
 
     def _plain(self, text: str) -> str:
         """A message without the place where the service keeps its files."""
@@ -227,16 +295,16 @@ class _Job:
         return views
 
     def _hear(self, event: Any) -> None:
-        from camixersr.runs.results import Advanced, Measuring, Remark
+        from camixersr.runs import results
 
         match event:
-            case Advanced(_, done, total) | Measuring(_, done, total):
+            case results.Advanced(_, done, total) | results.Measuring(_, done, total):
                 with self._telling:
                     if time.monotonic() - self._told < TOLD and done < total:
                         return
                     self._told = time.monotonic()
-                self._line.send("progress", self._id, float(done), float(total))
-            case Remark(text):
-                self._line.send("remark", self._id, self._plain(text))
+                self._line.send(Advanced(self._id, float(done), float(total)))
+            case results.Remark(text):
+                self._line.send(Remarked(self._id, self._plain(text)))
             case _:
                 pass
