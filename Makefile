@@ -1,6 +1,8 @@
 # Two commands do all the set-up on a fresh machine:
 #   make demo   upscale a real photo with the embedded model, and show it
 #   make test   lint, types, layers and all tests
+#   make weights  train every embedded model again, about six hours; DATA names the folder with photographs
+#   make results  measure docs/results again, and write the pages from them; likewise
 #   make serve  the page and the HTTP service, at http://127.0.0.1:8000/
 #   make dist   wheels and sdist for a package index, built twice and checked
 PYTHON ?= python3
@@ -12,7 +14,8 @@ SERVE := $(VENV)/.installed-serve
 DIST := $(VENV)/.installed-dist
 NATIVE := $(wildcard src/camixersr/native/*.h src/camixersr/native/*.cpp) src/camixersr/native/build.py
 
-.PHONY: demo serve test lint format dist clean
+.PHONY: demo serve test lint format dist weights results clean
+export DATA
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; set PYTHON=")'
@@ -53,6 +56,15 @@ lint: $(DEV)
 
 dist: $(DIST)
 	$(BIN)/python tools/dist.py
+
+weights: $(DEV)
+	$(BIN)/python tools/weights.py
+
+# every file of docs/results by the command beside it, and then the pages; hours
+results: $(DEV)
+	@test -n "$$DATA" || { echo "set DATA to the folder with the benchmark sets: docs/data.md"; exit 2; }
+	for script in docs/results/*.sh; do echo $$script; PATH="$(CURDIR)/$(BIN):$$PATH" sh -e $$script || exit 1; done
+	$(BIN)/python tools/results.py
 
 format: $(DEV)
 	$(BIN)/ruff check --fix .

@@ -225,7 +225,7 @@ def panorama_card(model: Model, size: int) -> list[str]:
         "- **Sources**: [training-panoramas.tsv](training-panoramas.tsv) and "
         "[training-photographs.tsv](training-photographs.tsv)",
         f"- **Recipe**: {facts['recipe']}; {facts['steps']} steps, {facts['hours']} hours on "
-        f"{facts['device']}, torch {facts['torch']}; log: [training.md](../training.md)",
+        f"{facts['device']}, torch {facts['torch']}; log: [training-log.md](../training-log.md)",
         "",
         "## Scores",
         "",
@@ -301,7 +301,7 @@ def restoration_card(model: Model, size: int) -> list[str]:
         "  [training-photographs-credits.txt](training-photographs-credits.txt)",
         f"- **Recipe**: {facts['recipe']}; {facts['steps']} steps, "
         f"{facts['hours']} hours on {facts['device']}, torch {facts['torch']}; log: "
-        "[training.md](../training.md)",
+        "[training-log.md](../training-log.md)",
         "",
         "## Scores",
         "",
@@ -347,7 +347,7 @@ def card(model: Model, size: int) -> list[str]:
         "  [training-photographs.tsv](training-photographs.tsv); the collections' own credits in",
         f"  [training-photographs-credits.txt](training-photographs-credits.txt){beside}",
         f"- **Recipe**: {facts['recipe']}; {facts['steps']} steps, {facts['hours']} hours on "
-        f"{facts['device']}, torch {facts['torch']}; log: [training.md](../training.md)",
+        f"{facts['device']}, torch {facts['torch']}; log: [training-log.md](../training-log.md)",
         "",
         "## Scores",
         "",

@@ -108,7 +108,7 @@ def fit(
     fused = fused_step(trained, recipe, cache)
     taught = _taught(trained, recipe, photos, cache)
     training = Training(trained, recipe, photos, images, flat=flat, fused=fused, **taught)
-    if fresh and ends(trained):
+    if fresh and ends(trained) and not recipe.plain_start:
         low, high = training.pairs(64, seed=recipe.seed + 2)
         initialise_linear(trained, low, high, tail_only=before is not None)
         if before is None and recipe.routing != "paper":
@@ -213,7 +213,7 @@ def _trainer(recipe: Recipe, network: Trainable) -> tuple[lightning.Trainer, Sto
         val_check_interval=recipe.validate_every,
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
-        gradient_clip_val=recipe.clip,
+        gradient_clip_val=recipe.clip or None,
         logger=TensorBoardLogger(output, name="log", version=0),
         plugins=[WholeCheckpoints()],
         callbacks=[

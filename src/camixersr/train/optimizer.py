@@ -3,7 +3,7 @@
 Muon (Keller Jordan and others, 2024, https://kellerjordan.github.io/posts/muon) replaces the momentum
 of a weight matrix by the nearest semi-orthogonal matrix, found by five Newton-Schulz steps, so that
 every direction of the matrix learns at one pace. In this network of many small, normalised 1x1
-layers that saves most of the steps (docs/training.md has the trial). Vectors, depthwise kernels
+layers that saves most of the steps (docs/training-log.md has the trial). Vectors, depthwise kernels
 and the layers next to the pixels are no such matrices and stay with AdamW. The kernel of a dense
 convolution is a matrix of C' rows and C * k * k columns.
 

@@ -61,7 +61,7 @@ def list_photos(folder: str | Path, *, limit: int, holdout: int) -> tuple[list[P
         InputError: there is no such folder.
     """
     if not Path(folder).is_dir():
-        raise InputError(f"{folder}: expected a folder of photographs; set `photos` in the recipe")
+        raise InputError(f"{folder}: expected a folder of photographs; set DATA, or `photos` in the recipe")
     files = sorted(file for file in Path(folder).rglob("*") if file.suffix.lower() in SUFFIXES)
     if 0 < limit < len(files):
         files = [files[number * len(files) // limit] for number in range(limit)]

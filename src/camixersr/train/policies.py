@@ -87,7 +87,7 @@ class Explore:
     gradient of a pairwise logistic ranking loss (RankNet, Burges et al., ICML 2005): of two windows
     the one with more gain should have the higher score, and a pair counts as much as its gains differ.
     Half-way, because the loss curves: the slope there is the difference between the branches, while
-    the slope at full attention is too low, most of all where there is detail (docs/training.md).
+    the slope at full attention is too low, most of all where there is detail (docs/training-log.md).
     What the loss itself would tell the logits, a straight-through estimate, is that gain times a
     slope: noisier and without a scale.
 

@@ -17,8 +17,8 @@ __all__ = ["factor", "make_optimizer"]
 def make_optimizer(network: Trainable, recipe: Recipe, beside: Iterable[nn.Parameter] = ()) -> MuonAdamW:
     """Muon and AdamW, or AdamW alone.
 
-    The layers between features and pixels learn at a tenth of the rate: they start at a
-    least-squares solution, which full steps would shatter before the body has learnt anything.
+    The layers between features and pixels learn at a tenth of the rate (`Recipe.ends_rate`): they start
+    at a least-squares solution, which full steps would shatter before the body has learnt anything.
 
     Args:
         network: whose weights learn.
@@ -35,7 +35,7 @@ def make_optimizer(network: Trainable, recipe: Recipe, beside: Iterable[nn.Param
     others = [parameter for parameter in network.parameters() if id(parameter) not in known]
     groups: list[dict[str, Any]] = [
         {"params": [*others, *beside], "lr": recipe.learning_rate},
-        {"params": near_pixels, "lr": 0.1 * recipe.learning_rate},
+        {"params": near_pixels, "lr": recipe.ends_rate * recipe.learning_rate},
         {
             "params": matrices,
             "lr": recipe.matrix_rate,

@@ -1,5 +1,6 @@
 """A training run as a value: what a recipe file may say, and nothing else."""
 
+import os
 import tomllib
 from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
@@ -22,11 +23,11 @@ MOST_PLAIN = 0.2
 TABLES = {
     "data": "photos validation data licences projection flat_photos flat_share flat_holdout reduction task "
     "quality sigma shrink limit holdout",
-    "network": "model blocks window pool without start attention_afresh",
+    "network": "model blocks window pool without start plain_start attention_afresh",
     "loss": "loss teacher teacher_weight hint_weight routing_weight gate_weight",
-    "steps": "steps batch patch optimizer learning_rate matrix_rate warmup decay hold final halve_at beta2 "
-    "weight_decay matrix_decay clip ema",
-    "attention": "routing temperature attention_first plain shares ratio",
+    "steps": "steps batch patch optimizer learning_rate matrix_rate ends_rate warmup decay hold final "
+    "halve_at beta2 weight_decay matrix_decay clip ema",
+    "attention": "routing temperature attention_first plain much_plain shares ratio",
     "run": "output validate_every keep seed precision kernels compile devices",
 }
 """What a recipe file may group its keys by: `[data]` and so on. One without tables is read alike."""
@@ -68,11 +69,14 @@ class Recipe:
         start: a file of weights to start from, of this scale or, for all but the last layer, of
             another; or a checkpoint (`.ckpt`) of another run, whose averaged weights count; empty for
             the linear upsampler.
+        plain_start: without `start`, begin with torch's own random layers, as the paper's code does, and
+            not as the linear upsampler.
         attention_afresh: before the first step, let attention begin where convolution is: for weights that
             were trained without it.
         loss: of pixels: "l1", "charbonnier", or "l1+fft" (`camixersr.train.objective`).
-        teacher: a file of weights whose answers are learnt from: each photograph's low picture enlarged
-            with all windows attended, a mean over its eight flips and turns, computed once into the cache.
+        teacher: a file of weights, or a model's name, whose answers are learnt from: each photograph's
+            low picture enlarged with all windows attended, a mean over its eight flips and turns, computed
+            once into the cache.
         teacher_weight: how much of the loss is that to the teacher's answers, in [0, 1]; the rest is that
             to the photographs.
         hint_weight: of what the groups of the teacher's blocks make of a patch, beside its answer ("fused";
@@ -87,6 +91,7 @@ class Recipe:
             "adamw" for all.
         learning_rate: of AdamW at its highest, after the warm-up; see `decay`.
         matrix_rate: of Muon, likewise.
+        ends_rate: of the layers between features and pixels, as a share of `learning_rate`.
         warmup: steps over which the learning rates rise.
         decay: how the learning rates fall after that: as a "cosine" or a "linear" function of the step.
         hold: share of the steps for which they stay at their highest before they fall.
@@ -95,7 +100,7 @@ class Recipe:
         beta2: of AdamW.
         weight_decay: decoupled, of AdamW.
         matrix_decay: of Muon: no singular value of a matrix stays above 1 / this.
-        clip: largest norm of the gradient.
+        clip: largest norm of the gradient; 0 for any.
         ema: decay of the moving average of the weights, which is what is kept.
         routing: "detail" attends a share drawn anew each step and ranks windows by local detail; "gain"
             adds noise to the scores, and ranks by detail first, then by detail and by how much
@@ -105,6 +110,7 @@ class Recipe:
         attention_first: share of the steps, from the start, in which every window is attended.
         plain: share of the steps, drawn at random, in which no window is attended ("detail"); at most 0.2:
             a body that learns much without attention learns to do without it.
+        much_plain: let `plain` be more, as it was when the embedded weights were trained.
         shares: range from which the share of attended windows is drawn anew each step ("detail", "gain").
         ratio: gamma of the paper's routing loss, and of validation.
         output: folder for checkpoints, logs and the final weights.
@@ -142,6 +148,7 @@ class Recipe:
     pool: Literal["patch", "image"] = "patch"
     without: tuple[Part, ...] = ()
     start: str = ""
+    plain_start: bool = False
     attention_afresh: bool = False
     # [loss]
     loss: PixelLoss = "l1"
@@ -157,6 +164,7 @@ class Recipe:
     optimizer: Literal["muon", "adamw"] = "muon"
     learning_rate: float = 2e-3
     matrix_rate: float = 0.02
+    ends_rate: float = 0.1
     warmup: int = 200
     decay: Literal["cosine", "linear"] = "cosine"
     hold: float = 0.0
@@ -172,6 +180,7 @@ class Recipe:
     temperature: float = 1.0
     attention_first: float = 0.2
     plain: float = 0.0
+    much_plain: bool = False
     shares: tuple[float, float] = (0.0, 1.0)
     ratio: float = 0.5
     # [run]
@@ -188,7 +197,7 @@ class Recipe:
         for name in ("steps", "batch", "validate_every", "keep", "devices", "shrink", "window"):
             if getattr(self, name) < 1:
                 raise ValueRangeError(f"recipe: {name} must be at least 1, got {getattr(self, name)}")
-        for name in ("learning_rate", "matrix_rate", "clip"):
+        for name in ("learning_rate", "matrix_rate", "ends_rate"):
             if not getattr(self, name) > 0:
                 raise ValueRangeError(f"recipe: {name} must be positive, got {getattr(self, name)}")
         for name in (
@@ -200,6 +209,7 @@ class Recipe:
             "limit",
             "hint_weight",
             "gate_weight",
+            "clip",
         ):
             if getattr(self, name) < 0:
                 raise ValueRangeError(f"recipe: {name} must not be negative, got {getattr(self, name)}")
@@ -244,11 +254,13 @@ class Recipe:
             raise ValueRangeError(
                 f'recipe: plain is for routing = "detail", got routing = "{self.routing}"'
             )
-        if self.plain > MOST_PLAIN:
+        if self.plain > MOST_PLAIN and not self.much_plain:
             raise ValueRangeError(
                 f"recipe: plain must be at most {MOST_PLAIN:g}, got {self.plain:g}; a body that learns "
                 "much without attention learns to do without it"
             )
+        if self.plain_start and self.start:
+            raise ValueRangeError("recipe: plain_start is for runs without start; leave one out")
         if self.hint_weight and not (self.teacher and self.kernels == "fused"):
             raise ValueRangeError('recipe: hint_weight wants a teacher and kernels = "fused"')
         if self.teacher and (self.task != "sr" or self.projection != "flat" or self.shrink != 1.0):
@@ -302,7 +314,8 @@ def load_recipe(path: str | Path) -> Recipe:
     """Read a recipe file (TOML).
 
     Args:
-        path: the file; relative folders in it are relative to the working folder.
+        path: the file; relative folders in it are relative to the working folder, and `$DATA` stands for
+            the environment variable DATA, by default the folder `data`.
 
     Returns:
         The recipe.
@@ -365,7 +378,11 @@ def build(path: str | Path, given: dict[str, Any], kind: type[R]) -> R:
         if not _fits(value, known[name].type):
             raise InputError(f"{path}: {name} should be {known[name].type}, got {value!r}")
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
-    return kind(**values)
+    data = os.environ.get("DATA", "data")
+    placed = {
+        name: value.replace("$DATA", data) for name, value in values.items() if isinstance(value, str)
+    }
+    return kind(**values | placed)
 
 
 def with_folders(recipe: R, *, photos: Path | None = None, validation: Path | None = None) -> R:

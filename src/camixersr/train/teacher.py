@@ -33,16 +33,17 @@ def load_teacher(path: str, like: Network) -> CAMixerSR:
     """Load a teacher.
 
     Args:
-        path: a file of weights.
+        path: a file of weights, or a name of `camixersr models list`.
         like: the network that will learn.
 
     Raises:
-        CheckpointError: the file cannot be read.
+        CheckpointError: the file cannot be read, or was not fetched.
+        UnknownModelError: there is neither.
         UsageError: it is of another kind, or of another scale.
     """
-    from camixersr.weights import load_file
+    from camixersr.catalogue import find
 
-    given = load_file(path).network
+    given = find(path).network
     teacher = classic(given)
     if teacher is None or teacher.config.scale != like.config.scale:
         raise UsageError(
