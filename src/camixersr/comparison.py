@@ -5,17 +5,22 @@ import html
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from camixersr.image.part import bicubic_part, most_detailed, read_part
+from camixersr.image.stream import reduced
 from camixersr.routemap import heat
 
-__all__ = ["Routes", "page"]
+__all__ = ["Routes", "glance", "page"]
 
 QUALITY = 90
-"""Of the pictures in the page: JPEG without reduced colour; WebP where there is transparency."""
+"""Of the pictures: JPEG without reduced colour; WebP where there is transparency."""
+OVERVIEW, DETAIL = 512, 256
+"""Longest sides of what a notebook shows, in pixels of the result."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,54 @@ def page(
     }
     pieces = _PAGE.split("@@")  # words between two marks are names of parts
     return "".join(parts[piece] if number % 2 else piece for number, piece in enumerate(pieces))
+
+
+def glance(
+    source: Path,
+    target: Path,
+    *,
+    low: tuple[int, int],
+    high: tuple[int, int],
+    routes: Routes | None = None,
+) -> str:
+    """What a notebook shows of a result: a detail before and after, and the route map over the whole.
+
+    Args:
+        source: the picture's file.
+        target: the result's.
+        low: height, width of the picture.
+        high: of the result.
+        routes: where attention went; None for no map.
+
+    Returns:
+        A piece of HTML.
+
+    Raises:
+        ImageError: one of the files has gone, or is damaged.
+    """
+    factor = min(1.0, OVERVIEW / max(high))
+    small = (max(1, round(high[0] * factor)), max(1, round(high[1] * factor)))
+    whole = reduced(target, height=small[0], width=small[1])
+    share = [min(1.0, DETAIL / length) for length in high]
+    found = most_detailed(whole, *(max(1, round(n * part)) for n, part in zip(small, share, strict=True)))
+    part = found.scaled(small, low)
+    shows = part.scaled(low, high)
+    margin = 4 * max(1, -(-low[0] // high[0]), -(-low[1] // high[1]))
+    around = part.around(margin, low)
+    before = bicubic_part(read_part(source, around), around, shows, low=low, high=high)
+    figures = [("bicubic" if low != high else "before", before), ("camixersr", read_part(target, shows))]
+    if routes is not None:
+        rows, columns = (
+            ((np.arange(length) + 0.5) * full / length / side).astype(int).clip(0, most - 1)
+            for length, full, side, most in zip(small, high, routes.side, routes.shares.shape, strict=True)
+        )
+        grey = whole.mean(axis=2, keepdims=True)
+        figures.append(("route map", 0.3 * grey + 0.7 * heat(routes.shares[np.ix_(rows, columns)])))
+    return "".join(
+        f'<figure style="display:inline-block;margin:4px"><img height="{DETAIL}" alt="{name}" '
+        f'src="{_picture(np.rint(pixels).astype(np.uint8))}"><figcaption>{name}</figcaption></figure>'
+        for name, pixels in figures
+    )
 
 
 def _picture(pixels: NDArray[np.uint8]) -> str:

@@ -1,5 +1,6 @@
 """A decoded picture: its pixels, and what its file says of them."""
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from camixersr.image.formats import Depth, WriteOptions
 
@@ -14,6 +16,9 @@ __all__ = ["MAX_PIXELS", "Picture", "Pixels"]
 
 MAX_PIXELS = 2_000_000_000
 """Pixels of a file beyond which it is not decoded, unless asked."""
+
+SHOWN = 1024
+"""Longest side of what a notebook shows."""
 
 Pixels = NDArray[np.uint8 | np.uint16 | np.float32]
 
@@ -65,6 +70,19 @@ class Picture:
         from camixersr.image.encode import write  # which knows pictures
 
         return write(path, self, options)
+
+    def _repr_png_(self) -> bytes:
+        """For notebooks: the picture, reduced to `SHOWN` pixels where it is larger."""
+        every = max(1, -(-max(self.height, self.width) // SHOWN))
+        pixels = np.asarray(self)[::every, ::every]
+        if self.depth != "8":
+            white = 1.0 if self.depth == "float" else 65535.0
+            pixels = np.rint(pixels.astype(np.float32).clip(0.0, white) * (255.0 / white)).astype(np.uint8)
+        buffer = io.BytesIO()
+        Image.fromarray(np.ascontiguousarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)).save(
+            buffer, "PNG"
+        )
+        return buffer.getvalue()
 
     @property
     def height(self) -> int:

@@ -1,11 +1,13 @@
 """What a run tells while it goes on, and what came of each picture."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Any, Literal
 
-from camixersr.comparison import Routes
+from camixersr.comparison import Routes, glance
 from camixersr.errors import CamixerError
 
 __all__ = ["Advanced", "Began", "Event", "Finished", "Listener", "Measuring", "Remark", "Result"]
@@ -35,6 +37,17 @@ class Result:
     error: CamixerError | None = None
     cause: Exception | None = None
     routes: Routes | None = None
+
+    def _repr_html_(self) -> str:
+        """For notebooks: what came of it, a detail before and after, and the route map."""
+        words = f"{self.source} \u2192 {self.target}: {self.status}"
+        words += "".join(f"; {each}" for each in (self.error, *self.notes) if each)
+        shown = ""
+        if self.status == "done" and {"low_size", "high_size"} <= self.facts.keys():
+            with suppress(CamixerError, OSError):  # files come and go
+                low, high = (tuple(reversed(self.facts[name])) for name in ("low_size", "high_size"))
+                shown = glance(self.source, self.target, low=low, high=high, routes=self.routes)
+        return f"<div>{escape(words)}</div>{shown}"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""The networks under other programs' interfaces, a file for each; nothing else imports them."""
