@@ -3,8 +3,8 @@
     camixersr export s-x4 --to onnx -o s-x4.onnx        # once, anywhere
     python examples/onnx_numpy.py s-x4.onnx photo.jpg large.png
 
-Works with full and simple (`--simple`) exports. `inputs` has a sensible default for whatever the file asks for.
-The picture is computed whole: large ones need memory for that.
+Works with full and simple (`--simple`) exports. `inputs` has a sensible default for whatever the file
+asks for. The picture is computed whole: large ones need memory for that.
 """
 
 import argparse
@@ -22,7 +22,7 @@ NOTHING, ALL = 1e30, -1e30
 
 
 def padded(low: NDArray[np.float32]) -> NDArray[np.float32]:
-    """1 x 3 x H x W -> the same to whole windows: mirrored, or repeated where a side is too short for that."""
+    """1 x 3 x H x W -> the same to whole windows: mirrored, or repeated where a side is too short."""
     for axis in (2, 3):
         missing = -low.shape[axis] % WINDOW
         pad = [(0, missing if each == axis else 0) for each in range(4)]

@@ -1,7 +1,8 @@
 """A ComfyUI node that enlarges images with camixersr.
 
 Copy this folder into ComfyUI's `custom_nodes`, and install camixersr into ComfyUI's Python
-(`pip install -r requirements.txt`). ComfyUI of 2025 and later takes the node by its V3 schema, older ones by the first.
+(`pip install -r requirements.txt`). A recent ComfyUI takes the node by its V3 schema, older ones by the
+first.
 """
 
 from collections.abc import Callable
