@@ -73,6 +73,11 @@ OFFICIAL: Mapping[str, Official] = {
         "832f81a75f68125e0038fcd4514493bd3cde8fbc",
         "authors' B x4, DIV2K (the same file serves large images)",
     ),
+    "official-classsr-x4": Official(
+        "LargeSR/CAMixerSR_ClassSR.pth",
+        "d34586dcecc7587aecb3fd2dfb1c2da7017144dc",
+        "authors' ClassSR x4: three networks and a classifier, for large images",
+    ),
     "official-b-x4-df2k": Official(
         "LightSR/CAMixerSRx4_DF.pth",
         "18bb973e5faf8081d8fc846de0a24ad4340dc0dc",

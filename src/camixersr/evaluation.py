@@ -20,9 +20,12 @@ from camixersr.image.panorama import SLACK, Panorama
 from camixersr.image.resize import resize
 from camixersr.inference.computer import Computer
 from camixersr.metrics import luma, psnr, psnr_b, seam, ssim, ws_psnr, ws_ssim
+from camixersr.models.classsr import PATCH
 from camixersr.tensors import from_array, to_array
+from camixersr.weights import Model
 
 __all__ = [
+    "PAPER_PATCHES",
     "PAPER_TILES",
     "PUBLISHED_BICUBIC",
     "ImageScore",
@@ -30,6 +33,7 @@ __all__ = [
     "Row",
     "evaluate",
     "paper_tiles",
+    "paper_way",
     "protocol_facts",
     "row_facts",
 ]
@@ -38,6 +42,15 @@ Protocol = Literal["classic", "large", "erp", "restoration"]
 
 PAPER_TILES = "tiles 64/4"
 """Added to the name of a model that was cut as the paper cuts large images."""
+
+PAPER_PATCHES = "patches 32/4"
+"""The same of a ClassSR with a network for each class."""
+
+
+def paper_way(model: Model) -> str:
+    """How the paper cuts large images for a model: what is added to its name."""
+    return PAPER_PATCHES if model.branches else PAPER_TILES
+
 
 PUBLISHED_BICUBIC = published.bicubic()
 """Luma PSNR of MATLAB's bicubic, dB, by set and scale: `published.toml`. Set5 and Set14 at x2 and x3 are
@@ -164,7 +177,8 @@ def paper_tiles(
 ) -> tuple[NDArray[np.float32], int, float]:
     """Enlarge in tiles as the paper's large-image table does: 64 pixels, overlap 4, flat average.
 
-    Every tile is routed by itself. For comparison only: the seams show.
+    Every tile is routed by itself. For comparison only: the seams show. A ClassSR with a network for each
+    class has tiles of 32, each of one class: its patches.
 
     Args:
         computer: the model.
@@ -174,7 +188,7 @@ def paper_tiles(
     Returns:
         3 x sH x sW, the MACs, and the share of windows attended.
     """
-    s, side = computer.scale, 64
+    s, side = computer.scale, PATCH if computer.model.branches else 64
     _, height, width = low.shape
     total = np.zeros((3, s * height, s * width), np.float32)
     count = np.zeros((1, s * height, s * width), np.float32)
@@ -274,7 +288,7 @@ def evaluate(
     stated: list[float | None] = [None] * len(names)
     if protocol == "large":
         stated += [_published(computer, benchmark.name, ratio) for computer, ratio in runs]
-        names += [(f"{computer.model.name} {PAPER_TILES}", ratio) for computer, ratio in runs]
+        names += [(f"{computer.model.name} {paper_way(computer.model)}", ratio) for computer, ratio in runs]
     if protocol == "erp":
         names += [(f"{computer.model.name} flat", ratio) for computer, ratio in runs]
     results: list[list[ImageScore]] = [[] for _ in names]

@@ -40,6 +40,13 @@ RENAMES = (
     (r"\.route\.out_SA\.0\.", ".predictor.spatial."),
 )
 
+# A ClassSR of the authors' holds a classifier and three networks: what stands before their names.
+CLASSSR_RENAMES = (
+    (r"^classifier\.CondNet\.0\.", "classifier.patch."),
+    (r"^classifier\.CondNet\.([2468])\.", lambda found: f"classifier.hidden.{int(found[1]) // 2 - 1}."),
+    (r"^classifier\.lastOut\.", "classifier.out."),
+)
+
 CLASSIC_RENAMES = ((r"\.mixer\.project_([qk])\.", r".mixer.attention.project_\1."),)
 OMNI_RENAMES = (
     (r"^dcn\.", "deformed."),
@@ -97,7 +104,22 @@ def read_official(path: Path, content: bytes) -> dict[str, Tensor]:
 
 
 def rename_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the authors' parameters to ours; shapes stay as they are."""
+    """Rename the authors' parameters to ours; shapes stay as they are.
+
+    Of a ClassSR, `net1.` to `net3.` become `branch.0.` to `branch.2.`.
+    """
+    if any(name.startswith("classifier.CondNet.") for name in state):
+        whole: dict[str, Tensor] = {}
+        for number in range(3):
+            own = f"net{number + 1}."
+            part = {name.removeprefix(own): value for name, value in state.items() if name.startswith(own)}
+            whole |= {f"branch.{number}.{name}": value for name, value in rename_official(part).items()}
+        for name, value in state.items():
+            if not name.startswith(("net1.", "net2.", "net3.")):
+                for pattern, replacement in CLASSSR_RENAMES:
+                    name = re.sub(pattern, replacement, name)
+                whole[name] = value
+        return whole
     omni = any(name.startswith("offset_conv.") for name in state)
     renamed: dict[str, Tensor] = {}
     for name, value in state.items():

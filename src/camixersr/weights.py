@@ -35,6 +35,7 @@ from camixersr.models import (
     make,
 )
 from camixersr.models.calibration import Calibration
+from camixersr.models.classsr import CLASSES
 from camixersr.nn.routing import Policy, TopShare
 from camixersr.official import infer_config, read_official
 
@@ -51,6 +52,12 @@ UNSEEN = ("pool",)
 CLASSIFIER = "classifier."
 """Before the names of a ClassSR classifier's tensors."""
 
+BRANCH = "branch."
+"""Before the number of a ClassSR's network and its tensors' names; the last one in our files has none."""
+
+PUBLISHED_RATIOS = (0.25, 0.30, 0.50)
+"""Attention ratios of the classes in the authors' ClassSR; its file does not tell them."""
+
 
 @dataclass(frozen=True)
 class Model:
@@ -65,6 +72,8 @@ class Model:
         sha256: of the file.
         restores: what the network undoes, at scale 1; None for one that enlarges.
         classes: of a ClassSR, whose patches' classes choose the attention ratio; None of any other.
+        branches: of a ClassSR whose classes have networks of their own: one a class, `network` last;
+            else empty.
     """
 
     name: str
@@ -75,6 +84,7 @@ class Model:
     sha256: str = ""
     restores: Degradation | None = None
     classes: Classes | None = None
+    branches: tuple[Network, ...] = ()
 
     @property
     def config(self) -> Config:
@@ -84,7 +94,10 @@ class Model:
     @property
     def parameters(self) -> int:
         """How many weights there are."""
-        networks = [self.network, *([self.classes.classifier] if self.classes is not None else [])]
+        networks = [
+            *(self.branches or (self.network,)),
+            *([self.classes.classifier] if self.classes is not None else []),
+        ]
         return sum(parameter.numel() for network in networks for parameter in network.parameters())
 
     def policy(self, attention_ratio: float) -> Policy:
@@ -138,6 +151,11 @@ def save(path: str | Path, model: Model) -> None:
         metadata["classes"] = json.dumps({"ratios": model.classes.ratios})
         for name, value in model.classes.classifier.state_dict().items():
             tensors[f"{CLASSIFIER}{name}"] = value.contiguous()
+    if model.branches:
+        metadata["branches"] = json.dumps([asdict(each.config) for each in model.branches[:-1]])
+        for number, each in enumerate(model.branches[:-1]):
+            for name, value in each.state_dict().items():
+                tensors[f"{BRANCH}{number}.{name}"] = value.contiguous()
     content = _in_order(serialise(tensors, metadata=metadata))
     with replacing(path) as partial:
         partial.write_bytes(content)
@@ -181,7 +199,8 @@ def load_file(path: str | Path) -> Model:
     # but is followed by the header, where those two have no brace.
     pickled = (content[:2] == b"PK" or content[:1] == b"\x80") and content[8:9] != b"{"
     model = _load_official(path, content) if pickled else _load_ours(path)
-    model.network.eval().requires_grad_(False)
+    for network in (model.network, *model.branches):
+        network.eval().requires_grad_(False)
     if model.classes is not None:
         model.classes.classifier.eval().requires_grad_(False)
     return replace(model, sha256=digest)
@@ -224,11 +243,15 @@ def _load_ours(path: Path) -> Model:
             classes = Classes(PatchClassifier(), tuple(json.loads(metadata["classes"])["ratios"]))
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{shown(path)}: its metadata is damaged ({error!r})") from error
+    branches, tensors = _take_branches(metadata, tensors, path)
     own = {name: value for name, value in tensors.items() if not name.startswith(CLASSIFIER)}
     _require_true(shape, infer_config(own, path), path)
     network = _filled(shape, own, path)
+    if branches:
+        branches = (*branches, network)
+        _require_branches(branches, classes, path)
     if classes is not None:
-        if calibration is None:
+        if calibration is None and not branches:
             raise CheckpointError(
                 f"{shown(path)}: expected the routing thresholds that its classes choose from"
             )
@@ -239,7 +262,50 @@ def _load_ours(path: Path) -> Model:
     elif len(own) < len(tensors):
         raise CheckpointError(f"{shown(path)}: expected the attention ratios of its classifier's classes")
     name = plain_name(metadata.get("name", path.stem))
-    return Model(name, network, calibration, provenance, scores, restores=restores, classes=classes)
+    return Model(
+        name,
+        network,
+        calibration,
+        provenance,
+        scores,
+        restores=restores,
+        classes=classes,
+        branches=branches,
+    )
+
+
+def _take_branches(
+    metadata: Mapping[str, str], tensors: Mapping[str, Tensor], path: Path
+) -> tuple[tuple[Network, ...], dict[str, Tensor]]:
+    """All networks of a ClassSR but the last, and the tensors that are left."""
+    rest = {name: value for name, value in tensors.items() if not name.startswith(BRANCH)}
+    if "branches" not in metadata:
+        return (), dict(tensors)
+    try:
+        given = json.loads(metadata["branches"])
+        shapes = [_config(CAMixerSRConfig, {"config": json.dumps(each)}) for each in given]
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{shown(path)}: its metadata is damaged ({error!r})") from error
+    networks: list[Network] = []
+    for number, shape in enumerate(shapes[:CLASSES]):
+        own = _of_branch(tensors, number)
+        _require_true(shape, infer_config(own, path), path)
+        networks.append(_filled(shape, own, path))
+    return tuple(networks), rest
+
+
+def _of_branch(tensors: Mapping[str, Tensor], number: int) -> dict[str, Tensor]:
+    own = f"{BRANCH}{number}."
+    return {name.removeprefix(own): value for name, value in tensors.items() if name.startswith(own)}
+
+
+def _require_branches(branches: tuple[Network, ...], classes: Classes | None, path: Path) -> None:
+    """Refuse networks that cannot be the branches of one ClassSR."""
+    if classes is None or len(branches) != CLASSES or len({each.config.scale for each in branches}) != 1:
+        raise CheckpointError(
+            f"{shown(path)}: expected a classifier and {CLASSES} networks of one scale, got "
+            f"{len(branches)} of x{', x'.join(str(each.config.scale) for each in branches)}"
+        )
 
 
 def _require_true(stated: Config, told: Config, path: Path) -> None:
@@ -291,6 +357,24 @@ def plain_name(text: str) -> str:
 
 def _load_official(path: Path, content: bytes) -> Model:
     tensors = read_official(path, content)
+    provenance = {"source": f"{path.name}, a checkpoint in the authors' format"}
+    name = plain_name(path.stem)
+    if f"{CLASSIFIER}out.weight" not in tensors:
+        return Model(name, _shaped(tensors, path), provenance=provenance)
+    branches = tuple(_shaped(_of_branch(tensors, number), path) for number in range(CLASSES))
+    classes = Classes(PatchClassifier(), PUBLISHED_RATIOS)
+    theirs = {
+        name.removeprefix(CLASSIFIER): value
+        for name, value in tensors.items()
+        if not name.startswith(BRANCH)
+    }
+    _fill(classes.classifier, theirs, path)
+    _require_branches(branches, classes, path)
+    return Model(name, branches[-1], provenance=provenance, classes=classes, branches=branches)
+
+
+def _shaped(tensors: Mapping[str, Tensor], path: Path) -> Network:
+    """An authors' network; their 1x1 convolutions are our linear layers."""
     shape = infer_config(tensors, path)
     with torch.device("meta"):
         own = make(shape).state_dict()
@@ -300,9 +384,7 @@ def _load_official(path: Path, content: bytes) -> Model:
         else value
         for name, value in tensors.items()
     }
-    network = _filled(shape, shaped, path)
-    provenance = {"source": f"{path.name}, a checkpoint in the authors' format"}
-    return Model(plain_name(path.stem), network, provenance=provenance)
+    return _filled(shape, shaped, path)
 
 
 def _filled(shape: Config, tensors: Mapping[str, Tensor], path: Path) -> Network:

@@ -176,7 +176,6 @@ def test_panoramas_have_plain_and_weighted_scores(tmp_path: Path) -> None:
 def test_models_that_do_not_fit_are_refused(data: Path, model: Path, tmp_path: Path, capsys) -> None:
     for arguments, words in (
         (("large", "--data", data, "--model", model), "expected models of x4"),
-        (("classsr", "--data", data), "no model of its own"),
         (("lightweight", "--data", data, "--model", model, "--save", tmp_path / "a.xls"), "name ending in"),
         (("lightweight", "--data", data, "--attention-ratio", 2), "must lie in"),
         (("lightweight",), "--data FOLDER is needed"),

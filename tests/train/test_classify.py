@@ -118,7 +118,7 @@ def test_the_classifier_learns_where_each_class_pays() -> None:
     from camixersr.train.classify import Bank, Classifying
 
     torch.manual_seed(0)
-    plan = ClassRecipe(photos="", output="", start="", name="", steps=120, batch=16, pieces=48)
+    plan = ClassRecipe(photos="", output="", start="s", name="", steps=120, batch=16, pieces=48)
     network = Halves(CAMixerSRConfig(channels=8, scale=2, blocks=(1,)))
     policies = [TopShare(share) for share in (0.0, 0.5, 1.0)]
     lines: list[str] = []
@@ -183,7 +183,7 @@ def test_recipes_of_both_kinds_are_told_apart(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="unknown kind 'class'"):
         load_any(path)
     path.write_text('kind = "classsr"\nphotos = "a"\n')
-    with pytest.raises(InputError, match="missing output, start, name"):
+    with pytest.raises(InputError, match="missing output, name"):
         load_any(path)
 
 
@@ -238,3 +238,22 @@ def test_the_recipe_we_ship_learns(tmp_path: Path) -> None:
     classes = [result.classes for result in results if result.classes is not None]
     assert len(classes) == 5
     assert len(np.unique(np.concatenate([each.flatten() for each in classes]))) > 1
+
+
+def test_a_classifier_is_trained_over_three_widths(folder: Path, tmp_path: Path) -> None:
+    names: list[str] = []
+    for width in (8, 10, 12):
+        file = tmp_path / f"w{width}.safetensors"
+        save(file, Model(file.stem, random_network(channels=width, blocks=(1,), seed=width)))
+        names.append(str(file))
+    plan = recipe(folder, tmp_path, start="", branches=tuple(names), joint_steps=0, ratios=(0.5, 0.5, 0.5))
+    model = classify(plan)
+    assert [each.config.channels for each in model.branches] == [8, 10, 12]
+    assert model.calibration is None
+    assert set(model.scores) == {"set/0.25", "set/0.5", "set/0.75"}
+    for each, name in zip(model.branches, names, strict=True):
+        before = load_file(name).network.state_dict()
+        assert all(torch.equal(value, before[key]) for key, value in each.state_dict().items())
+    for wrong in ({"start": names[0]}, {"branches": names[:2]}, {"joint_steps": 2}):
+        with pytest.raises(ValueRangeError, match="branches"):
+            replace(plan, **wrong)

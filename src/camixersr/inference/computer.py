@@ -8,7 +8,7 @@ computed batch by batch onto a canvas. What a person holds pictures in is no mat
 import weakref
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -20,6 +20,7 @@ from camixersr.backends.devices import devices_of
 from camixersr.backends.protocol import Backend, Planes, Routed
 from camixersr.errors import ShapeError, UsageError, ValueRangeError
 from camixersr.image.panorama import Panorama
+from camixersr.inference.branches import run_branches
 from camixersr.inference.compute import route_sanely, too_small
 from camixersr.inference.cost import Bill, Cost, Done, Progress
 from camixersr.inference.memory import Memory
@@ -115,8 +116,21 @@ class Computer:
             self.backend.limits, self.devices, model.config.channels, model.config.scale, self.cell
         )
         self._classifier: PatchClasses | None = None
+        self._branches: tuple[Computer, ...] = ()
         if model.classes is not None:
-            if model.calibration is None:
+            if model.branches:
+                self._branches = tuple(
+                    Computer(
+                        replace(model, network=each, classes=None, branches=()),
+                        backend=backend,
+                        device=self.device,
+                        precision=precision,
+                        tile=tile,
+                        batch=batch,
+                    )
+                    for each in model.branches
+                )
+            elif model.calibration is None:
                 raise UsageError(f"model {model.name} has classes, which need its calibrated thresholds")
             self._classifier = PatchClasses(model.classes.classifier, self.device)
         self.workers: Workers | None = None
@@ -206,6 +220,15 @@ class Computer:
         """
         if low.ndim != 3 or low.shape[0] != 3 or 0 in low.shape:
             raise ShapeError(f"expected an RGB image 3 x H x W, got {tuple(low.shape)}")
+        if self._branches and self.model.classes is not None and self._classifier is not None:
+            if panorama is not None or max_share < 1.0:
+                raise UsageError(
+                    f"model {self.model.name} has a network for each class, and takes flat pictures and no "
+                    "limit to their windows"
+                )
+            ratios = self.model.classes.at(attention_ratio)
+            branched = run_branches(self._branches, self._classifier, low, ratios)
+            return Enlarged(**vars(branched.cost), high=branched.high)
         bill = Bill(self.model.config, self.device, low.shape[1], low.shape[2], progress)
 
         def source(low: Planes | Shared) -> Source:
@@ -268,7 +291,13 @@ class Computer:
 
         Raises:
             ValueRangeError: the ratio is out of range.
+            UsageError: the model has a network a class, and is more than one policy.
         """
+        if self._branches:
+            raise UsageError(
+                f"model {self.model.name} has a network of its own for each class; it is for pictures in "
+                "memory: `camixersr evaluate` and `camixersr reproduce`"
+            )
         if self._classifier is None:
             return self.model.policy(attention_ratio)
         policies = self.model.class_policies(attention_ratio)

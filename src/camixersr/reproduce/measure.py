@@ -10,7 +10,7 @@ from camixersr import evaluation, published
 from camixersr.catalogue import OFFICIAL, cached_path, embedded, find
 from camixersr.data import FISHEYES
 from camixersr.errors import InputError, UsageError
-from camixersr.evaluation import PAPER_TILES, Row
+from camixersr.evaluation import Row, paper_way
 from camixersr.inference.computer import Computer
 from camixersr.operations import large_image_flops, macs_at_720p
 from camixersr.published import Stated
@@ -57,10 +57,12 @@ def _models(names: Sequence[str], table: Table) -> tuple[list[Model], list[str]]
     return [find(name) for name in here], missing
 
 
-def _runs(name: str, table: Table) -> list[tuple[str, str]]:
+def _runs(model: Model, table: Table) -> list[tuple[str, str]]:
     """A model's rows by name, and the way of each."""
+    name = model.name
     if table.protocol == "large":
-        return [(name, ""), (f"{name} {PAPER_TILES}", PAPER_TILES)]
+        way = paper_way(model)
+        return [(name, ""), (f"{name} {way}", way)]
     if table.protocol == "erp":
         return [(name, ""), (f"{name} flat", "flat")]
     return [(name, "")]
@@ -134,6 +136,8 @@ def reproduce(
                 low_images[f"{found.name} x{scale}"] = found.low
             else:
                 missing.append(f"{found.note} among the data")
+    if not models:
+        cells += _absent(table, {model.provenance.get("official", "") for model in loaded}, sets, stated)
     facts = evaluation.protocol_facts(table.protocol, max(scales, default=1), []) | {
         "scale": scales,
         "low_images": low_images,
@@ -225,7 +229,7 @@ def _cells(
     wanted: list[tuple[str, float | None, str, str]] = [("bicubic", None, "", "")]
     for computer in computers:
         official = computer.model.provenance.get("official", "")
-        for row, way in _runs(computer.model.name, table):
+        for row, way in _runs(computer.model, table):
             wanted += [(row, ratio, way, official) for ratio in ratios]
     cells: list[Cell] = []
     for model, ratio, way, official in wanted:
@@ -254,9 +258,29 @@ def _cells(
     return cells
 
 
+def _absent(table: Table, here: set[str], sets: Sequence[str], stated: Sequence[Stated]) -> list[Cell]:
+    """What is published of those of the table's models that are not on this machine."""
+    return [
+        Cell(
+            set=name,
+            scale=each.scale,
+            model=f"{each.official} {each.way}".strip(),
+            attention_ratio=each.attention_ratio,
+            measured={},
+            stated=dict(zip(table.metrics, each.sets[name], strict=False)),
+            source=each.source,
+            note=f"{each.official} is not on this machine",
+        )
+        for each in stated
+        if each.table == table.stated and each.official in table.models and each.official not in here
+        for name in sets or table.sets
+        if name in each.sets
+    ]
+
+
 def _policy(model: Model) -> str:
     if model.classes is not None:
-        return "classes"
+        return "a network a class" if model.branches else "classes"
     return "top share" if model.calibration is None else "calibrated thresholds"
 
 

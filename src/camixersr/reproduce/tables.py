@@ -85,7 +85,7 @@ TABLES: Mapping[str, Table] = {
         protocol="large",
         sets=LARGE_SETS,
         scales=(4,),
-        models=(),
+        models=("official-classsr-x4",),
         ratios=(0.5,),
     ),
 }

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from camixersr.errors import InputError, ValueRangeError
-from camixersr.models.classsr import PATCH, check_ratios
+from camixersr.models.classsr import CLASSES, PATCH, check_ratios
 from camixersr.train.recipe import Recipe, build, read
 
 __all__ = ["ClassRecipe", "load_any"]
@@ -12,12 +12,13 @@ __all__ = ["ClassRecipe", "load_any"]
 
 @dataclass(frozen=True, kw_only=True)
 class ClassRecipe:
-    """A ClassSR on top of a trained network; see `camixersr.train.classify`.
+    """A ClassSR on top of a trained network, or of three; see `camixersr.train.classify`.
 
     Attributes:
         photos: folder of training photographs (searched recursively).
         output: folder for the final weights.
-        start: name or file of the model whose attention ratios the classes choose from.
+        start: name or file of the model whose attention ratios the classes choose from; or
+        branches: names or files of three models, one a class, the smallest first; they are not trained.
         name: of the result, and of its file.
         validation: folder with `high/` and `low/` pictures; empty for the photographs held out.
         data: what the photographs are, for the model's provenance.
@@ -42,8 +43,9 @@ class ClassRecipe:
 
     photos: str
     output: str
-    start: str
     name: str
+    start: str = ""
+    branches: tuple[str, ...] = ()
     validation: str = ""
     data: str = ""
     licences: str = ""
@@ -78,6 +80,13 @@ class ClassRecipe:
         if self.holdout < 2:
             raise ValueRangeError(f"recipe: holdout must be at least 2, got {self.holdout}")
         check_ratios(self.ratios)
+        if bool(self.start) == bool(self.branches) or len(self.branches) not in (0, CLASSES):
+            raise ValueRangeError(
+                f"recipe: expected start, or {CLASSES} branches, got start = {self.start!r} and "
+                f"{len(self.branches)} branches"
+            )
+        if self.branches and self.joint_steps:
+            raise ValueRangeError("recipe: branches are not trained; set joint_steps = 0")
 
 
 def load_any(path: str | Path) -> Recipe | ClassRecipe:

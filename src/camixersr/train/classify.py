@@ -30,10 +30,11 @@ from camixersr.catalogue import find
 from camixersr.data import open_set
 from camixersr.errors import InputError, UsageError
 from camixersr.image.files import make_folder
+from camixersr.inference.computer import Computer
 from camixersr.metrics import luma, psnr
 from camixersr.models import CAMixerSR, Classes, PatchClassifier, classic
 from camixersr.models.classsr import CLASSES, PATCH, ByClass, average_loss, blend, class_loss, windows_of
-from camixersr.nn.routing import Policy
+from camixersr.nn.routing import Policy, TopShare
 from camixersr.tensors import from_array, to_array
 from camixersr.train.calibrate import calibrate
 from camixersr.train.class_recipe import ClassRecipe
@@ -86,6 +87,7 @@ class Classifying:
         policies: one a class.
         recipe: the run.
         say: told how it goes, now and then.
+        branches: networks of the classes, one each; `network` computes all of them by default.
     """
 
     def __init__(
@@ -95,8 +97,10 @@ class Classifying:
         policies: Sequence[Policy],
         recipe: ClassRecipe,
         say: Callable[[str], None] = lambda line: None,
+        branches: Sequence[CAMixerSR] = (),
     ) -> None:
         self.network, self.classifier = network, classifier
+        self.branches = tuple(branches) or (network,) * len(policies)
         self.policies, self.recipe, self.say = tuple(policies), recipe, say
         self.unit = 1.0
 
@@ -134,14 +138,17 @@ class Classifying:
     def bank(self, stream: PatchStream) -> Bank:
         """Let every class compute the first pieces of a stream."""
         recipe, device = self.recipe, next(self.network.parameters()).device
-        route = Folded(self.network).route if device.type == "cpu" else self.network.route
+        routes = {
+            each: Folded(each).route if device.type == "cpu" else each.route for each in set(self.branches)
+        }
+        ways = [(routes[each], policy) for each, policy in zip(self.branches, self.policies, strict=True)]
         lows: list[Tensor] = []
         highs: list[Tensor] = []
         made: list[Tensor] = []
         began = time.perf_counter()
         for number in range(recipe.pieces):
             low, high = reduce(stream.patch(number)[None].to(device), self.network.config.scale)
-            results = [route(low, policy)[0][..., ::THIN, ::THIN] for policy in self.policies]
+            results = [route(low, policy)[0][..., ::THIN, ::THIN] for route, policy in ways]
             lows.append((low * 255.0).round().byte())
             highs.append((high[..., ::THIN, ::THIN] * 255.0).round().byte())
             made.append(torch.stack(results).half())
@@ -229,6 +236,13 @@ def score_classes(
     """
     if model.classes is None:
         raise UsageError(f"expected a ClassSR, got {model.name}")
+    if model.branches:
+        computer = Computer(model, device=str(next(model.network.parameters()).device))
+        scores: list[float] = []
+        for low, high in images:
+            made = to_array(computer.run(from_array(low).numpy(), attention_ratio=attention_ratio).high)
+            scores.append(psnr(luma(made), luma(high), border=computer.scale))
+        return float(np.mean(scores))
     network, classes = model.network, model.classes
     device = next(network.parameters()).device
     policies = model.class_policies(attention_ratio)
@@ -243,13 +257,18 @@ def score_classes(
     return float(np.mean(results))
 
 
-def _start(recipe: ClassRecipe) -> Model:
-    """The model that the classes are put upon."""
-    model = find(recipe.start)
-    odd = model.config.latitude or model.restores or model.classes
-    if odd or classic(model.network) is None:
-        raise InputError(f"{recipe.start}: expected a network that enlarges flat pictures, without classes")
-    return model
+def _start(recipe: ClassRecipe) -> tuple[Model, tuple[CAMixerSR, ...]]:
+    """The model that the classes are put upon, and the networks of the classes if they have their own."""
+    models = [find(name) for name in recipe.branches or (recipe.start,)]
+    networks: list[CAMixerSR] = []
+    for name, model in zip(recipe.branches or (recipe.start,), models, strict=True):
+        network = classic(model.network)
+        if model.config.latitude or model.restores or model.classes or network is None:
+            raise InputError(f"{name}: expected a network that enlarges flat pictures, without classes")
+        if model.config.scale != models[0].config.scale:
+            raise InputError(f"{name}: expected x{models[0].config.scale} as the other branches")
+        networks.append(network)
+    return models[-1], tuple(networks) if recipe.branches else ()
 
 
 def _photos(recipe: ClassRecipe, scale: int) -> tuple[Photos, Photos]:
@@ -283,7 +302,7 @@ def classify(recipe: ClassRecipe, *, say: Callable[[str], None] = _say) -> Path:
         OutputError: the output folder cannot be written.
     """
     began = time.perf_counter()
-    before = _start(recipe)
+    before, branches = _start(recipe)
     network = classic(before.network)
     assert network is not None  # `_start` has looked
     scale = before.config.scale
@@ -296,20 +315,23 @@ def classify(recipe: ClassRecipe, *, say: Callable[[str], None] = _say) -> Path:
             raise InputError(benchmark.problems[0])
         measured, images = benchmark.name, [pair.read(scale) for pair in benchmark.pairs]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network.to(device)
+    for each in (network, *branches):
+        each.to(device)
     aside = [held_out.photo(number) for number in range(len(held_out))]
     torch.manual_seed(recipe.seed)
     classes = Classes(PatchClassifier().to(device), recipe.ratios)
-    policies = [before.policy(ratio) for ratio in recipe.ratios]
+    policies = [TopShare(ratio) if branches else before.policy(ratio) for ratio in recipe.ratios]
     stream = PatchStream(photos, scale=scale, patch=recipe.patch, seed=recipe.seed)
-    work = Classifying(network, classes.classifier, policies, recipe, say)
+    work = Classifying(network, classes.classifier, policies, recipe, say, branches)
     work.train_classifier(work.bank(stream))
     if recipe.joint_steps:
         work.train_jointly(stream)
     moved = recipe.joint_steps or before.calibration is None
-    calibration = calibrate(network, aside) if moved else before.calibration
+    calibration = calibrate(network, aside) if moved and not branches else before.calibration
+    if branches:
+        calibration = None  # thresholds are one network's; of several, classes have shares
     classes.classifier.eval().requires_grad_(False)
-    model = Model(recipe.name, network.eval(), calibration, classes=classes)
+    model = Model(recipe.name, network.eval(), calibration, classes=classes, branches=branches)
     scores = {
         f"{measured}/{ratio:g}": round(score_classes(model, images, ratio), 3)
         for ratio in ((0.25, 0.5, 0.75) if images else ())
@@ -317,16 +339,17 @@ def classify(recipe: ClassRecipe, *, say: Callable[[str], None] = _say) -> Path:
     provenance = {
         "data": recipe.data,
         "licences": recipe.licences,
-        "start": f"{before.name} ({before.provenance.get('steps', '?')} steps)",
+        "start": ", ".join(recipe.branches)
+        or f"{before.name} ({before.provenance.get('steps', '?')} steps)",
         "device": f"{device}, {os.cpu_count()} CPU cores",
         "torch": torch.__version__,
         "steps": f"{recipe.steps} of the classifier, {recipe.joint_steps} of both",
         "hours": f"{(time.perf_counter() - began) / 3600:.2f}",
     }
     file = Path(recipe.output) / f"{recipe.name}.safetensors"
-    network.cpu()
-    classes.classifier.cpu()
-    save(file, Model(recipe.name, network, calibration, provenance, scores, classes=classes))
+    for each in (network, *branches, classes.classifier):
+        each.cpu()
+    save(file, replace(model, provenance=provenance, scores=scores))
     return file
 
 
@@ -342,15 +365,15 @@ def class_plan(recipe: ClassRecipe) -> str:
     Raises:
         CamixerError: as for `classify`.
     """
-    before = _start(recipe)
+    before, branches = _start(recipe)
     network = classic(before.network)
     assert network is not None  # `_start` has looked
     kept, aside = list_photos(recipe.photos, limit=recipe.limit, holdout=recipe.holdout)
     if recipe.validation:
         open_set(recipe.validation)
-    policies = [before.policy(ratio) for ratio in recipe.ratios]
-    brief = replace(recipe, pieces=2, steps=2, joint_steps=1)
-    work = Classifying(network, PatchClassifier(), policies, brief)
+    policies = [TopShare(ratio) if branches else before.policy(ratio) for ratio in recipe.ratios]
+    brief = replace(recipe, pieces=2, steps=2, joint_steps=0 if branches else 1)
+    work = Classifying(network, PatchClassifier(), policies, brief, branches=branches)
     side = PatchStream.side_of(scale=before.config.scale, patch=recipe.patch)
     noise = np.random.default_rng(0).integers(0, 256, 3 * side * side, np.uint8)
     stream = PatchStream(
@@ -362,13 +385,15 @@ def class_plan(recipe: ClassRecipe) -> str:
     computed = time.perf_counter()
     work.train_classifier(bank)
     trained = time.perf_counter()
-    work.train_jointly(stream)
+    if brief.joint_steps:
+        work.train_jointly(stream)
     each = ((computed - began) / 2, (trained - computed) / 2, time.perf_counter() - trained)
     counts = (recipe.pieces, recipe.steps, recipe.joint_steps)
     minutes = sum(count * seconds for count, seconds in zip(counts, each, strict=True)) / 60
     ratios = ", ".join(f"{ratio:g}" for ratio in recipe.ratios)
+    over = ", ".join(recipe.branches) or before.name
     lines = [
-        f"model        {recipe.name}: a classifier over {before.name}, x{before.config.scale}; its classes "
+        f"model        {recipe.name}: a classifier over {over}, x{before.config.scale}; its classes "
         f"have attention ratios {ratios}",
         f"photographs  {len(kept)} to train on, {len(aside)} held out",
         f"validation   {recipe.validation or 'none'}",
