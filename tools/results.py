@@ -28,6 +28,8 @@ NAMES = {
 
 WHERE = {
     "routes-bsd100": "BSD100",
+    "routes-s-x2": "6 photographs of Kodak",
+    "routes-s-jpeg": "10 pictures of BSD100 at quality 20",
     "routes": "Kodak",
     "gain": "Set5, with measured gain",
 }
@@ -456,7 +458,7 @@ def main() -> None:
                 *("routes-s-x4", "routes-official-s-x4"),
                 *("routes-bsd100-s-x4", "routes-bsd100-official-s-x4"),
                 *("gain-s-x4", "gain-official-s-x4"),
-                *("routes-s-x2", "routes-s-x3"),
+                *("routes-s-x2", "routes-s-x3", "routes-s-jpeg"),
             ]
         ),
     }
