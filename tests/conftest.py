@@ -35,6 +35,12 @@ def _interrupts() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _no_defaults_of_ones_own() -> None:
+    """What the user of this machine has configured decides nothing here."""
+    os.environ["CAMIXERSR_CONFIG"] = "off"
+
+
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)

@@ -8,6 +8,7 @@
 Importing this package is cheap: torch is loaded by the first call that needs it.
 """
 
+import logging
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from camixersr.errors import CamixerError
@@ -41,6 +42,8 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # a program that wants the log says so
 
 
 def load(

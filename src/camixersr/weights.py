@@ -8,6 +8,7 @@ a file says is compared with the tensors that it has before anything is built.
 
 import hashlib
 import json
+import logging
 import math
 import re
 from collections.abc import Mapping
@@ -40,6 +41,8 @@ from camixersr.nn.routing import Policy, TopShare
 from camixersr.official import infer_config, read_official
 
 __all__ = ["Model", "load_file", "plain_name", "save"]
+
+logger = logging.getLogger(__name__)
 
 FORMER_NAMES = {"OmniSR": OmniCAMixerSR.__name__}
 """What files of earlier versions call networks: that is the name of somebody else's (CVPR 2023)."""
@@ -203,6 +206,7 @@ def load_file(path: str | Path) -> Model:
         network.eval().requires_grad_(False)
     if model.classes is not None:
         model.classes.classifier.eval().requires_grad_(False)
+    logger.debug("model %s: %d weights, SHA-256 %s", model.name, model.parameters, digest[:16])
     return replace(model, sha256=digest)
 
 

@@ -23,10 +23,13 @@ from camixersr import __version__
 from camixersr.cli import (
     ablate,
     benchmark,
+    completion,
     data,
+    defaults,
     doctor,
     evaluate,
     export,
+    info,
     models,
     prune,
     reproduce,
@@ -34,13 +37,14 @@ from camixersr.cli import (
     routes,
     serve,
     stopping,
+    talk,
     train,
     upscale,
     viewports,
 )
-from camixersr.errors import CamixerError
+from camixersr.errors import CamixerError, UsageError
 
-__all__ = ["app", "main", "show_in_one_line"]
+__all__ = ["app", "main"]
 
 app = App(
     name="camixersr",
@@ -48,7 +52,8 @@ app = App(
     "`camixersr upscale PHOTO`.",
     version=__version__,
     suppress_keyboard_interrupt=False,  # `main` says what became of the files
-    help_epilogue="Add --debug to any command to see the full traceback of an error.",
+    help_epilogue="With any command: --quiet says nothing but errors, --verbose says what is done, --debug "
+    "shows the full traceback of an error. Defaults of your own: docs/configuration.md.",
 )
 app.command(upscale.upscale)
 app.command(restore.restore)
@@ -65,6 +70,11 @@ app.command(train.train)
 app.command(ablate.ablate)
 app.command(prune.prune)
 app.command(viewports.viewports)
+app.command(info.info)
+app.command(completion.completion)
+
+EVERYWHERE = ("--debug", "--quiet", "--verbose")
+"""Options that go with any command."""
 
 
 _NO_ROOM = ("failed to map segment", "annot allocate memory", "without setting an exception")
@@ -116,11 +126,6 @@ def _is_input(token: str) -> bool:
     return not token.startswith("-") and (is_one or Path(token).suffix.lower() in READABLE)
 
 
-def show_in_one_line(message: str | Warning, *_: object, **__: object) -> None:
-    """Show a warning as one line, without the code that raised it."""
-    print(f"camixersr: warning: {message}", file=sys.stderr)
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line, and end the process with its exit code.
 
@@ -128,17 +133,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: instead of the process's own.
     """
     tokens = list(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in tokens
+    debug, quiet, verbose = (each in tokens for each in EVERYWHERE)
     stopping.typed[:] = tokens
     # a lone dash is standard input or output, a path to the command and an option to the parser
-    tokens = ["./-" if token == "-" else token for token in tokens if token != "--debug"]
+    tokens = ["./-" if token == "-" else token for token in tokens if token not in EVERYWHERE]
     if tokens and tokens[0] not in app and _is_input(tokens[0]):
         tokens.insert(0, "upscale")
     if not debug:
-        warnings.showwarning = show_in_one_line
+        warnings.showwarning = talk.show_warning
     _yield_the_processor()
     try:
-        with _ending_well():
+        if quiet and verbose:
+            raise UsageError("--quiet and --verbose exclude each other; give one of them")
+        with _ending_well(), talk.volume(quiet=quiet, verbose=verbose):
+            defaults.configure(app)
+            if set(tokens) & {"--help", "-h"} and (own := defaults.told(app, tokens)):
+                print(own, end="\n\n")
             result = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
         if debug:

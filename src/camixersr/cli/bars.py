@@ -6,14 +6,22 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from camixersr.cli.talk import is_quiet
+
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
 __all__ = ["Bars", "steps"]
 
 
+EVERY = 30.0
+"""Seconds between two lines in a log file."""
+
+
 class Bars:
-    """Bars for the picture under way and for all of them; silent where stderr is no terminal.
+    """Bars for the picture under way and for all of them; where stderr is no terminal, a line now and then.
+
+    A log file, or a notebook, cannot renew a line: it gets one every `EVERY` seconds, none for short jobs.
 
     Args:
         pictures: how many there are; one alone needs no second bar.
@@ -29,6 +37,8 @@ class Bars:
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
         console = Console(stderr=True)
+        live = console.is_terminal and not console.is_jupyter
+        self._lines, self._told, self._name = not live and not is_quiet(), clock(), ""
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -36,7 +46,7 @@ class Bars:
             TextColumn("{task.fields[left]}"),
             console=console,
             transient=True,
-            disable=not console.is_terminal,
+            disable=not live or is_quiet(),
             # rich would send what is printed to the console, which is stderr; only a terminal wants that
             redirect_stdout=sys.stdout.isatty(),
         )
@@ -70,6 +80,12 @@ class Bars:
         self._progress.update(self._task, completed=done, total=total, left=self.left)
         self._share = max(self._share, share)  # once it is computed, a large picture is written
         self._show_all()
+        if self._lines and self._clock() - self._told >= EVERY:
+            self._told = self._clock()
+            words = [f"{self._name}: {100 * share:.0f} %", *([self.left] if self.left else [])]
+            if self._total is not None:
+                words.append(f"{self._done} of {self._pictures} pictures done")
+            print(f"camixersr: {', '.join(words)}", file=sys.stderr, flush=True)
 
     def _show_all(self) -> None:
         if self._total is None:
@@ -90,6 +106,7 @@ class Bars:
 
     def begin(self, name: str) -> None:
         """Show another picture."""
+        self._name = name
         self._progress.reset(self._task, description=name, total=None, left="")
         self._began, self._share, self._last = self._clock(), 0.0, 0.0
 
@@ -121,7 +138,7 @@ def remaining(elapsed: float, share: float) -> str:
 
 @contextmanager
 def steps() -> Generator[Callable[[str, int, int], None]]:
-    """A bar of a few long steps, which says what is being done; silent where stderr is no terminal.
+    """A bar of a few long steps, which says what is being done; silent when quiet, or without a terminal.
 
     Yields:
         Told what is done now, how many steps are done, and how many there are.
@@ -135,7 +152,7 @@ def steps() -> Generator[Callable[[str, int, int], None]]:
         *columns,
         console=console,
         transient=True,
-        disable=not console.is_terminal,
+        disable=not console.is_terminal or console.is_jupyter or is_quiet(),
         redirect_stdout=sys.stdout.isatty(),
     ) as bar:
         task = bar.add_task("", total=None)

@@ -1,10 +1,11 @@
 """`camixersr doctor`: what there is on this machine, and which backend was chosen and why."""
 
 import json
-import sys
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
+
+from camixersr.cli.talk import say
 
 if TYPE_CHECKING:
     from camixersr.backends.fastest import Choice
@@ -52,7 +53,7 @@ def doctor(
             device=computer.device,
             precision=computer.precision,
             again=True,
-            say=lambda line: print(f"camixersr: {line}", file=sys.stderr),
+            say=say,
         )
     there, chosen = available(computer.device), choices()
     facts = describe()

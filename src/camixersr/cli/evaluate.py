@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from camixersr.cli.talk import say
 from camixersr.errors import UsageError
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def evaluate(
     if protocol == "auto":
         protocol = "restoration" if models[0].restores else "classic"
     computers = [
-        Computer(each, backend=backend, device=device, precision=precision, tile=tile, say=_say)
+        Computer(each, backend=backend, device=device, precision=precision, tile=tile, say=say)
         for each in models
     ]
     rows: list[Row] = []
@@ -148,10 +149,6 @@ def evaluate(
 
         print(f"look at {write_report(report, rows, sets, computers, facts, problems)}")
     return 3 if problems else 0
-
-
-def _say(line: str) -> None:
-    print(f"camixersr: {line}", file=sys.stderr, flush=True)
 
 
 EXTRA = {

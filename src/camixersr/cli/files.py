@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from camixersr.cli.bars import Bars
 from camixersr.cli.flags import Flags
 from camixersr.cli.stopping import Stopping, command
+from camixersr.cli.talk import is_quiet, say
 from camixersr.enlarge.options import Options
 from camixersr.errors import CancelledError, UsageError
 from camixersr.image.files import replacing, require_writable, shown
@@ -114,13 +115,14 @@ def _report(run: "Run", results: "Sequence[Result]", facts_file: Path | None) ->
         line, name = str(each.error), shown(each.source)
         _say(line if name in line else f"{name}: {line}")
     if skipped := sum(each.status == "skipped" for each in results):
-        _say(f"{skipped} of {len(run)} pictures were there already")
+        say(f"{skipped} of {len(run)} pictures were there already")
     if failures:
         _say(f"{len(failures)} of {len(run)} pictures failed")
     return 3 if failures else 0
 
 
 def _say(line: str) -> None:
+    """Whatever happens, also when the user wants quiet."""
     print(f"camixersr: {' '.join(line.split())}", file=sys.stderr)
 
 
@@ -134,8 +136,8 @@ class _Teller:
     def say(self, line: str) -> None:
         """Print a line, above the bars."""
         if self.bars is None:
-            _say(line)
-        else:
+            say(line)
+        elif not is_quiet():
             self.bars.say(line)
 
     def __call__(self, event: "Event") -> None:
@@ -163,8 +165,8 @@ class _Teller:
         from camixersr.runs.find import STREAM
 
         for note in result.notes:
-            _say(f"{shown(result.source)}: {note}")
-        if result.status == "done":
+            say(f"{shown(result.source)}: {note}")
+        if result.status == "done" and not is_quiet():
             out = sys.stderr if result.target == STREAM else sys.stdout
             print(_summary(result.facts), file=out, flush=True)
         bars.finished(result.status == "done")

@@ -1,13 +1,13 @@
 """`camixersr prune`: a smaller model from a trained one."""
 
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from camixersr.cli.talk import say
 from camixersr.errors import MissingExtraError, OutputError, UsageError
 from camixersr.extras import install_line
 
@@ -94,7 +94,7 @@ def prune(
         to=share,
         attention_ratio=attention_ratio,
         name=target.stem,
-        say=lambda line: print(f"camixersr: {line}", file=sys.stderr),
+        say=say,
     )
     save(target, result.model)
     if json_:

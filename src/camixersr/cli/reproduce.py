@@ -1,11 +1,11 @@
 """`camixersr reproduce`: a table of the paper, published beside measured."""
 
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from camixersr.cli.talk import say
 from camixersr.errors import UsageError
 
 __all__ = ["reproduce"]
@@ -99,7 +99,7 @@ def reproduce(
                 "backend": backend,
                 "precision": precision,
             },
-            say=_say,
+            say=say,
         )
     _print(*write.grid(made))
     if made.spent:
@@ -107,16 +107,12 @@ def reproduce(
         _print(*write.spent_grid(made))
     print(write.line_of_facts(made.facts))
     for line in made.missing:
-        _say(f"missing: {line}")
+        say(f"missing: {line}")
     for line in made.problems:
-        _say(line)
+        say(line)
     for path in save or ():
         write.write(made, path)
     return 3 if made.problems else MISSING if made.missing else 0
-
-
-def _say(line: str) -> None:
-    print(f"camixersr: {' '.join(line.split())}", file=sys.stderr, flush=True)
 
 
 def _print(heads: list[str], lines: list[list[str]]) -> None:

@@ -5,6 +5,7 @@ computed batch by batch onto a canvas. What a person holds pictures in is no mat
 `camixersr.enlarge`.
 """
 
+import logging
 import weakref
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, closing
@@ -38,6 +39,8 @@ from camixersr.nn.routing import Policy
 from camixersr.weights import Model
 
 __all__ = ["Computer", "Enlarged"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,6 +240,11 @@ class Computer:
 
         plan = self.plan(source(low), bill, attention_ratio=attention_ratio, max_share=max_share)
         batches = self.batches(plan)
+        logger.debug(
+            "%d x %d by %s on %s in %s: %d pieces",
+            *(low.shape[2], low.shape[1], self.model.name, ",".join(self.devices), self.precision),
+            sum(map(len, batches)),
+        )
         shape = 3, self.scale * low.shape[1], self.scale * low.shape[2]
         with ExitStack() as shared:
             if len(self.devices) == 1 or len(batches) == 1:

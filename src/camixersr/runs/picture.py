@@ -1,5 +1,6 @@
 """One picture's way through a run: decoded, computed and encoded, in memory or from disk to disk."""
 
+import logging
 import shutil
 import sys
 import tempfile
@@ -37,6 +38,8 @@ from camixersr.runs.targets import Job, require_inside, with_suffix
 from camixersr.runs.work import Settings, Work, refuse_existing
 
 __all__ = ["Pictures"]
+
+logger = logging.getLogger(__name__)
 
 
 class Pictures:
@@ -101,6 +104,7 @@ class Pictures:
                 work.notes += self._once("restored", [what + "--restore off leaves it as it is"])
         if work.seen is None:
             work.seconds += time.perf_counter() - began
+        logger.debug("%s: read in %.2f s", shown(job.source), time.perf_counter() - began)
         return work
 
     def _there(self, work: Work) -> dict[str, Any] | None:
@@ -347,7 +351,9 @@ class Pictures:
             if self.settings.compare is not None:
                 content = self._content if job.source == STREAM else job.source
                 work.notes += write_comparison(self.settings.compare, work, content, self.settings)
-        work.seconds += time.perf_counter() - began
+        taken = time.perf_counter() - began
+        work.seconds += taken
+        logger.debug("%s: written in %.2f s, %.2f s in all", shown(job.target), taken, work.seconds)
         head = work.low or work.seen
         notes = tuple(dict.fromkeys((*(head.notes if head is not None else ()), *work.notes)))
         facts = facts_of(work, self.options)

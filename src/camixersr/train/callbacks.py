@@ -1,6 +1,7 @@
 """What happens around a run: checkpoints written whole, stopping politely, telling how it goes."""
 
 import io
+import logging
 import os
 import signal
 import sys
@@ -23,6 +24,7 @@ from camixersr.tensors import from_array, to_array
 
 __all__ = ["Pictures", "Progress", "SaturationAlarm", "Stopper", "WholeCheckpoints"]
 
+logger = logging.getLogger(__name__)
 
 SETTLED = 200
 """Steps before the scores of a fresh network say anything."""
@@ -64,7 +66,7 @@ class Stopper(Callback):
         if self.stopped:
             raise KeyboardInterrupt
         self.stopped = True
-        print("stopping after this step", file=sys.stderr)
+        logger.info("stopping after this step")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Listen."""
@@ -114,13 +116,15 @@ class Progress(Callback):
         now = time.perf_counter()
         if self._terminal and trainer.is_global_zero and now - self._told > 0.2:
             self._told = now
-            print(f"\r{self._line(trainer)}\x1b[K", end="", file=sys.stderr, flush=True)
+            sys.stderr.write(f"\r{self._line(trainer)}\x1b[K")
+            sys.stderr.flush()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """A line that stays."""
         if trainer.is_global_zero:
-            start = "\r" if self._terminal else ""
-            print(f"{start}{self._line(trainer)}", file=sys.stderr, flush=True)
+            if self._terminal:
+                sys.stderr.write("\r\x1b[K")
+            logger.info("%s", self._line(trainer))
 
     def _line(self, trainer: Trainer) -> str:
         done = trainer.global_step - self._first

@@ -11,9 +11,9 @@ of what the classes differ by from patch to patch; and the classifier is made su
 would be sure before it knows.
 """
 
+import logging
 import math
 import os
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -42,6 +42,8 @@ from camixersr.train.photos import Batches, PatchStream, Photos, list_photos, lo
 from camixersr.weights import Model, save
 
 __all__ = ["Bank", "Classifying", "class_plan", "classify", "score_classes"]
+
+logger = logging.getLogger(__name__)
 
 TOLD = 100
 """Pieces between two lines of progress."""
@@ -279,11 +281,7 @@ def _photos(recipe: ClassRecipe, scale: int) -> tuple[Photos, Photos]:
     return load_photos(kept, cache, smallest=smallest), load_photos(aside, cache, smallest=smallest)
 
 
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-def classify(recipe: ClassRecipe, *, say: Callable[[str], None] = _say) -> Path:
+def classify(recipe: ClassRecipe, *, say: Callable[[str], None] = logger.info) -> Path:
     """Run a recipe: train, score, and write the model.
 
     Thresholds are the starting model's, measured anew on the photographs held out after joint steps;

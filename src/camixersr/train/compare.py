@@ -5,6 +5,8 @@ can be stopped, continued and added to.
 """
 
 import json
+import logging
+import sys
 import time
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable, Mapping, Sequence
@@ -35,6 +37,8 @@ from camixersr.train.score import Images, score
 from camixersr.weights import load_file
 
 __all__ = ["Entry", "compare", "count_macs", "main"]
+
+logger = logging.getLogger(__name__)
 
 SIDE = 128
 """Side of the low picture whose MACs and seconds are told."""
@@ -169,7 +173,7 @@ def _run(
     often = min(recipe.validate_every, recipe.steps)  # a checkpoint at the end, whatever the budget
     recipe = replace(recipe, seed=seed, output=str(folder), validate_every=often)
     if not file.exists():
-        print(f"{entry.name}, seed {seed}: {recipe.steps} steps", flush=True)
+        logger.info("%s, seed %d: %d steps", entry.name, seed, recipe.steps)
         torch.manual_seed(seed)
         own = entry.make() if entry.make else None
         fit(recipe, network=own, resume=True, name=entry.name, cache=output / "cache")
@@ -182,7 +186,7 @@ def _run(
     with replacing(record) as partial:
         partial.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     shown = ", ".join(f"{name} {values[len(values) // 2]:.3f} dB" for name, values in facts["psnr"].items())
-    print(f"{entry.name}, seed {seed}: {shown}", flush=True)
+    logger.info("%s, seed %d: %s", entry.name, seed, shown)
     return network, facts
 
 
@@ -306,6 +310,7 @@ def main(
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--only", nargs="+", choices=list(networks), help="leave the others out")
     options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         recipe = load_recipe(options.recipe)
         entries = [
@@ -318,4 +323,4 @@ def main(
         )
     except CamixerError as error:
         parser.exit(error.exit_code, f"{parser.prog}: {' '.join(str(error).split())}\n")
-    print(files[0].read_text(encoding="utf-8"))
+    sys.stdout.write(files[0].read_text(encoding="utf-8") + "\n")
