@@ -146,7 +146,8 @@ def test_tab_completes_in_bash(tmp_path: Path) -> None:
     complete -p camixersr | sed 's/.*-F \\([^ ]*\\).*/\\1/' > {tmp_path}/name
     for words in "camixersr ups" "camixersr upscale --attention-r"; do
       COMP_WORDS=($words); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); COMP_LINE=$words
-      COMP_POINT=${{#words}}; COMPREPLY=(); $(cat {tmp_path}/name) camixersr "${{COMP_WORDS[COMP_CWORD]}}" ""; echo "${{COMPREPLY[@]}}"
+      COMP_POINT=${{#words}}; COMPREPLY=(); $(cat {tmp_path}/name) camixersr "${{COMP_WORDS[COMP_CWORD]}}" ""
+      echo "${{COMPREPLY[@]}}"
     done"""
     ended = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
     assert ended.stdout.split() == ["upscale", "--attention-ratio"], ended.stderr

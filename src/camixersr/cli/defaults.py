@@ -1,8 +1,8 @@
 """Defaults of the user's own: the environment, and a configuration file.
 
 What is typed counts first, then an environment variable such as CAMIXERSR_UPSCALE_ATTENTION_RATIO, then
-the file, then the program's default. The file is `camixersr.toml` in the user's configuration folder, or the one
-that CAMIXERSR_CONFIG names ("off" for none). It has a table for each command:
+the file, then the program's default. The file is `camixersr.toml` in the user's configuration folder, or
+the one that CAMIXERSR_CONFIG names ("off" for none). It has a table for each command:
 
     [upscale]
     attention-ratio = 0.25

@@ -57,9 +57,7 @@ def info(
         "lost": "; ".join(facts["lost"]) or "nothing",
         "model": facts["model"] or "none: it is only reduced",
         "first": "JPEG compression is undone" if facts["restored"] else "",
-        "takes": ""
-        if facts["seconds"] is None
-        else f"about {shown_time(facts['seconds'])} on this machine",
+        "takes": time,
         "note": "; ".join(facts["notes"]),
     }
     print(shown(file))

@@ -76,10 +76,7 @@ def about(
         "depth": seen.depth,
         "alpha": seen.layout.alpha,
         "pages": seen.pages,
-        "carries": [
-            *(words for name, words in BLOCKS.items() if name in seen.metadata),
-            *_resolution(seen),
-        ],
+        "carries": _carried(seen),
         "panorama": panorama is not None,
         "jpeg_quality": quality,
         "result_size": [high[1], high[0]],
