@@ -144,9 +144,10 @@ def test_tab_completes_in_bash(tmp_path: Path) -> None:
     file.write_text(app.generate_completion(shell="bash"))
     script = f"""source {file}
     complete -p camixersr | sed 's/.*-F \\([^ ]*\\).*/\\1/' > {tmp_path}/name
-    for words in "camixersr ups" "camixersr upscale --attention-r"; do
-      COMP_WORDS=($words); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); COMP_LINE=$words
-      COMP_POINT=${{#words}}; COMPREPLY=(); $(cat {tmp_path}/name) camixersr "${{COMP_WORDS[COMP_CWORD]}}" ""
+    for typed in "camixersr ups" "camixersr upscale --attention-r"; do
+      COMP_WORDS=($typed); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); COMP_LINE=$typed
+      COMP_POINT=${{#typed}}; COMPREPLY=()
+      $(cat {tmp_path}/name) camixersr "${{COMP_WORDS[COMP_CWORD]}}" ""
       echo "${{COMPREPLY[@]}}"
     done"""
     ended = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
