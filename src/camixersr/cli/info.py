@@ -19,7 +19,7 @@ def info(
     measure: bool = True,
     json_: Annotated[bool, Parameter(name="--json", negative=())] = False,
     given: Any = None,
-) -> None:
+) -> int:
     """Show what a picture is, what `upscale` would make of it, and how long that takes.
 
     Parameters
@@ -39,7 +39,7 @@ def info(
     facts = about(file, options, measure=measure)
     if json_:
         print(json.dumps(facts, indent=2))
-        return
+        return 0
     bits = {"8": "8 bits", "16": "16 bits", "float": "floating point"}[facts["depth"]]
     kind = facts["format"].upper() or "unknown format"
     quality = f", quality {facts['jpeg_quality']}" if facts["jpeg_quality"] else ""
@@ -64,3 +64,4 @@ def info(
     for name, words in rows.items():
         if words:
             print(f"  {name:8} {words}")
+    return 0
