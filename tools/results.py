@@ -135,6 +135,8 @@ def reproduced(name: str) -> list[str]:
         heads += [f"{metric} published", "measured", "difference"]
     lines: list[list[str]] = []
     for each in made["cells"]:
+        if not each["measured"]:  # a set that is not at this scale
+            continue
         ratio = "" if each["attention_ratio"] is None else f"{each['attention_ratio']:g}"
         set_, model = (NAMES.get(each[what], each[what]) for what in ("set", "model"))
         line = [set_, f"x{each['scale']}", model, ratio]
