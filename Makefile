@@ -61,10 +61,10 @@ dist: $(DIST)
 weights: $(DEV)
 	$(BIN)/python tools/weights.py
 
-# every file of docs/results by the command beside it, and then the pages; hours
+# every file of docs/results by the command beside it, and then the pages; hours. A command that ends with 4 lacks a set
 results: $(DEV)
 	@test -n "$$DATA" || { echo "set DATA to the folder with the benchmark sets: docs/data.md"; exit 2; }
-	for script in docs/results/*.sh; do echo $$script; PATH="$(CURDIR)/$(BIN):$$PATH" sh -e $$script || exit 1; done
+	for script in docs/results/*.sh; do echo $$script; PATH="$(CURDIR)/$(BIN):$$PATH" sh -e $$script || [ $$? -eq 4 ] || exit 1; done
 	$(BIN)/python tools/results.py
 
 format: $(DEV)
