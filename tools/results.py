@@ -133,7 +133,7 @@ def reproduced(name: str) -> list[str]:
     made = json.loads((STORED / f"{name}.json").read_text())
     heads = ["set", "scale", "model", "ratio"]
     for metric in made["metrics"]:
-        heads += [f"{metric} published", "measured", "difference"]
+        heads += [f"{metric} published", f"{metric} measured", "difference"]
     lines: list[list[str]] = []
     for each in made["cells"]:
         if not each["measured"]:  # a set that is not at this scale
