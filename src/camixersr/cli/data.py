@@ -6,6 +6,8 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from camixersr.cli.talk import say
+
 __all__ = ["app"]
 
 app = App(name="data", help="Check the benchmark sets that you have.")
@@ -39,7 +41,7 @@ def check(
     from camixersr.cli.tables import print_table
     from camixersr.reproduce.check import check_folder
 
-    found = check_folder(data, tuple(sets or ()), progress=lambda line: print(line, file=sys.stderr))
+    found = check_folder(data, tuple(sets or ()), progress=say)
     table = Table("set", "scale", "state", "where", "low pictures", "pixels", box=None, pad_edge=False)
     problems: list[str] = []
     for each in found:

@@ -1,5 +1,6 @@
 """`camixersr reproduce`: a table of the paper, published beside measured."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -106,10 +107,8 @@ def reproduce(
         print()
         _print(*write.spent_grid(made))
     print(write.line_of_facts(made.facts))
-    for line in made.missing:
-        say(f"missing: {line}")
-    for line in made.problems:
-        say(line)
+    for line in (*(f"missing: {each}" for each in made.missing), *made.problems):
+        print(f"camixersr: {' '.join(line.split())}", file=sys.stderr)
     for path in save or ():
         write.write(made, path)
     return 3 if made.problems else MISSING if made.missing else 0
