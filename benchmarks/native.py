@@ -21,7 +21,7 @@ from camixersr.backends.choose import make
 from camixersr.catalogue import find
 from camixersr.image.decode import read
 from camixersr.image.resize import resize
-from camixersr.native import FORCE, PATHS, path_for
+from camixersr.native.core import FORCE, PATHS, path_for
 from camixersr.nn.predictor import pool_image
 from camixersr.nn.routing import TopShare
 from camixersr.speed.contenders import PIECE

@@ -16,7 +16,7 @@ from camixersr.image.decode import read
 from camixersr.image.encode import write
 from camixersr.image.picture import Picture
 from camixersr.image.resize import resize
-from camixersr.native import why_not
+from camixersr.native.core import why_not
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE = Path("samples", "summer-palace.jpg")

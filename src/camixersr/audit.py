@@ -12,6 +12,7 @@ the blocks' choices agree: blocks that all choose the same windows are one detec
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import fmean, pstdev
 
 import numpy as np
@@ -19,20 +20,27 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from camixersr.errors import ShapeError
+from camixersr.data import Pair, Reduction, read_rgb
+from camixersr.errors import InputError, ShapeError
+from camixersr.image.encode import write
+from camixersr.image.picture import Picture
+from camixersr.inference.computer import Computer
 from camixersr.models import Network
 from camixersr.models.batches import FixedWindows
 from camixersr.models.detail import window_detail
 from camixersr.models.network import pad_to_windows
 from camixersr.nn.routing import Routing, TopShare
 from camixersr.nn.windows import partition
-from camixersr.worth import LEAST_DIAL, Worth
+from camixersr.routemap import render, render_blocks
+from camixersr.tensors import from_array
+from camixersr.worth import LEAST_DIAL, Worth, measure_worth
 
 __all__ = [
     "Audit",
     "BlockAudit",
     "Observation",
     "audit",
+    "audit_files",
     "measure_gain",
     "observe",
     "rank_correlation",
@@ -320,6 +328,77 @@ def audit(observations: Sequence[Observation]) -> Audit:
         worth=Worth.mean(worths) if worths else None,
         follows=busy > 0.0 and busy >= TWICE * plain and collapsed <= len(blocks) / 10,
     )
+
+
+def audit_files(
+    computer: Computer,
+    files: Sequence[Path],
+    *,
+    attention_ratio: float,
+    reduction: Reduction | None = None,
+    high: Path | None = None,
+    gain: bool = False,
+    output: Path | None = None,
+    trouble: Callable[[str], None] = lambda line: None,
+) -> Audit:
+    """Audit a model on pictures in files.
+
+    Args:
+        computer: the model, and where it computes.
+        files: low pictures; or originals, if a reduction is given.
+        attention_ratio: in [0, 1].
+        reduction: makes the low pictures.
+        high: folder with the originals, of the same names, if none is given.
+        gain: also measure the gain of attending; takes originals.
+        output: folder for pictures of the routes and of the scores.
+        trouble: told, in a line, of each picture that cannot be read; it is left out.
+
+    Returns:
+        The audit.
+
+    Raises:
+        InputError: no picture could.
+        OutputError: a picture cannot be written.
+    """
+    network, window = computer.model.network, computer.model.config.window
+    seen: list[Observation] = []
+    for path in files:
+        original = None
+        try:
+            if reduction is not None:
+                pixels, original = Pair(path.stem, path, None, reduction).read(computer.scale)
+            elif high is not None:
+                pixels, original = Pair(path.stem, high / path.name, path).read(computer.scale)
+            else:
+                pixels = read_rgb(path)
+        except InputError as error:
+            trouble(str(error))
+            continue
+        low = from_array(pixels)[None].to(computer.device)
+        policy, classes = computer.policy_of(from_array(pixels).numpy(), attention_ratio)
+        gains = worth = None
+        if original is None:
+            _, routing = network.route(low, policy)
+        else:
+            planes = from_array(original)[None].to(computer.device)
+            worth, routing = measure_worth(network, low, planes, policy)
+            gains = measure_gain(network, low, planes) if gain else None
+        observation = observe(path.stem, low, routing, window=window, gain=gains, worth=worth)
+        seen.append(observation)
+        if output is not None:
+            grid = (routing.rows, routing.columns)
+            overall = observation.attended.mean(axis=0).reshape(grid)
+            drawn = {
+                "routes": render(
+                    pixels, overall, side=window, attention_share=observation.share, classes=classes
+                ),
+                "scores": render_blocks(observation.scores.reshape(-1, *grid)),
+            }
+            for name, canvas in drawn.items():
+                write(output / f"{path.stem}_{name}.png", Picture(np.asarray(canvas)))
+    if not seen:
+        raise InputError("no image could be audited")
+    return audit(seen)
 
 
 def _agreement(observation: Observation) -> float:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from camixersr.data import BenchmarkSet
 from camixersr.errors import MissingExtraError
-from camixersr.evaluation import Row
+from camixersr.evaluation import Evaluation, Row
 from camixersr.extras import install_line
 from camixersr.image.encode import write
 from camixersr.image.files import make_folder, replacing
@@ -42,21 +42,17 @@ CROP = 288  # high pixels of each picture that are shown
 
 def write_report(
     folder: Path,
-    rows: Sequence[Row],
+    found: Evaluation,
     sets: Sequence[BenchmarkSet],
     computers: Sequence[Computer],
-    facts: dict[str, Any],
-    problems: Sequence[str],
 ) -> Path:
     """Write `index.html` and its pictures.
 
     Args:
         folder: made if it is missing; files of an earlier report are replaced.
-        rows: of all sets, from `camixersr.evaluation.evaluate`.
+        found: from `camixersr.evaluation.evaluate_sets`.
         sets: that were scored.
         computers: that were scored.
-        facts: of the protocol.
-        problems: what went wrong, a line each.
 
     Returns:
         The page.
@@ -74,14 +70,14 @@ def write_report(
     matplotlib.use("Agg")
     make_folder(folder)
 
-    parts = ["<h1>camixersr evaluation</h1>", _facts(facts)]
-    if problems:
+    parts = ["<h1>camixersr evaluation</h1>", _facts(found.facts)]
+    if found.problems:
         parts.append("<h2>Problems</h2><ul>")
-        parts += [f"<li>{html.escape(problem)}</li>" for problem in problems]
+        parts += [f"<li>{html.escape(problem)}</li>" for problem in found.problems]
         parts.append("</ul>")
-    parts.append(_table(rows))
+    parts.append(_table(found.rows))
     for number, each in enumerate(sets):
-        own = [row for row in rows if row.set == each.name]
+        own = [row for row in found.rows if row.set == each.name]
         parts.append(f"<h2>{html.escape(each.name)}</h2>")
         for name, draw in (("cost", _plot_cost), ("images", _plot_images), ("shares", _plot_shares)):
             file = folder / f"{number}-{name}.svg"

@@ -14,7 +14,7 @@ from camixersr.backends import BACKENDS, cache, choose, fastest, parity
 from camixersr.catalogue import embedded, find
 from camixersr.cli import main
 from camixersr.errors import CancelledError, UsageError, ValueRangeError
-from camixersr.native import FORCE
+from camixersr.native.core import FORCE
 from camixersr.runs.models import CELL
 from camixersr.weights import Model
 from tests.conftest import TensorComputer, noise_picture, random_network

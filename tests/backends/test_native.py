@@ -16,7 +16,7 @@ from camixersr.models import CAMixerSR, CAMixerSRConfig
 from camixersr.models.batches import FixedWindows
 from camixersr.models.calibration import Threshold
 from camixersr.models.pools import PoolCells
-from camixersr.native import FORCE, path_for, why_not
+from camixersr.native.core import FORCE, path_for, why_not
 from camixersr.nn import ExpectedCount, Policy, TopShare
 from camixersr.nn.predictor import Pool, pool_image
 from camixersr.weights import Model

@@ -18,8 +18,8 @@ from camixersr.metrics import psnr
 from camixersr.models import CAMixerSR
 from camixersr.models.batches import FixedWindows
 from camixersr.models.calibration import Threshold
-from camixersr.native import FORCE, PATHS, Answer, Core, Pool, Thresholds, fits, path_for, why_not
 from camixersr.native.build import build
+from camixersr.native.core import FORCE, PATHS, Answer, Core, Pool, Thresholds, fits, path_for, why_not
 from camixersr.nn.routing import TopShare
 from tests.conftest import ROOT, random_network
 

@@ -61,7 +61,7 @@ def stated(tmp_path: Path) -> Path:
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Set5 as BasicSR's users have it, high pictures only; its bicubic score is not looked at."""
-    monkeypatch.setattr("camixersr.evaluation.PUBLISHED_BICUBIC", {})
+    monkeypatch.setattr("camixersr.evaluation.score.PUBLISHED_BICUBIC", {})
     folder = tmp_path / "data" / "benchmark" / "Set5" / "HR"
     folder.mkdir(parents=True)
     for number in range(5):

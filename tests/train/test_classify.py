@@ -1,6 +1,8 @@
 """Training a ClassSR: recipe, losses, both phases; and the recipe we ship, at its full length."""
 
 import json
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -101,6 +103,34 @@ def test_the_same_recipe_gives_the_same_weights(folder: Path, tmp_path: Path) ->
         assert all(torch.equal(value, other[name]) for name, value in first.state_dict().items())
 
 
+@pytest.mark.parametrize("phase", ["classifier", "jointly"])
+def test_a_stopped_and_resumed_run_ends_with_the_same_weights(
+    folder: Path, tmp_path: Path, phase: str
+) -> None:
+    pytest.importorskip("lightning", reason="needs the extra `train`: lightning is not installed")
+    from camixersr.train.classify import classify as train
+
+    def stop(line: str) -> None:
+        if line.startswith(f"{phase} 1 of"):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    whole = classify(recipe(folder, tmp_path / "whole", joint_steps=3))
+    plan = recipe(folder, tmp_path / "stopped", joint_steps=3)
+    with pytest.raises(KeyboardInterrupt):
+        train(plan, say=stop)
+    assert not (tmp_path / "stopped" / "tiny-classes.safetensors").exists()
+    lines: list[str] = []
+    resumed = load_file(train(plan, resume=True, say=lines.append))
+    assert not any(line.startswith(f"{phase} 1 of") for line in lines)
+    assert any(line.startswith("jointly 3 of 3") for line in lines)
+    assert whole.classes is not None
+    assert resumed.classes is not None
+    pairs = ((whole.network, resumed.network), (whole.classes.classifier, resumed.classes.classifier))
+    for one, two in pairs:
+        other = two.state_dict()
+        assert all(torch.equal(value, other[name]) for name, value in one.state_dict().items())
+
+
 class Halves(CAMixerSR):
     """Right only where attention is off in plain pieces, and on in busy ones."""
 
@@ -112,25 +142,26 @@ class Halves(CAMixerSR):
         return high + 0.05 * wrong, None
 
 
-def test_the_classifier_learns_where_each_class_pays() -> None:
+def test_the_classifier_learns_where_each_class_pays(tmp_path: Path) -> None:
     """Plain pieces are wrong with attention, busy ones without: the losses must find that out."""
     pytest.importorskip("lightning", reason="needs the extra `train`: lightning is not installed")
-    from camixersr.train.classify import Bank, Classifying
+    from camixersr.train.classes import Alone, Bank, Setup
+    from camixersr.train.loop import Loop
 
     torch.manual_seed(0)
     plan = ClassRecipe(photos="", output="", start="s", name="", steps=120, batch=16, pieces=48)
     network = Halves(CAMixerSRConfig(channels=8, scale=2, blocks=(1,)))
     policies = [TopShare(share) for share in (0.0, 0.5, 1.0)]
     lines: list[str] = []
-    work = Classifying(network, PatchClassifier(), policies, plan, lines.append)
     low = torch.full((48, 3, 32, 32), 0.5) + 0.02 * torch.randn(48, 3, 1, 1)
     low[24:] += 0.25 * torch.randn(24, 3, 32, 32)
     low = (low.clamp(0, 1) * 255).byte()
     made = torch.stack([network.route(low / 255.0, policy)[0] for policy in policies])
     high = (low / 255.0).repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
     bank = Bank(low, (high * 255).round().byte(), made.half())
-    work.train_classifier(bank)
+    work = Alone(Setup(network, PatchClassifier(), policies, plan, lines.append), bank)
     assert work.unit == pytest.approx(0.05, rel=0.1)
+    Loop(output=tmp_path, steps=plan.steps, every=60, on_cpu=True).run(work, resume=False)
     classes = work.classifier.classes(low / 255.0).flatten()
     assert (classes[:24] < 2).all()
     assert (classes[24:] > 0).all()
@@ -140,15 +171,14 @@ def test_the_classifier_learns_where_each_class_pays() -> None:
 
 def test_the_bank_holds_what_each_class_makes(folder: Path, tmp_path: Path) -> None:
     pytest.importorskip("lightning", reason="needs the extra `train`: lightning is not installed")
-    from camixersr.train.classify import Classifying
+    from camixersr.train.classes import Bank
     from camixersr.train.photos import reduce
 
     photos = load_photos(sorted((folder / "photos").glob("*.png")), tmp_path, smallest=72)
     stream = PatchStream(photos, scale=2, patch=32, seed=3)
     network = random_network(channels=8, blocks=(1,))
     policies = [TopShare(share) for share in (0.0, 0.5, 1.0)]
-    plan = recipe(folder, tmp_path, pieces=2)
-    bank = Classifying(network, PatchClassifier(), policies, plan).bank(stream)
+    bank = Bank.of([network], policies, stream, 2)
     for number in range(2):
         low, high = reduce(stream.patch(number)[None], 2)
         assert torch.equal(bank.low[number] / 255.0, low[0])
@@ -207,8 +237,6 @@ def test_the_command_trains_plans_and_explains(folder: Path, tmp_path: Path, cap
     file = tmp_path / "run" / "tiny-classes.safetensors"
     assert capsys.readouterr().out.strip() == str(file)
     assert load_file(file).classes is not None
-    assert run("train", path, "--resume") == 2
-    assert "leave --resume out" in capsys.readouterr().err
     path.write_text(path.read_text().replace(str(folder / "tiny.safetensors"), str(file)))
     assert run("train", path) == 3, "there are classes already"
 

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal, get_args
 
-from camixersr import native
 from camixersr.backends import prepared
 from camixersr.backends.devices import TORCH
 from camixersr.backends.plain import Plain
 from camixersr.backends.protocol import Backend
 from camixersr.errors import MissingExtraError, UsageError
 from camixersr.extras import install_line
+from camixersr.native import core as native
 from camixersr.weights import Model
 
 __all__ = ["BACKENDS", "KINDS", "Available", "Precision", "available", "make", "require", "torch_backend"]

@@ -9,7 +9,7 @@ from camixersr.backends.pools import Recording, Replayed
 from camixersr.backends.protocol import Backend, Footprint, Limits, Planes, Routed, Step
 from camixersr.models import CAMixerSR
 from camixersr.models.pools import PoolCells
-from camixersr.native import WINDOW, Core, Pool, fits
+from camixersr.native.core import WINDOW, Core, Pool, fits
 from camixersr.nn.predictor import Pool as AnyPool
 from camixersr.nn.predictor import pool_image
 from camixersr.nn.routing import Policy

@@ -12,13 +12,9 @@ from cyclopts import Parameter
 from camixersr.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from torch import Tensor
-
     from camixersr.speed.memory import MemoryRow
     from camixersr.speed.race import Row
-    from camixersr.weights import Model
+    from camixersr.speed.suites import Speed
 
 __all__ = ["benchmark"]
 
@@ -100,10 +96,45 @@ def benchmark(
         with replacing(json_) as partial:
             partial.write_text(json.dumps({**about, **result}, indent=1) + "\n", encoding="utf-8")
 
+    from dataclasses import asdict
+
+    from camixersr.cli.bars import Bars
+    from camixersr.speed.suites import measure_memory, measure_speed
+
+    def shown(speed: "Speed", rows: "list[Row]") -> None:
+        _print_speed(rows)
+        keep(speed.as_json())
+
     if suite == "speed":
-        keep(_speed(found, sizes, ratios, rounds, photo, device, tile, keep))
+        with Bars(1) as bar:
+            speed = measure_speed(
+                found,
+                sizes,
+                attention_ratios=ratios,
+                rounds=rounds,
+                photo=photo,
+                device=device,
+                tile="auto" if tile == "auto" else int(tile),
+                begin=bar.begin,
+                progress=bar,
+                found=shown,
+            )
+        _print_notes(speed)
+        keep(speed.as_json())
     else:
-        keep(_memory(model, sizes, ratios, photo, ["--device", device, "--tile", tile]))
+        options = ["--device", device, "--tile", tile]
+        with Bars(1) as bar:
+            rows = measure_memory(
+                model,
+                sizes,
+                attention_ratios=ratios,
+                photo=photo,
+                options=options,
+                begin=bar.begin,
+                progress=bar,
+            )
+        _print_memory(rows)
+        keep({"options": options, "rows": [asdict(row) for row in rows]})
     return 0
 
 
@@ -119,86 +150,6 @@ def _parse(text: str) -> tuple[int, int]:
     if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
         raise UsageError(f"--size must be {', '.join(SIZES)} or WIDTHxHEIGHT, got {text!r}")
     return int(width), int(height)
-
-
-def _picture(photo: Path | None, width: int, height: int) -> "Tensor":
-    """3 x H x W in [0, 1]."""
-    from camixersr.speed.race import noise
-
-    if photo is None:
-        return noise(height, width)
-    import numpy as np
-
-    from camixersr.image.decode import read
-    from camixersr.tensors import from_array
-
-    pixels = read(photo, color="srgb").pixels
-    times = (-(-height // pixels.shape[0]), -(-width // pixels.shape[1]), 1)
-    return from_array(np.tile(pixels, times)[:height, :width])
-
-
-def _speed(
-    model: "Model",
-    sizes: list[tuple[int, int]],
-    ratios: list[float],
-    rounds: int,
-    photo: Path | None,
-    device: str,
-    tile: str,
-    keep: "Callable[[dict[str, Any]], None]",
-) -> dict[str, Any]:
-    from dataclasses import asdict, replace
-
-    import torch
-
-    from camixersr.cli.bars import Bars
-    from camixersr.inference.computer import Computer
-    from camixersr.speed.contenders import apart, entries
-    from camixersr.speed.race import peaks, race, worthwhile
-
-    model = replace(model, calibration=None)
-    place = torch.device(Computer(model, device=device).device)
-    entered, dropped = entries(
-        model, device, worthwhile(peaks(place)), tile="auto" if tile == "auto" else int(tile)
-    )
-    rows: list[Row] = []
-    best: dict[str, float] = {}
-
-    def result() -> dict[str, Any]:
-        return {
-            "device": str(place),
-            "rounds": rounds,
-            "peak_gflops": best,
-            "rows": [
-                # JSON knows no infinity
-                asdict(row) | ({"parity_db": "inf"} if row.parity_db == math.inf else {})
-                for row in rows
-            ],
-            "dropped": dropped,
-        }
-
-    def found(of_ratio: "list[Row]") -> None:
-        _print_speed(of_ratio)
-        rows.extend(of_ratio)
-        keep(result())
-
-    with apart(model, entered) as contenders, Bars(1) as bar:
-        for width, height in sizes:
-            bar.begin(f"{width} x {height}")
-            _, speeds, without = race(
-                contenders,
-                _picture(photo, width, height),
-                scale=model.config.scale,
-                attention_ratios=ratios,
-                rounds=rounds,
-                device=place,
-                progress=bar,
-                found=found,
-            )
-            best |= {each: max(best.get(each, 0.0), speed) for each, speed in speeds.items()}
-            dropped += without
-    _print_notes(rows, best, dropped, rounds)
-    return result()
 
 
 def _print_speed(rows: "list[Row]") -> None:
@@ -241,50 +192,24 @@ def _print_speed(rows: "list[Row]") -> None:
     sys.stdout.flush()
 
 
-def _print_notes(rows: "list[Row]", best: dict[str, float], dropped: list[str], rounds: int) -> None:
+def _print_notes(speed: "Speed") -> None:
     from camixersr.speed.contenders import PIECE, REFERENCE
 
-    peak = ", ".join(f"{name} {speed:.0f} GFLOP/s" for name, speed in best.items())
+    peak = ", ".join(f"{name} {best:.0f} GFLOP/s" for name, best in speed.peaks.items())
     print(f"peak: a large matrix product, {peak}")
     print(
-        f"seconds: median of {rounds}, in turns; MB: of the process; dB: against the first row of a ratio"
+        f"seconds: median of {speed.rounds}, in turns; MB: of the process; dB: against the first row of a "
+        "ratio"
     )
-    plain = [row for row in rows if row.backend == REFERENCE]
+    plain = [row for row in speed.rows if row.backend == REFERENCE]
     if any(row.tiles > 1 for row in plain):
         print(f"reference: in pieces of {PIECE} x {PIECE}, which fit its maps into the caches")
-    for each in dropped:
+    for each in speed.dropped:
         print(f"left out: {each}")
 
 
 def _decibel(value: float) -> str:
     return "same" if math.isinf(value) else f"{value:.1f}"
-
-
-def _memory(
-    model: str, sizes: list[tuple[int, int]], ratios: list[float], photo: Path | None, options: list[str]
-) -> dict[str, Any]:
-    from dataclasses import asdict
-    from tempfile import TemporaryDirectory
-
-    from camixersr.cli.bars import Bars
-    from camixersr.image.encode import write
-    from camixersr.image.picture import Picture
-    from camixersr.speed.memory import watch_upscale
-    from camixersr.tensors import to_array
-
-    rows: list[MemoryRow] = []
-    with Bars(1) as bar, TemporaryDirectory() as name:
-        source, target = Path(name) / "low.png", Path(name) / "high.png"
-        for width, height in sizes:
-            bar.begin(f"{width} x {height}")
-            write(source, Picture(to_array(_picture(photo, width, height))))
-            for number, ratio in enumerate(ratios):
-                bar(number, len(ratios))
-                how = [*options, "--model", model, "--attention-ratio", str(ratio)]
-                rows.append(watch_upscale(source, target, how))
-                target.unlink()
-    _print_memory(rows)
-    return {"options": options, "rows": [asdict(row) for row in rows]}
 
 
 def _print_memory(rows: "list[MemoryRow]") -> None:

@@ -1,6 +1,5 @@
 """`camixersr evaluate`: score models on benchmark sets."""
 
-import csv
 import json
 import sys
 from dataclasses import replace
@@ -13,6 +12,8 @@ from camixersr.cli.talk import say
 from camixersr.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from camixersr.evaluation import Row
 
 __all__ = ["evaluate"]
@@ -84,10 +85,10 @@ def evaluate(
         raise UsageError(f"--attention-ratio must lie in [0, 1], got {', '.join(map(str, ratios))}")
     if reduction != "bicubic" and protocol != "erp":
         raise UsageError(f"--reduction {reduction} is for panoramas; add --protocol erp")
-    from camixersr import evaluation
     from camixersr.catalogue import find
     from camixersr.cli.degraded import degradations
     from camixersr.data import BICUBIC, CLOSED, FISHEYES, degrading, open_set
+    from camixersr.evaluation import evaluate_sets
     from camixersr.image.files import replacing, require_writable
     from camixersr.inference.computer import Computer
 
@@ -109,46 +110,21 @@ def evaluate(
         Computer(each, backend=backend, device=device, precision=precision, tile=tile, say=say)
         for each in models
     ]
-    rows: list[Row] = []
-    problems: list[str] = []
-    for each in sets:
-        scored, wrong = evaluation.evaluate(computers, each, attention_ratios=ratios, protocol=protocol)
-        rows += scored
-        problems += wrong
-    facts = evaluation.protocol_facts(protocol, computers[0].scale, sets) | {
-        "device": computers[0].device,
-        "backend": {computer.model.name: computer.backend.name for computer in computers},
-        "precision": computers[0].precision,
-        "tile": tile,
-        "policy": {
-            computer.model.name: "classes"
-            if computer.model.classes
-            else "calibrated thresholds"
-            if computer.model.calibration
-            else "top share"
-            for computer in computers
-        },
-        "sha256": {computer.model.name: computer.model.sha256 for computer in computers},
-    }
-    _print(rows, facts)
-    for problem in problems:
+    found = evaluate_sets(computers, sets, attention_ratios=ratios, protocol=protocol)
+    _print(found.rows, found.facts)
+    for problem in found.problems:
         print(f"camixersr: {problem}", file=sys.stderr)
     if json_ is not None:
-        result = {
-            "protocol": facts,
-            "rows": [evaluation.row_facts(row) for row in rows],
-            "problems": problems,
-        }
         with replacing(json_) as partial:
-            partial.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+            partial.write_text(json.dumps(found.as_json(), indent=1) + "\n", encoding="utf-8")
     if csv_ is not None:
         with replacing(csv_) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
-            _write_csv(stream, rows)
+            found.write_csv(stream)
     if report is not None:
         from camixersr.report import write_report
 
-        print(f"look at {write_report(report, rows, sets, computers, facts, problems)}")
-    return 3 if problems else 0
+        print(f"look at {write_report(report, found, sets, computers)}")
+    return 3 if found.problems else 0
 
 
 EXTRA = {
@@ -158,7 +134,7 @@ EXTRA = {
 """Scores beside the usual, and their headings, by protocol."""
 
 
-def _print(rows: "list[Row]", facts: dict[str, Any]) -> None:
+def _print(rows: "Sequence[Row]", facts: dict[str, Any]) -> None:
     from statistics import fmean
 
     from rich.table import Table
@@ -204,32 +180,3 @@ def _plain(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {item}" for key, item in value.items())
     return str(value)
-
-
-def _write_csv(stream: Any, rows: "list[Row]") -> None:
-    writer = csv.writer(stream)
-    writer.writerow(
-        [
-            *("set", "model", "attention_ratio", "image", "psnr", "ssim", "seconds", "macs"),
-            *("attention_share", "seam", "elsewhere", "rgb", "psnr_b"),
-        ]
-    )
-    for row in rows:
-        for score in row.images:
-            writer.writerow(
-                [
-                    row.set,
-                    row.model,
-                    "" if row.attention_ratio is None else row.attention_ratio,
-                    score.name,
-                    f"{score.psnr:.6f}",
-                    f"{score.ssim:.6f}",
-                    f"{score.seconds:.4f}",
-                    score.macs,
-                    f"{score.attention_share:.4f}",
-                    *(
-                        "" if part is None else f"{part:.6f}"
-                        for part in (score.seam, score.elsewhere, score.rgb, score.psnr_b)
-                    ),
-                ]
-            )

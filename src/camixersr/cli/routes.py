@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from camixersr.errors import InputError, UsageError
+from camixersr.errors import UsageError
 
 if TYPE_CHECKING:
     from camixersr.audit import Audit
@@ -77,22 +77,14 @@ def routes(
         raise UsageError(
             "--gain needs the originals: give --high FOLDER, or --reduce, --quality or --sigma"
         )
-    import numpy as np
-
-    from camixersr.audit import Observation, audit, measure_gain, observe
+    from camixersr.audit import audit_files
     from camixersr.catalogue import find
     from camixersr.cli.degraded import degradations
-    from camixersr.data import BICUBIC, Pair, degrading, read_rgb
-    from camixersr.image.encode import write
+    from camixersr.data import BICUBIC, degrading
     from camixersr.image.files import make_folder, replacing, require_writable
-    from camixersr.image.picture import Picture
     from camixersr.inference.computer import Computer
-    from camixersr.routemap import render, render_blocks
-    from camixersr.tensors import from_array
-    from camixersr.worth import measure_worth
 
     computer = Computer(find(model), device=device)
-    network = computer.model.network
     degraded = degradations(
         computer.model,
         quality=None if quality is None else [quality],
@@ -103,45 +95,22 @@ def routes(
         require_writable(json_)
     if output is not None:
         make_folder(output)
-
-    seen: list[Observation] = []
     problems: list[str] = []
-    for path in inputs:
-        try:
-            if given:
-                pixels, original = Pair(path.stem, path, None, way).read(computer.scale)
-            elif high is not None:
-                pixels, original = Pair(path.stem, high / path.name, path).read(computer.scale)
-            else:
-                pixels, original = read_rgb(path), None
-        except InputError as error:
-            problems.append(str(error))
-            continue
-        low = from_array(pixels)[None].to(computer.device)
-        policy, classes = computer.policy_of(from_array(pixels).numpy(), attention_ratio)
-        gains = worth = None
-        if original is None:
-            _, routing = network.route(low, policy)
-        else:
-            high_planes = from_array(original)[None].to(computer.device)
-            worth, routing = measure_worth(network, low, high_planes, policy)
-            gains = measure_gain(network, low, high_planes) if gain else None
-        window = network.config.window
-        observation = observe(path.stem, low, routing, window=window, gain=gains, worth=worth)
-        seen.append(observation)
-        if output is not None:
-            grid = (routing.rows, routing.columns)
-            overall = observation.attended.mean(axis=0).reshape(grid)
-            side = network.config.window
-            canvas = render(pixels, overall, side=side, attention_share=observation.share, classes=classes)
-            write(output / f"{path.stem}_routes.png", Picture(np.asarray(canvas)))
-            sheet = render_blocks(observation.scores.reshape(-1, *grid))
-            write(output / f"{path.stem}_scores.png", Picture(np.asarray(sheet)))
-    for problem in problems:
-        print(f"camixersr: {' '.join(problem.split())}", file=sys.stderr)
-    if not seen:
-        raise InputError("no image could be audited")
-    result = audit(seen)
+
+    def trouble(line: str) -> None:
+        problems.append(line)
+        print(f"camixersr: {' '.join(line.split())}", file=sys.stderr)
+
+    result = audit_files(
+        computer,
+        inputs,
+        attention_ratio=attention_ratio,
+        reduction=way if given else None,
+        high=high,
+        gain=gain,
+        output=output,
+        trouble=trouble,
+    )
     _print(result)
     if json_ is not None:
         facts = {

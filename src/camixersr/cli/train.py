@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from camixersr.errors import MissingExtraError, UsageError
+from camixersr.errors import MissingExtraError
 from camixersr.extras import install_line
 
 __all__ = ["train"]
@@ -51,9 +51,7 @@ def train(
             f"training needs the extra `train` ({error}); {install_line('train')}"
         ) from error
     if isinstance(run, ClassRecipe):
-        if resume:
-            raise UsageError("a ClassSR is trained in minutes and keeps no checkpoints; leave --resume out")
-        print(class_plan(run) if dry_run else classify(run))
+        print(class_plan(run) if dry_run else classify(run, resume=resume))
         return
     if dry_run:
         print(plan(run))

@@ -8,16 +8,17 @@ from pathlib import Path
 
 from camixersr.backends.protocol import AUTO_WHOLE
 from camixersr.enlarge.disk import enlarge_file
-from camixersr.enlarge.enlarge import Cancel, Steps, enlarge
+from camixersr.enlarge.enlarge import Cancel, Steps
 from camixersr.enlarge.kinds import File
 from camixersr.enlarge.options import Options
+from camixersr.enlarge.pages import enlarge_pages
 from camixersr.errors import ImageError, OutputError, UsageError
 from camixersr.image.decode import read
 from camixersr.image.degradation import quality_of
 from camixersr.image.encode import check_writable, write_pages
 from camixersr.image.files import shown
 from camixersr.image.formats import format_of
-from camixersr.image.panorama import panorama_of
+from camixersr.image.panorama import Panorama
 from camixersr.image.part import Part, preview_of
 from camixersr.image.picture import MAX_PIXELS, Picture
 from camixersr.image.stream import Look, look
@@ -233,27 +234,23 @@ def upscale_file(
         *([f"only the first of {first.pages} pages is read"] if first.pages > count else []),
     ]
     costs: list[Cost | None] = []
-    steps.runs = count
+
+    def choose(low: Picture, panorama: Panorama | None) -> tuple[Computer, tuple[int, int]]:
+        return computer, _size(computer, low, options, whole if low is first else (low.height, low.width))
 
     def pages() -> Generator[Picture]:
-        for number in range(count):
-            low = first if number == 0 else page(number)
-            panorama, remark = panorama_of(low.metadata, low.height, low.width, options.projection)
-            notes.extend([remark] if remark else [])
-            steps.begun = number
-            with turn():
-                cost, high = enlarge(
-                    computer,
-                    low,
-                    size=_size(computer, low, options, whole if number == 0 else (low.height, low.width)),
-                    attention_ratio=options.attention_ratio,
-                    max_share=options.max_share,
-                    alpha_by=options.alpha,
-                    progress=steps,
-                    panorama=panorama,
-                    restorer=before,
-                )
-            notes.extend(high.notes)
+        for cost, high in enlarge_pages(
+            first,
+            page,
+            options,
+            count=count,
+            choose=choose,
+            notes=notes,
+            progress=progress,
+            cancel=cancel,
+            turn=turn,
+            restorer=before,
+        ):
             costs.append(cost)
             yield high
 

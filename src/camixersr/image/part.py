@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from camixersr.image.decode import open_image, prepare
 from camixersr.image.libvips import damaged
 from camixersr.image.metadata import PNG_COLOUR
-from camixersr.image.picture import MAX_PIXELS, Picture
+from camixersr.image.picture import MAX_PIXELS, Picture, in_8_bits
 from camixersr.image.resize import contributions
 
 __all__ = ["Part", "bicubic_part", "most_detailed", "preview_of", "read_part"]
@@ -122,13 +122,7 @@ def read_part(source: Path | bytes, part: Part, *, max_pixels: int = MAX_PIXELS)
         image, _, _ = prepare(opened, lambda each: each.copy_memory().autorot(), color="srgb")
         image = image.crop(part.left, part.top, part.width, part.height)
         pixels = cast("NDArray[Any]", image.numpy()).reshape(part.height, part.width, image.bands)
-    if pixels.dtype.kind == "f":
-        pixels = np.rint(pixels.clip(0.0, 1.0) * 255.0).astype(np.uint8)
-    elif pixels.dtype == np.uint16:
-        pixels = (pixels // 257).astype(np.uint8)
-    if pixels.shape[2] < 3:  # grey
-        pixels = np.concatenate((*[pixels[:, :, :1]] * 3, pixels[:, :, 1:]), axis=2)
-    return np.ascontiguousarray(pixels)
+    return in_8_bits(pixels)
 
 
 def bicubic_part(

@@ -12,7 +12,7 @@ from PIL import Image
 
 from camixersr.image.formats import Depth, WriteOptions
 
-__all__ = ["MAX_PIXELS", "Picture", "Pixels"]
+__all__ = ["MAX_PIXELS", "Picture", "Pixels", "in_8_bits"]
 
 MAX_PIXELS = 2_000_000_000
 """Pixels of a file beyond which it is not decoded, unless asked."""
@@ -99,3 +99,23 @@ class Picture:
         """Bits a channel, or floating point."""
         dtype = self.pixels.dtype
         return "float" if dtype.kind == "f" else ("16" if dtype.itemsize == 2 else "8")
+
+
+def in_8_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    """Pixels for a screen.
+
+    Args:
+        pixels: H x W x C, uint8, uint16 or float32 (white is 1; what is beyond is clipped); C is 1 or 2
+            (grey), 3 or 4 (RGB), alpha last.
+
+    Returns:
+        H x W x 3 or 4.
+    """
+    if pixels.dtype.kind == "f":
+        pixels = np.rint(pixels.clip(0.0, 1.0) * 255.0)
+    elif pixels.dtype == np.uint16:
+        pixels = pixels // 257
+    pixels = pixels.astype(np.uint8, copy=False)
+    if pixels.shape[2] < 3:
+        pixels = np.concatenate((*[pixels[:, :, :1]] * 3, pixels[:, :, 1:]), axis=2)
+    return np.ascontiguousarray(pixels)

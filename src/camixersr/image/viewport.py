@@ -4,12 +4,20 @@ A view looks from the middle of the sphere through a plane (rectilinear projecti
 stay straight, and a seam or a smeared pole shows as it does to a person.
 """
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
-from camixersr.errors import ValueRangeError
+from camixersr.errors import OutputError, ValueRangeError
+from camixersr.image.decode import read
+from camixersr.image.encode import write
+from camixersr.image.files import make_folder, shown
+from camixersr.image.panorama import Panorama
+from camixersr.image.picture import Picture, in_8_bits
 
-__all__ = ["VIEWS", "sample_sphere", "viewport"]
+__all__ = ["VIEWS", "sample_sphere", "viewport", "write_views"]
 
 VIEWS = {
     "front": (0.0, 0.0),
@@ -81,3 +89,41 @@ def sample_sphere(
             x = (x + np.where(beyond, width // 2, 0)) % width
             result += vertical * horizontal * panorama[y, x]
     return result
+
+
+def write_views(
+    panoramas: Sequence[Path], folder: Path, *, degrees: float, side: int, overwrite: bool = False
+) -> list[Path]:
+    """Write the six views of panoramas of one place, side by side.
+
+    Args:
+        panoramas: files, from left to right.
+        folder: for front.png and so on; made if it is missing.
+        degrees: as for `viewport`.
+        side: as for `viewport`.
+        overwrite: replace views that exist.
+
+    Returns:
+        The pictures.
+
+    Raises:
+        ImageError: a file cannot be decoded, or is no panorama.
+        OutputError: a view exists, or cannot be written.
+    """
+    pictures = [_in_8_bits(path) for path in panoramas]
+    targets = {name: folder / f"{name}.png" for name in VIEWS}
+    there = next((path for path in targets.values() if path.exists()), None)
+    if there is not None and not overwrite:
+        raise OutputError(f"{shown(there)}: exists already; add --overwrite to replace it")
+    make_folder(folder)
+    for name, (yaw, pitch) in VIEWS.items():
+        views = [viewport(each, yaw, pitch, degrees=degrees, side=side) for each in pictures]
+        write(targets[name], Picture(np.concatenate(views, axis=1)))
+    return list(targets.values())
+
+
+def _in_8_bits(path: Path) -> NDArray[np.uint8]:
+    """A panorama's pixels, H x W x 3."""
+    pixels = read(path, color="srgb").pixels
+    Panorama.whole(*pixels.shape[:2])  # complains of another shape
+    return in_8_bits(pixels)

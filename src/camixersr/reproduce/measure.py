@@ -141,11 +141,7 @@ def reproduce(
     facts = evaluation.protocol_facts(table.protocol, max(scales, default=1), []) | {
         "scale": scales,
         "low_images": low_images,
-        "device": computers[0].device if computers else "",
-        "backend": {each.model.name: each.backend.name for each in computers},
-        "precision": computers[0].precision if computers else "",
-        "policy": {each.name: _policy(each) for each in loaded},
-        "sha256": {each.name: each.sha256 for each in loaded},
+        **evaluation.computing_facts(computers),
     }
     if table.protocol == "classic":
         facts["border"] = "the scale"
@@ -276,12 +272,6 @@ def _absent(table: Table, here: set[str], sets: Sequence[str], stated: Sequence[
         for name in sets or table.sets
         if name in each.sets
     ]
-
-
-def _policy(model: Model) -> str:
-    if model.classes is not None:
-        return "a network a class" if model.branches else "classes"
-    return "top share" if model.calibration is None else "calibrated thresholds"
 
 
 def _filled(cell: Cell, row: Row | None, metrics: Sequence[str]) -> Cell:

@@ -10,7 +10,7 @@ from camixersr import __version__
 from camixersr.comparison import Routes
 from camixersr.enlarge.options import Options
 from camixersr.image.encode import write
-from camixersr.image.picture import Picture
+from camixersr.image.picture import Picture, in_8_bits
 from camixersr.image.stream import reduced
 from camixersr.routemap import class_shares, render
 from camixersr.runs.work import Work
@@ -122,12 +122,7 @@ def write_route_map(path: Path, work: Work) -> list[str]:
         image = reduced(work.job.source, height=height, width=width)
     else:
         assert work.low is not None
-        image: Any = work.low.pixels
-        if image.dtype.kind == "f":
-            image = (image.clip(0.0, 1.0) * 255.0).astype(np.uint8)
-        elif image.dtype == np.uint16:
-            image = (image // 257).astype(np.uint8)
-        image = np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
+        image = in_8_bits(work.low.pixels)
     canvas = render(
         image, cost.shares, side=side, attention_share=cost.attention_share, classes=cost.classes
     )

@@ -16,17 +16,18 @@ from camixersr import __version__
 from camixersr.enlarge.disk import enlarge_file
 from camixersr.enlarge.enlarge import enlarge
 from camixersr.enlarge.options import RESTORER
+from camixersr.enlarge.pages import enlarge_pages
 from camixersr.errors import OutputError
 from camixersr.image.decode import read
 from camixersr.image.encode import check_writable, write, write_pages
 from camixersr.image.files import make_folder, require_writable, shown
 from camixersr.image.formats import WRITABLE, suffix_for
 from camixersr.image.metadata import PNG_COLOUR
-from camixersr.image.panorama import panorama_of
+from camixersr.image.panorama import Panorama, panorama_of
 from camixersr.image.part import Part, preview_of
 from camixersr.image.picture import Picture
 from camixersr.image.stream import Look
-from camixersr.inference.computer import Computer, Enlarged
+from camixersr.inference.computer import Computer
 from camixersr.runs.comparison import write_comparison
 from camixersr.runs.facts import facts_of, routes_of, write_route_map
 from camixersr.runs.find import STREAM, require_regular
@@ -186,18 +187,43 @@ class Pictures:
         if work.pages > 1:
             work.notes.append(f"only the first of {work.pages} pages is read")
             work.pages = 1
-        work.cost, work.high = self._enlarge(work, work.low)
+        assert work.computer is not None
+        work.cost, work.high = enlarge(
+            work.computer,
+            work.low,
+            size=self._size(work, work.low.height, work.low.width),
+            attention_ratio=self.options.attention_ratio,
+            max_share=self.options.max_share,
+            alpha_by=self.options.alpha,
+            progress=self._progress(work.job.source),
+            cancel=self._cancelled,
+            panorama=work.panorama,
+            restorer=self.models.restorer if work.restored else None,
+        )
+        work.notes += work.high.notes
 
     def _pages(self, work: Work) -> Generator[Picture, None, None]:
         """Enlarge page by page, so that only one is in memory."""
         assert work.low is not None
-        for number in range(work.pages):
-            picture = work.low if number == 0 else self._read(work, number)
-            low, size = (picture.height, picture.width), self.models.size(picture.height, picture.width)
-            work.panorama, remark = panorama_of(picture.metadata, *low, self.options.projection)
-            work.notes += [remark] if remark else []
-            work.computer = self.models.reaching(low, size, panorama=work.panorama)
-            cost, high = self._enlarge(work, picture)
+
+        def choose(low: Picture, panorama: Panorama | None) -> tuple[Computer, tuple[int, int]]:
+            size = self.models.size(low.height, low.width)
+            work.panorama = panorama
+            work.computer = self.models.reaching((low.height, low.width), size, panorama=panorama)
+            return work.computer, size
+
+        pages = enlarge_pages(
+            work.low,
+            lambda number: self._read(work, number),
+            self.options,
+            count=work.pages,
+            choose=choose,
+            notes=work.notes,
+            progress=self._progress(work.job.source),
+            cancel=self._cancelled,
+            restorer=self.models.restorer if work.restored else None,
+        )
+        for number, (cost, high) in enumerate(pages):
             if number == 0:
                 work.cost, work.high = cost, high
             yield high
@@ -259,23 +285,6 @@ class Pictures:
     def _cancelled(self) -> bool:
         self._check()  # says so by itself
         return False
-
-    def _enlarge(self, work: Work, picture: Picture) -> tuple[Enlarged | None, Picture]:
-        assert work.computer is not None
-        cost, high = enlarge(
-            work.computer,
-            picture,
-            size=self._size(work, picture.height, picture.width),
-            attention_ratio=self.options.attention_ratio,
-            max_share=self.options.max_share,
-            alpha_by=self.options.alpha,
-            progress=self._progress(work.job.source),
-            cancel=self._cancelled,
-            panorama=work.panorama,
-            restorer=self.models.restorer if work.restored else None,
-        )
-        work.notes += high.notes
-        return cost, high
 
     def _settled(self, work: Work, head: Picture | Look, high: tuple[int, int]) -> Job:
         """Choose the format now that the picture is known."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from camixersr.errors import InputError, ValueRangeError
 from camixersr.models.classsr import CLASSES, PATCH, check_ratios
-from camixersr.train.recipe import Recipe, build, read
+from camixersr.train.recipe import Recipe, build, read, require_numbers
 
 __all__ = ["ClassRecipe", "load_any"]
 
@@ -66,19 +66,15 @@ class ClassRecipe:
     holdout: int = 25
 
     def __post_init__(self) -> None:
-        for name in ("pieces", "steps", "batch", "joint_batch"):
-            if getattr(self, name) < 1:
-                raise ValueRangeError(f"recipe: {name} must be at least 1, got {getattr(self, name)}")
-        for name in ("learning_rate", "joint_rate"):
-            if not getattr(self, name) > 0:
-                raise ValueRangeError(f"recipe: {name} must be positive, got {getattr(self, name)}")
-        for name in ("joint_steps", "pixel_weight", "class_weight", "average_weight", "limit"):
-            if getattr(self, name) < 0:
-                raise ValueRangeError(f"recipe: {name} must not be negative, got {getattr(self, name)}")
+        require_numbers(
+            self,
+            at_least_1="pieces steps batch joint_batch",
+            positive="learning_rate joint_rate",
+            not_negative="joint_steps pixel_weight class_weight average_weight limit",
+            at_least_2="holdout",
+        )
         if self.patch < PATCH or self.patch % PATCH:
             raise ValueRangeError(f"recipe: patch must be a multiple of {PATCH}, got {self.patch}")
-        if self.holdout < 2:
-            raise ValueRangeError(f"recipe: holdout must be at least 2, got {self.holdout}")
         check_ratios(self.ratios)
         if bool(self.start) == bool(self.branches) or len(self.branches) not in (0, CLASSES):
             raise ValueRangeError(

@@ -1,29 +1,23 @@
 """A run from start to weights: `fit`."""
 
-import logging
-import os
-import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-import lightning
 import torch
 from filelock import FileLock
-from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
-from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.strategies import DDPStrategy
 
 from camixersr.data import BICUBIC, FISHEYES, degrading, open_set
-from camixersr.errors import OutputError, UsageError
+from camixersr.errors import UsageError
 from camixersr.image.files import make_folder
 from camixersr.models import Backbone, Network, Trainable, classic
 from camixersr.models.omni_parts import OmniFeedForward
 from camixersr.nn.layers import FeedForward
 from camixersr.train.calibrate import calibrate
-from camixersr.train.callbacks import Pictures, Progress, SaturationAlarm, Stopper, WholeCheckpoints
+from camixersr.train.callbacks import Pictures, SaturationAlarm
 from camixersr.train.fused import FusedStep
 from camixersr.train.initialise import ends, initialise_linear, vary_signs
+from camixersr.train.loop import Loop
 from camixersr.train.module import Training
 from camixersr.train.photos import PatchStream, Photos, list_photos, load_photos
 from camixersr.train.provenance import provenance
@@ -123,29 +117,29 @@ def fit(
         low, _ = training.pairs(64, seed=recipe.seed + 3)
         restart_attention(own, low if own.config.latitude else low[:, :3])
 
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its hardware report and tips
-    trainer, stopper = _trainer(recipe, trained)
-    last = output / "checkpoints" / "last.ckpt"
+    loop = Loop(
+        output=output,
+        steps=recipe.steps,
+        every=recipe.validate_every,
+        keep=recipe.keep,
+        ema=recipe.ema,
+        clip=recipe.clip or None,
+        half=recipe.precision == "bf16" and recipe.kernels == "torch",
+        on_cpu=recipe.kernels == "fused",
+        devices=recipe.devices,
+    )
+    if recipe.compile:
+        for part in trained.modules():
+            # the same at every step, where mixers route anew
+            if isinstance(part, FeedForward | OmniFeedForward):
+                part.compile()
     try:
-        with warnings.catch_warnings():
-            # Lightning advises workers and a logger of its own; the stream is cheaper than a worker.
-            warnings.filterwarnings("ignore", module=r"lightning(\.|$)")
-            checkpoint = str(last) if resume and last.exists() else None
-            torch.set_flush_denormal(True)  # momenta of idle layers fade into them, 3x slower on a CPU
-            trainer.fit(training, ckpt_path=checkpoint, weights_only=False)
-    except OSError as error:
-        raise OutputError(
-            f"{output}: cannot write ({error.strerror or error}); the last checkpoint is whole: make "
-            "room and run again with --resume"
-        ) from error
+        trainer = loop.run(training, resume=resume, callbacks=[Pictures(), SaturationAlarm()])
     finally:
-        torch.set_flush_denormal(False)
         if fused is not None:
             fused.close()
     known_as = recipe.model.replace("-x1", f"-{recipe.task}")  # "s-jpeg" is a preset s-x1 that was trained
     file = output / f"{name or known_as}.safetensors"
-    if stopper.stopped or trainer.interrupted:
-        raise KeyboardInterrupt
     if not trainer.is_global_zero:
         return file
 
@@ -186,55 +180,3 @@ def _taught(network: Trainable, recipe: Recipe, photos: Photos, cache: Path) -> 
     hints = Hints.of(teacher, low)
     half = recipe.precision == "bf16"
     return {"teacher": FusedStep(teacher, recipe.patch, cache, half=half), "hints": hints}
-
-
-def _trainer(recipe: Recipe, network: Trainable) -> tuple[lightning.Trainer, Stopper]:
-    """Lightning's trainer for a recipe, and the callback that knows whether it was stopped."""
-    output = Path(recipe.output)
-    if recipe.compile:
-        for part in network.modules():
-            if isinstance(
-                part, FeedForward | OmniFeedForward
-            ):  # the same at every step, where mixers route anew
-                part.compile()
-    # torchrun has started the processes already, and says so in the environment
-    devices = int(os.environ.get("LOCAL_WORLD_SIZE", recipe.devices))
-    nodes = int(os.environ.get("GROUP_WORLD_SIZE", 1))
-    many = devices * nodes > 1
-    stopper = Stopper(str(output / "checkpoints" / "last.ckpt"))
-    trainer = lightning.Trainer(
-        accelerator="auto" if recipe.kernels == "torch" else "cpu",
-        devices=devices,
-        num_nodes=nodes,
-        # a block that attends nothing leaves its queries, keys and offsets without gradients
-        strategy=DDPStrategy(find_unused_parameters=True) if many else "auto",
-        precision="bf16-mixed" if recipe.precision == "bf16" and recipe.kernels == "torch" else "32-true",
-        max_steps=recipe.steps,
-        val_check_interval=recipe.validate_every,
-        check_val_every_n_epoch=None,
-        num_sanity_val_steps=0,
-        gradient_clip_val=recipe.clip or None,
-        logger=TensorBoardLogger(output, name="log", version=0),
-        plugins=[WholeCheckpoints()],
-        callbacks=[
-            Pictures(),  # before the average goes back to its place
-            EMAWeightAveraging(decay=recipe.ema),
-            stopper,
-            SaturationAlarm(),
-            Progress(),
-            ModelCheckpoint(  # the best; Lightning's own `save_last` only follows when one is better
-                output / "checkpoints",
-                filename="{step}-{psnr:.3f}",
-                monitor="psnr",
-                mode="max",
-                save_top_k=recipe.keep,
-            ),
-            ModelCheckpoint(  # the last
-                output / "checkpoints", filename="last", enable_version_counter=False
-            ),
-        ],
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        log_every_n_steps=max(1, min(20, recipe.steps // 50)),
-    )
-    return trainer, stopper

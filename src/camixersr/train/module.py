@@ -1,10 +1,8 @@
 """A run as Lightning sees it: what a step is, what validation is, what a checkpoint holds."""
 
 import math
-import time
 from typing import Any, cast
 
-import lightning
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -16,6 +14,7 @@ from camixersr.nn.predictor import Predictor
 from camixersr.nn.routing import Policy, Routing, TopShare
 from camixersr.train.alarms import measure
 from camixersr.train.fused import FusedStep, Patch
+from camixersr.train.loop import Learning
 from camixersr.train.objective import (
     detach_scores,
     detail_loss,
@@ -45,7 +44,7 @@ FLAT = 0.01
 """Standard deviation of a block's scores over a batch below which it no longer chooses."""
 
 
-class Training(lightning.LightningModule):
+class Training(Learning):
     """One network under one recipe.
 
     Args:
@@ -97,16 +96,10 @@ class Training(lightning.LightningModule):
         for module in network.modules():
             if isinstance(module, Predictor) and fused is None:
                 module.spatial.register_forward_hook(self._see_gate)
-        self._began = time.perf_counter()
         low, _ = self.pairs(256, seed=recipe.seed + 1)
         detail = window_detail(low[:, :3], network.config.window).flatten()
         probability = torch.linspace(0.0, 1.0, 256, dtype=detail.dtype)
         self.register_buffer("quantiles", detail.quantile(probability))
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds trained, over all resumptions."""
-        return time.perf_counter() - self._began
 
     def _see_gate(self, module: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> None:
         if self.training and torch.is_grad_enabled():
@@ -325,12 +318,12 @@ class Training(lightning.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take along the clock, the recent scores, and what weights alone do not tell of the network."""
-        checkpoint["seconds"] = self.elapsed
+        super().on_save_checkpoint(checkpoint)
         checkpoint["recent_scores"] = self.recent.known
         checkpoint["pool"] = getattr(self.network.config, "pool", 0)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Put the clock forward."""
-        self._began = time.perf_counter() - checkpoint["seconds"]
+        """Go on where the clock and the recent scores were."""
+        super().on_load_checkpoint(checkpoint)
         if "recent_scores" in checkpoint:
             self.recent.known = checkpoint["recent_scores"]

@@ -2,6 +2,7 @@
 
 import os
 import tomllib
+from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast, get_args, get_origin
@@ -10,7 +11,7 @@ from camixersr.errors import InputError, ValueRangeError
 from camixersr.image.degradation import Degradation
 from camixersr.train.objective import PixelLoss
 
-__all__ = ["Part", "Recipe", "build", "load_recipe", "read", "with_folders"]
+__all__ = ["Part", "Recipe", "build", "load_recipe", "read", "require_numbers", "with_folders"]
 
 R = TypeVar("R")
 
@@ -194,38 +195,15 @@ class Recipe:
     devices: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "validate_every", "keep", "devices", "shrink", "window"):
-            if getattr(self, name) < 1:
-                raise ValueRangeError(f"recipe: {name} must be at least 1, got {getattr(self, name)}")
-        for name in ("learning_rate", "matrix_rate", "ends_rate"):
-            if not getattr(self, name) > 0:
-                raise ValueRangeError(f"recipe: {name} must be positive, got {getattr(self, name)}")
-        for name in (
-            "warmup",
-            "weight_decay",
-            "matrix_decay",
-            "routing_weight",
-            "temperature",
-            "limit",
-            "hint_weight",
-            "gate_weight",
-            "clip",
-        ):
-            if getattr(self, name) < 0:
-                raise ValueRangeError(f"recipe: {name} must not be negative, got {getattr(self, name)}")
-        for name in (
-            "attention_first",
-            "ratio",
-            "ema",
-            "beta2",
-            "plain",
-            "hold",
-            "final",
-            "flat_share",
-            "teacher_weight",
-        ):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ValueRangeError(f"recipe: {name} must lie in [0, 1], got {getattr(self, name)}")
+        require_numbers(
+            self,
+            at_least_1="steps batch validate_every keep devices shrink window",
+            positive="learning_rate matrix_rate ends_rate",
+            not_negative="warmup weight_decay matrix_decay routing_weight temperature limit hint_weight "
+            "gate_weight clip",
+            shares="attention_first ratio ema beta2 plain hold final flat_share teacher_weight",
+            at_least_2="holdout flat_holdout",
+        )
         if len(self.shares) != 2 or not 0.0 <= self.shares[0] <= self.shares[1] <= 1.0:
             raise ValueRangeError(
                 f"recipe: shares must be two ascending numbers in [0, 1], got {list(self.shares)}"
@@ -273,9 +251,6 @@ class Recipe:
                 'recipe: kernels = "fused" expects routing = "detail", neither compile nor without; or use '
                 'kernels = "torch"'
             )
-        for name in ("holdout", "flat_holdout"):
-            if getattr(self, name) < 2:
-                raise ValueRangeError(f"recipe: {name} must be at least 2, got {getattr(self, name)}")
         if self.reduction == "fisheye" and self.projection != "erp":
             raise ValueRangeError('recipe: reduction = "fisheye" is for panoramas; add projection = "erp"')
         if self.task != "sr" and self.projection == "erp":
@@ -298,6 +273,33 @@ class Recipe:
             return None
         least, most = self.quality if self.task == "jpeg" else self.sigma
         return Degradation(self.task, least, most)
+
+
+_RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
+    "at_least_1": (lambda value: value >= 1, "be at least 1"),
+    "at_least_2": (lambda value: value >= 2, "be at least 2"),
+    "positive": (lambda value: value > 0, "be positive"),
+    "not_negative": (lambda value: value >= 0, "not be negative"),
+    "shares": (lambda value: 0.0 <= value <= 1.0, "lie in [0, 1]"),
+}
+
+
+def require_numbers(recipe: Any, **ranges: str) -> None:
+    """Check numbers of a recipe.
+
+    Args:
+        recipe: of any kind.
+        ranges: names of fields that must be `at_least_1`, `at_least_2`, `positive`, `not_negative` or
+            `shares`.
+
+    Raises:
+        ValueRangeError: a number is out of its range.
+    """
+    for kind, names in ranges.items():
+        fits, wanted = _RANGES[kind]
+        for name in names.split():
+            if not fits(getattr(recipe, name)):
+                raise ValueRangeError(f"recipe: {name} must {wanted}, got {getattr(recipe, name)}")
 
 
 def _fits(value: Any, kind: Any) -> bool:
