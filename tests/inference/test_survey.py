@@ -8,8 +8,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from camixersr.backends.orders import choose
 from camixersr.backends.plain import Plain
 from camixersr.catalogue import find
+from camixersr.inference.policies import LogOddsThreshold
 from camixersr.inference.survey import PATCH, allow_best, patches, rounds, survey
 from camixersr.inference.tiles import smallest_tile
 from camixersr.models import CAMixerSR
@@ -96,7 +98,9 @@ def test_a_share_becomes_thresholds_that_attend_it(share: float) -> None:
     network, source = random_network(channels=12, blocks=(1, 1)), Source(low(500, 700))
     assert rounds(TopShare(share)) == 2
     seen = survey(looker(network), source, TopShare(share))
-    assert seen.share(seen.policy) == pytest.approx(share, abs=0.01)
+    assert isinstance(seen.policy, LogOddsThreshold)
+    chosen = [choose(seen.policy, block[None], number) for number, block in enumerate(seen.logits)]
+    assert (np.concatenate(chosen, axis=1) > 0.0).mean() == pytest.approx(share, abs=0.01)
     _, routing = network.route(source.low[None], seen.policy, pool=seen.pool)
     # a sample of a picture; the second block's scores have a gap in the middle, which widens its error
     assert float(routing.attention_share[0]) == pytest.approx(share, abs=0.15)

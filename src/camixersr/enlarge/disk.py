@@ -33,7 +33,8 @@ from camixersr.image.spill import Spill, digest, folder_for
 from camixersr.image.stream import HELD_WHOLE, Look, decode, encode, encoding_seconds, look
 from camixersr.inference.computer import Computer
 from camixersr.inference.cost import Bill, Cost, Done, Progress
-from camixersr.inference.deadline import best_ratio, measure_speed
+from camixersr.inference.deadline import best_ratio, measure_speed, missed
+from camixersr.inference.pace import Speed
 from camixersr.inference.plan import Plan
 from camixersr.inference.sources import Source
 from camixersr.inference.sphere import Spherical
@@ -146,7 +147,8 @@ def enlarge_file(
             tile = _tile(computer, seen.layout, held, options.memory_bytes, panorama)
             tiles = computer.cut(seen.layout.height, seen.layout.width, tile, panorama)
             # memory is granted for one tile at a time
-            batch = computer.batch_of(tiles) if options.memory_bytes is None else 1
+            alone = options.memory_bytes is not None or options.seconds is not None
+            batch = 1 if alone else computer.batch_of(tiles)
         else:  # the same again, so that the same bytes come out
             tile, batch = int(journal.settled["tile"]), int(journal.settled["batch"])
             set_threads(int(journal.settled["threads"]))
@@ -203,11 +205,11 @@ def enlarge_file(
             picture: Source = Low(low)
             if panorama is not None:
                 picture = Spherical(picture, panorama, computer.model.config.latitude)
+            ratio, pacing = options.attention_ratio, None
+            if options.seconds is not None:
+                left = options.seconds - (time.perf_counter() - began)
+                ratio, pacing = _pacing(left, computer, picture, tile, target, high, options, say)
             if fresh:
-                ratio = options.attention_ratio
-                if options.seconds is not None:
-                    left = options.seconds - (time.perf_counter() - began)
-                    ratio = _ratio_in(left, computer, picture, tile, target, high, options, say)
                 journal.settle(
                     {
                         "tile": tile,
@@ -220,7 +222,13 @@ def enlarge_file(
                 )
             ratio = float(journal.settled["ratio"])
             plan = computer.plan(
-                picture, bill, attention_ratio=ratio, max_share=options.max_share, tile=tile
+                picture,
+                bill,
+                attention_ratio=ratio,
+                max_share=options.max_share,
+                tile=tile,
+                pacing=pacing,
+                there=kept,
             )
             _run(computer, plan, computer.batches(plan, batch=batch), picture, low, out, journal, bill)
             if high != made:
@@ -242,7 +250,8 @@ def enlarge_file(
             )
         cost, (macs, tiles_before) = bill.cost(), journal.settled["restoring"]
         cost = replace(cost, macs=cost.macs + macs, tiles=cost.tiles + tiles_before)
-        notes = [*(each for each in (remark, further) if each), *journal.settled["damage"], *notes]
+        late = missed(options.seconds, time.perf_counter() - began)
+        notes = [*(each for each in (remark, further) if each), *journal.settled["damage"], *notes, *late]
         return Streamed(cost, seen, high, ratio, tile, needed, resumed, tuple(notes), panorama)
 
 
@@ -332,7 +341,7 @@ def _require_room(folder: Path, needed: int) -> None:
         )
 
 
-def _ratio_in(
+def _pacing(
     left: float,
     computer: Computer,
     low: Source,
@@ -341,12 +350,13 @@ def _ratio_in(
     high: Layout,
     options: Options,
     say: Say,
-) -> float:
-    """The attention ratio that keeps the deadline."""
-    began = time.perf_counter()
-    speed = measure_speed(computer, low)
-    encoding = encoding_seconds(target, speed.sample, options.write) * high.height * high.width
-    left -= time.perf_counter() - began + encoding
+) -> tuple[float, tuple[Speed, float]]:
+    """The attention ratio that keeps the deadline as far as is known, and what corrects it on the way."""
+    until = time.monotonic() + left
+    speed, sample = measure_speed(computer, low)
+    encoding = encoding_seconds(target, sample, options.write) * high.height * high.width
+    until -= encoding
+    left = until - time.monotonic()
     tiles = computer.cut(low.height, low.width, tile, low.panorama)
     # measured on one device; others share the tiles, but not the survey
     pixels = sum(each.pixels for each in tiles) // len(set(computer.devices))
@@ -354,11 +364,11 @@ def _ratio_in(
         pixels += sum((y.stop - y.start) * (x.stop - x.start) for y, x in patches(low.height, low.width))
     ratio, expected = best_ratio(speed, pixels=pixels, seconds=left, max_share=options.max_share)
     say(
-        f"attention ratio {ratio:g} for the deadline"
+        f"attention ratio {ratio:g} for the deadline, corrected on the way"
         if expected <= left
         else f"the deadline cannot be kept: attention ratio 0 takes about {expected + encoding:.0f} s more"
     )
-    return ratio
+    return ratio, (speed, until)
 
 
 def _middle(low: Raw, tile: int) -> NDArray[np.float32]:

@@ -4,6 +4,7 @@
 ever sees RGB in [0, 1]; here any size is made of a model's, and transparency gets its own run.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal, Protocol, get_args
@@ -18,8 +19,11 @@ from camixersr.image.panorama import Panorama
 from camixersr.image.picture import MAX_PIXELS, Picture
 from camixersr.image.planes import Planes, enlarge_alpha
 from camixersr.image.resize import resize
-from camixersr.inference.computer import Enlarged
+from camixersr.inference.computer import Computer, Enlarged
 from camixersr.inference.cost import Progress
+from camixersr.inference.deadline import measure_speed
+from camixersr.inference.pace import Speed
+from camixersr.inference.sources import InMemory
 
 __all__ = ["AlphaBy", "Cancel", "Runs", "Steps", "beyond", "enlarge"]
 
@@ -45,6 +49,7 @@ class Runs(Protocol):
         max_share: float,
         progress: Progress | None,
         panorama: Panorama | None,
+        pacing: tuple[Speed, float] | None = None,
     ) -> Enlarged:
         """As `camixersr.inference.computer.Computer.run`."""
         ...
@@ -96,6 +101,7 @@ def enlarge(
     cancel: Cancel | None = None,
     panorama: Panorama | None = None,
     restorer: Runs | None = None,
+    until: float | None = None,
 ) -> tuple[Enlarged | None, Picture]:
     """Enlarge a decoded picture to any size.
 
@@ -114,6 +120,8 @@ def enlarge(
             None for a flat one.
         restorer: of scale 1: restores the picture first. The result is that of two steps with a lossless
             file between: the restored picture is rounded to the picture's depth.
+        until: when the network must be done, of `time.monotonic`: that chooses the ratio; None for no
+            deadline.
 
     Returns:
         What it cost, None if no network was needed; and the picture, of the same depth and
@@ -134,7 +142,7 @@ def enlarge(
         restoring, restored = enlarge(
             restorer,
             picture,
-            attention_ratio=attention_ratio,
+            attention_ratio=attention_ratio if until is None else 0.0,  # what there is goes into enlarging
             max_share=max_share,
             alpha_by="bicubic",  # at scale 1: as it is
             progress=first,
@@ -163,16 +171,25 @@ def enlarge(
         steps = Steps(progress, cancel, runs=2 if by_model else 1)
         steps.check()
 
-        def run(low: Pixels) -> Enlarged:
+        speed: Speed | None = None
+        if until is not None:
+            assert isinstance(upscaler, Computer)
+            speed, _ = measure_speed(upscaler, InMemory(planes.colour))
+
+        def run(low: Pixels, part: float = 1.0) -> Enlarged:
+            pacing, now = None, time.monotonic()
+            if speed is not None and until is not None:
+                pacing = (speed, now + part * (until - now))
             return upscaler.run(
                 low,
                 attention_ratio=attention_ratio,
                 max_share=max_share,
                 progress=steps,
                 panorama=panorama,
+                pacing=pacing,
             )
 
-        cost = run(planes.colour)
+        cost = run(planes.colour, 0.5 if by_model else 1.0)
         pixels = form.pixels(cost.high, size=size)
         if alpha is not None and by_model:
             steps.begun += 1

@@ -1,6 +1,7 @@
 """A file enlarged into another file: held in memory, page by page, or from disk to disk."""
 
 import threading
+import time
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields, replace
@@ -11,7 +12,7 @@ from camixersr.enlarge.disk import enlarge_file
 from camixersr.enlarge.enlarge import Cancel, Steps
 from camixersr.enlarge.kinds import File
 from camixersr.enlarge.options import Options
-from camixersr.enlarge.pages import enlarge_pages
+from camixersr.enlarge.pages import deadline_of, enlarge_pages
 from camixersr.errors import ImageError, OutputError, UsageError
 from camixersr.image.decode import read
 from camixersr.image.degradation import quality_of
@@ -24,6 +25,7 @@ from camixersr.image.picture import MAX_PIXELS, Picture
 from camixersr.image.stream import Look, look
 from camixersr.inference.computer import Computer
 from camixersr.inference.cost import Cost, Progress
+from camixersr.inference.deadline import missed
 
 __all__ = ["HELD", "Written", "head_of_streamed", "refuse_held", "upscale_file", "why_held"]
 
@@ -98,7 +100,7 @@ def head_of_streamed(
     Raises:
         UsageError: an option can only be kept by streaming, and this picture cannot be streamed.
     """
-    given = {"memory": options.memory, "seconds": options.seconds, "spill": spill}
+    given = {"memory": options.memory, "spill": spill}
     must = next((name for name, value in given.items() if value is not None), "")
     try:
         seen = look(source, color=options.colours, max_pixels=max_pixels, salvage=options.salvage)
@@ -111,7 +113,7 @@ def head_of_streamed(
     why = why_held(seen, options)
     if why and must:
         raise refuse_held(named.format(must), why)
-    large = tile != 0 and height * width > AUTO_WHOLE
+    large = (tile != 0 and height * width > AUTO_WHOLE) or options.seconds is not None
     return seen if not why and (must or large) else None
 
 
@@ -168,7 +170,7 @@ def upscale_file(
         raise OutputError(f"{shown(target)}: is the input itself; name another file")
     if not overwrite and (target.is_file() or target.is_symlink()):
         raise OutputError(f"{shown(target)}: exists already; give overwrite=True to replace it")
-    steps = Steps(progress, cancel)
+    steps, began = Steps(progress, cancel), time.monotonic()
     steps.check()
     before = None if restorer is None else restorer(options, quality_of(source))
     seen = None
@@ -250,11 +252,13 @@ def upscale_file(
             cancel=cancel,
             turn=turn,
             restorer=before,
+            until=lambda low, high, left: deadline_of(options, target, low, high, began, left),
         ):
             costs.append(cost)
             yield high
 
     said = write_pages(target, pages(), options.write, count=count)
+    said += missed(options.seconds, time.monotonic() - began)
     if progress is not None:
         progress(1, 1)
     return Written(target, low_size, high_size, costs[0], tuple(dict.fromkeys((*notes, *said))))

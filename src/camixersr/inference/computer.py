@@ -7,7 +7,7 @@ computed batch by batch onto a canvas. What a person holds pictures in is no mat
 
 import logging
 import weakref
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
@@ -25,6 +25,7 @@ from camixersr.inference.branches import run_branches
 from camixersr.inference.compute import route_sanely, too_small
 from camixersr.inference.cost import Bill, Cost, Done, Progress
 from camixersr.inference.memory import Memory
+from camixersr.inference.pace import NUMBERS, Pace, Speed
 from camixersr.inference.plan import Plan, classify
 from camixersr.inference.policies import Classified
 from camixersr.inference.schedule import Batch, compute_here
@@ -202,6 +203,7 @@ class Computer:
         max_share: float = 1.0,
         progress: Progress | None = None,
         panorama: Panorama | None = None,
+        pacing: tuple[Speed, float] | None = None,
     ) -> Enlarged:
         """Compute one RGB image, and tell what it cost.
 
@@ -211,6 +213,7 @@ class Computer:
             max_share: most windows that may be attended in any block, as a share of all.
             progress: told how far it is.
             panorama: what the image shows of a sphere; None for a flat one.
+            pacing: as for `plan`.
 
         Returns:
             The enlargement.
@@ -238,8 +241,10 @@ class Computer:
             flat = InMemory(low)
             return Spherical(flat, panorama, self.model.config.latitude) if panorama else flat
 
-        plan = self.plan(source(low), bill, attention_ratio=attention_ratio, max_share=max_share)
-        batches = self.batches(plan)
+        plan = self.plan(
+            source(low), bill, attention_ratio=attention_ratio, max_share=max_share, pacing=pacing
+        )
+        batches = self.batches(plan, batch=None if pacing is None else 1)
         logger.debug(
             "%d x %d by %s on %s in %s: %d pieces",
             *(low.shape[2], low.shape[1], self.model.name, ",".join(self.devices), self.precision),
@@ -341,6 +346,8 @@ class Computer:
         attention_ratio: float,
         max_share: float = 1.0,
         tile: int | None = None,
+        pacing: tuple[Speed, float] | None = None,
+        there: Collection[int] = (),
     ) -> Plan:
         """Settle how a picture will be computed; see `camixersr.inference.survey`.
 
@@ -350,6 +357,10 @@ class Computer:
             attention_ratio: gamma in [0, 1].
             max_share: most windows that may be attended in any block, as a share of all.
             tile: instead of the computer's own.
+            pacing: for a deadline, what was measured on one device, and when all must be done, of
+                `time.monotonic`: the ratio is then only where the choice begins. Tiles must be computed
+                one at a time on each device.
+            there: numbers of tiles that need not be computed any more.
 
         Returns:
             The plan: tiles, routing and what channel attention knows of the whole.
@@ -383,12 +394,34 @@ class Computer:
         if len(tiles) > 1 and self.workers is not None:
             self.workers.start()  # they load meanwhile
         window = self.model.config.window
+        ratios: list[Policy | Classified] = []
         if len(tiles) > 1 and is_needed(policy, pool):
             sampled = patches(source.height, source.width)
             bill.expect(rounds(policy) * sum((y.stop - y.start) * (x.stop - x.start) for y, x in sampled))
             seen = survey(look, source, policy, window=window, pool=pool)
+            if rounds(policy) > 1 and pacing is not None:
+                ratios = [seen.at(number / 100) for number in range(NUMBERS)]
             policy, pool = seen.policy, seen.pool
         allowed = None
         if max_share < 1.0:
             allowed = allow_best(self.backend.score, source, max_share, window=window, tile=side)
-        return Plan(source.height, source.width, tiles, policy, pool, window, allowed, panorama)
+        plan = Plan(source.height, source.width, tiles, policy, pool, window, allowed, panorama)
+        if pacing is None:
+            return plan
+        todo = tuple(each for number, each in enumerate(tiles) if number not in there)
+        pace = Pace(
+            ratios or [self._at(number / 100, policy) for number in range(NUMBERS)],
+            pacing[0],
+            self.model.network.block_count,
+            pacing[1],
+            todo,
+            devices=min(len(self.devices), max(1, len(todo))),
+            most=max_share,
+        )
+        return replace(plan, pace=pace)
+
+    def _at(self, ratio: float, like: Policy | Classified) -> Policy | Classified:
+        """The policy of another ratio, for the same picture."""
+        if isinstance(like, Classified):
+            return Classified(self.model.class_policies(ratio), like.classes)
+        return self.model.policy(ratio)

@@ -1,106 +1,90 @@
 """From a deadline to an attention ratio, by a measurement on this machine and this picture.
 
-Time is nearly linear in pixels, and for a pixel in the share of windows that are attended: a patch
-of the picture is timed at ratio 0 and at ratio 1, the survey tells the share that each ratio would
-attend here, and a patch of the result tells the encoder's speed.
+A patch of the picture is timed at ratio 0 and at ratio 1. What is measured holds for the first moment only:
+`camixersr.inference.pace` corrects it while the picture is computed.
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import isqrt
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from camixersr.backends.protocol import Planes, Routed
+from camixersr.backends.orders import Orders, orders
 from camixersr.image.planes import Form
 from camixersr.inference.computer import Computer
+from camixersr.inference.pace import NUMBERS, Speed
 from camixersr.inference.sources import Source
-from camixersr.inference.survey import survey
 from camixersr.inference.tiles import GRID
-from camixersr.models.classsr import ByClass
-from camixersr.nn.predictor import Pool
 from camixersr.nn.routing import Policy, TopShare
 
-__all__ = ["Speed", "best_ratio", "measure_speed"]
+__all__ = ["best_ratio", "measure_speed", "missed"]
 
-PATCH = 256
-"""Side of the timed patch, low pixels: as in a tile, the working set is larger than the caches."""
+SIDES = (64, 256)
+"""Least and greatest side of the timed patch, low pixels: the greatest one no longer fits the caches."""
 
-CAUTION = 1.1
-"""How much longer than estimated a job may take."""
-
-
-@dataclass(frozen=True)
-class Speed:
-    """What was measured.
-
-    Attributes:
-        plain: seconds a low pixel at ratio 0.
-        attended: seconds a low pixel at ratio 1.
-        shares: for each ratio 0, 0.01 ... 1 the share of windows that it attends in this picture.
-        sample: a patch of the result, h x w x 3, uint8.
-    """
-
-    plain: float
-    attended: float
-    shares: tuple[float, ...]
-    sample: NDArray[np.uint8]
-
-    def estimate(self, pixels: int, share: float) -> float:
-        """Seconds for so many low pixels."""
-        return pixels * (self.plain + share * (self.attended - self.plain))
+PART = 25
+"""The patch is at most this part of a picture, or timing it would cost what is to be saved."""
 
 
-def measure_speed(computer: Computer, source: Source) -> Speed:
-    """Time a patch in the middle of the picture, and look at what its ratios mean.
+@dataclass
+class _Clocked:
+    """A policy that notes when each block asks it."""
+
+    policy: Policy
+    times: list[float] = field(default_factory=list[float])
+
+    def choose(self, logits: Any, block: int) -> Any:
+        """See `Policy.choose`."""
+        self.times.append(time.perf_counter())
+        return self.policy.choose(logits, block)
+
+    def orders(self, blocks: int, windows: int) -> Orders | None:
+        """See `camixersr.backends.orders.orders`."""
+        return orders(self.policy, blocks, windows)
+
+
+def measure_speed(computer: Computer, source: Source) -> tuple[Speed, NDArray[np.uint8]]:
+    """Time a patch in the middle of the picture.
 
     Args:
         computer: the model.
         source: the picture.
 
     Returns:
-        The measurement; it takes about as long as two tiles and a survey.
+        The measurement, and what came of the patch: h x w x 3.
     """
+    side = min(SIDES[1], max(SIDES[0], isqrt(source.height * source.width // PART) // GRID * GRID))
     places = [
-        slice(start, min(length, start + PATCH))
+        slice(start, min(length, start + side))
         for length in (source.height, source.width)
-        for start in (max(0, (length - PATCH) // 2) // GRID * GRID,)
+        for start in (max(0, (length - side) // 2) // GRID * GRID,)
     ]
     low = source.read(places[0], places[1])
-    pixels = low.shape[-2] * low.shape[-1]
+    pixels, blocks = low.shape[-2] * low.shape[-1], computer.model.network.block_count
     computer.route(low[..., :GRID, :GRID], TopShare(1.0))  # the first call is slower
-    taken: list[float] = []
+    inside: list[float] = []
+    ends: list[float] = []
     high = low
     for share in (0.0, 1.0):
-        began = time.perf_counter()
-        high = computer.route(low, TopShare(share))[0].high
-        taken.append((time.perf_counter() - began) / pixels)
-
-    def look(low: Planes, policy: Policy, pool: Pool) -> Routed:
-        return computer.route(low, policy, pool)[0]
-
-    ratios = [number / 100 for number in range(101)]
-    if computer.model.calibration is None:
-        shares = tuple(ratios)
-    else:
-        seen = survey(look, source, computer.policy(source, 0.5), pool=computer.model.network.pool)
-        classes, model = seen.classes, computer.model
-        shares = tuple(
-            seen.share(
-                model.policy(ratio) if classes is None else ByClass(model.class_policies(ratio), classes)
-            )
-            for ratio in ratios
-        )
-    return Speed(taken[0], taken[1], shares, Form(np.dtype(np.uint8), grey=False).pixels(high[0]))
+        policy, began = _Clocked(TopShare(share)), time.perf_counter()
+        high = computer.route(low, policy)[0].high
+        taken = time.perf_counter() - began
+        asked = policy.times[:blocks]
+        of_blocks = taken if len(asked) < 2 else (asked[-1] - asked[0]) * blocks / (blocks - 1)
+        inside.append(min(taken, of_blocks) / pixels)
+        ends.append(taken / pixels - inside[-1])
+    speed = Speed(inside[0], max(inside), min(ends))
+    return speed, Form(np.dtype(np.uint8), grey=False).pixels(high[0])
 
 
 def best_ratio(speed: Speed, *, pixels: int, seconds: float, max_share: float = 1.0) -> tuple[float, float]:
-    """The highest attention ratio that a deadline allows.
+    """The highest attention ratio that a deadline allows, as far as it is known beforehand.
 
-    >>> import numpy as np
-    >>> speed = Speed(1e-6, 3e-6, tuple(number / 100 for number in range(101)), np.zeros((1, 1, 3)))
-    >>> best_ratio(speed, pixels=1_000_000, seconds=2.21)
-    (0.5, 2.2)
+    >>> best_ratio(Speed(1e-6, 3e-6, 0.0), pixels=1_000_000, seconds=2.01)
+    (0.5, 2.0)
 
     Args:
         speed: measured.
@@ -112,8 +96,23 @@ def best_ratio(speed: Speed, *, pixels: int, seconds: float, max_share: float = 
         The ratio, in steps of 0.01, and the seconds it is expected to take; 0 if none meets it.
     """
     best = 0
-    for number, share in enumerate(speed.shares):
-        if CAUTION * speed.estimate(pixels, min(share, max_share)) <= seconds:
+    for number in range(NUMBERS):
+        if speed.estimate(pixels, min(number / 100, max_share)) <= seconds:
             best = number
-    expected = CAUTION * speed.estimate(pixels, min(speed.shares[best], max_share))
-    return best / 100, round(expected, 3)
+    return best / 100, round(speed.estimate(pixels, min(best / 100, max_share)), 3)
+
+
+def missed(seconds: float | None, taken: float) -> list[str]:
+    """What a person is told of a deadline that was not kept: a line, or nothing.
+
+    >>> missed(10.0, 12.5), missed(10.0, 10.0), missed(None, 5.0)
+    (['it took 12.5 s, 25 % more than the 10 s of the deadline'], [], [])
+
+    Args:
+        seconds: that there were; None for no deadline.
+        taken: that it took.
+    """
+    if seconds is None or taken <= seconds:
+        return []
+    more = 100 * (taken / seconds - 1)
+    return [f"it took {taken:.1f} s, {max(1, round(more))} % more than the {seconds:g} s of the deadline"]

@@ -16,6 +16,7 @@ from camixersr.backends.classes import PatchClasses
 from camixersr.backends.pools import OwnedMean
 from camixersr.image.panorama import Panorama
 from camixersr.inference.cells import pool_panorama
+from camixersr.inference.pace import Pace, Paced
 from camixersr.inference.policies import Allowed, Classified, OwnedShare
 from camixersr.inference.sources import Source
 from camixersr.inference.tiles import GRID, Tile
@@ -43,6 +44,7 @@ class Plan:
         window: side of a window, in low pixels.
         allowed: rows x columns of windows that may be attended; None for all.
         panorama: what the picture shows of a sphere; None for a flat one.
+        pace: chooses among policies so that a deadline is kept; None for `policy` everywhere.
     """
 
     height: int
@@ -53,10 +55,16 @@ class Plan:
     window: int = GRID
     allowed: NDArray[np.bool_] | None = None
     panorama: Panorama | None = None
+    pace: Pace | None = None
 
     def policy_of(self, tile: Tile) -> Policy:
         """The policy for one tile, whose windows know where in the picture they are."""
-        policy = self.policy
+        pace = self.pace
+        if pace is not None:
+            return Paced(pace, tile, lambda number: self._inside(tile, pace.policies[number]))
+        return self._inside(tile, self.policy)
+
+    def _inside(self, tile: Tile, policy: Policy | Classified) -> Policy:
         if isinstance(policy, Classified):
             policy = policy.inside(self._windows(policy.classes, tile))
         elif self.panorama is not None and isinstance(policy, TopShare):

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from camixersr.backends.orders import choose
 from camixersr.backends.pools import Recording, Replayed
 from camixersr.backends.protocol import Planes, Routed
 from camixersr.inference.policies import Classified, LogOddsThreshold
@@ -69,10 +68,11 @@ class Survey:
     logits: tuple[NDArray[np.float32], ...]
     classes: NDArray[np.int64] | None = None
 
-    def share(self, policy: Policy) -> float:
-        """Share of the sample's windows that another policy would attend, given these scores."""
-        chosen = [choose(policy, block[None], number) for number, block in enumerate(self.logits)]
-        return float((np.concatenate(chosen, axis=1) > 0.0).mean())
+    def at(self, share: float) -> LogOddsThreshold:
+        """Thresholds that attend a share of the sample's windows."""
+        spreads = (float(block.std(dtype=np.float64).astype(np.float32)) for block in self.logits)
+        bands = tuple(RELATIVE_BAND * each for each in spreads)
+        return LogOddsThreshold(tuple(_cutoff(block, share) for block in self.logits), bands)
 
 
 def patches(height: int, width: int) -> list[tuple[slice, slice]]:
@@ -158,13 +158,7 @@ def survey(
         if over_all:
             pool = Replayed(tuple((sums[block] / total).astype(np.float32) for block in sorted(sums)))
         if share is not None:
-            policy = LogOddsThreshold(
-                tuple(_cutoff(block, share) for block in logits),
-                tuple(
-                    RELATIVE_BAND * float(block.std(dtype=np.float64).astype(np.float32))
-                    for block in logits
-                ),
-            )
+            policy = Survey(policy, pool, logits).at(share)
     return Survey(policy, pool, logits, np.concatenate(classes, axis=1) if classes else None)
 
 

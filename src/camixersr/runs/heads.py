@@ -31,7 +31,7 @@ def head_of_streamed(job: Job, models: Models, settings: Settings) -> Look | Non
     """
     options = models.options
     if STREAM in (job.source, job.target):
-        given = {"--memory": options.memory, "--seconds": options.seconds, "--spill": settings.spill}
+        given = {"--memory": options.memory, "--spill": settings.spill}
         for name, value in given.items():
             if value is not None:
                 raise refuse_held(name, "neither standard input nor output can be")

@@ -16,7 +16,7 @@ from camixersr import __version__
 from camixersr.enlarge.disk import enlarge_file
 from camixersr.enlarge.enlarge import enlarge
 from camixersr.enlarge.options import RESTORER
-from camixersr.enlarge.pages import enlarge_pages
+from camixersr.enlarge.pages import deadline_of, enlarge_pages
 from camixersr.errors import OutputError
 from camixersr.image.decode import read
 from camixersr.image.encode import check_writable, write, write_pages
@@ -28,6 +28,7 @@ from camixersr.image.part import Part, preview_of
 from camixersr.image.picture import Picture
 from camixersr.image.stream import Look
 from camixersr.inference.computer import Computer
+from camixersr.inference.deadline import missed
 from camixersr.runs.comparison import write_comparison
 from camixersr.runs.facts import facts_of, routes_of, write_route_map
 from camixersr.runs.find import STREAM, require_regular
@@ -166,6 +167,7 @@ class Pictures:
         if work.there is not None:
             return work
         began = time.perf_counter()
+        work.began = time.monotonic() - work.seconds
         self._emit(Began(job.source, streamed=work.seen is not None))
         with self._recorded(work):
             if work.seen is not None:
@@ -188,10 +190,11 @@ class Pictures:
             work.notes.append(f"only the first of {work.pages} pages is read")
             work.pages = 1
         assert work.computer is not None
+        size = self._size(work, work.low.height, work.low.width)
         work.cost, work.high = enlarge(
             work.computer,
             work.low,
-            size=self._size(work, work.low.height, work.low.width),
+            size=size,
             attention_ratio=self.options.attention_ratio,
             max_share=self.options.max_share,
             alpha_by=self.options.alpha,
@@ -199,8 +202,16 @@ class Pictures:
             cancel=self._cancelled,
             panorama=work.panorama,
             restorer=self.models.restorer if work.restored else None,
+            until=self._until(work, work.low, size),
         )
         work.notes += work.high.notes
+
+    def _until(self, work: Work, page: Picture, high: tuple[int, int], left: int = 1) -> float | None:
+        """When the network must be done with a page, if there is a deadline."""
+        target = work.job.target
+        if target == STREAM:
+            target = Path(f"x{self.options.suffix or '.png'}")
+        return deadline_of(self.options, target, page, high, work.began, left)
 
     def _pages(self, work: Work) -> Generator[Picture, None, None]:
         """Enlarge page by page, so that only one is in memory."""
@@ -222,6 +233,7 @@ class Pictures:
             progress=self._progress(work.job.source),
             cancel=self._cancelled,
             restorer=self.models.restorer if work.restored else None,
+            until=lambda low, high, left: self._until(work, low, high, left),
         )
         for number, (cost, high) in enumerate(pages):
             if number == 0:
@@ -363,6 +375,8 @@ class Pictures:
         taken = time.perf_counter() - began
         work.seconds += taken
         logger.debug("%s: written in %.2f s, %.2f s in all", shown(job.target), taken, work.seconds)
+        if work.streamed is None:
+            work.notes += missed(self.options.seconds, work.seconds)
         head = work.low or work.seen
         notes = tuple(dict.fromkeys((*(head.notes if head is not None else ()), *work.notes)))
         facts = facts_of(work, self.options)

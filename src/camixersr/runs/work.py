@@ -87,6 +87,7 @@ class Work:
         sha256: of the input, where it is recorded.
         quality: of a JPEG, as far as it tells.
         seconds: so far.
+        began: when it would have begun if it had not waited, of `time.monotonic`.
         pages: that are enlarged.
         notes: for a person.
     """
@@ -106,5 +107,6 @@ class Work:
     sha256: str = ""
     quality: int | None = None
     seconds: float = 0.0
+    began: float = 0.0
     pages: int = 1
     notes: list[str] = field(default_factory=list[str])
