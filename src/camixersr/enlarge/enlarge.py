@@ -7,6 +7,7 @@ ever sees RGB in [0, 1]; here any size is made of a model's, and transparency ge
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Literal, Protocol, get_args
 
 import numpy as np
@@ -49,7 +50,6 @@ class Runs(Protocol):
         max_share: float,
         progress: Progress | None,
         panorama: Panorama | None,
-        pacing: tuple[Speed, float] | None = None,
     ) -> Enlarged:
         """As `camixersr.inference.computer.Computer.run`."""
         ...
@@ -177,16 +177,18 @@ def enlarge(
             speed, _ = measure_speed(upscaler, InMemory(planes.colour))
 
         def run(low: Pixels, part: float = 1.0) -> Enlarged:
-            pacing, now = None, time.monotonic()
-            if speed is not None and until is not None:
-                pacing = (speed, now + part * (until - now))
-            return upscaler.run(
+            if speed is None or until is None:
+                run_it = upscaler.run
+            else:
+                assert isinstance(upscaler, Computer)
+                now = time.monotonic()
+                run_it = partial(upscaler.run, pacing=(speed, now + part * (until - now)))
+            return run_it(
                 low,
                 attention_ratio=attention_ratio,
                 max_share=max_share,
                 progress=steps,
                 panorama=panorama,
-                pacing=pacing,
             )
 
         cost = run(planes.colour, 0.5 if by_model else 1.0)
