@@ -29,7 +29,7 @@ NAMES = {
 WHERE = {
     "routes-bsd100-official": "19 pictures of BSD100",
     "routes-bsd100": "BSD100",
-    "routes-s-x2": "6 photographs of Kodak",
+    "routes-s-x2": "4 photographs of Kodak",
     "routes-s-jpeg": "4 pictures of BSD100 at quality 20",
     "routes": "Kodak",
     "gain": "Set5, with measured gain",
