@@ -1,6 +1,6 @@
 """ClassSR against the model beneath it: PSNR, multiply-adds and seconds at several attention ratios.
 
-    python benchmarks/classsr.py runs/classsr-s-x4/classsr-s-x4.safetensors ../shared/data/bench/BSD100/x4
+    python benchmarks/classsr.py runs/classsr-s-x4/classsr-s-x4.safetensors "$DATA"/bench/BSD100/x4
 
 Every picture is enlarged in one piece by each setting in turn, on one thread, by the network prepared
 for the CPU; the classifier's time and multiply-adds are in. Luma PSNR, border of the scale, 8-bit

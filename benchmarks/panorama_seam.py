@@ -1,6 +1,6 @@
 """Is the seam of an enlarged panorama worse than what lies there? Its columns, three times.
 
-    python benchmarks/panorama_seam.py ../shared/data/pano/test --model s-360-x4 [--json FILE]
+    python benchmarks/panorama_seam.py "$DATA"/pano/test --model s-360-x4 [--json FILE]
 
 What a panorama shows in the 16 columns around its edge may be easier or harder than the rest, so those
 columns are scored where no seam is, too: the low panorama (reduced around the sphere) is turned by half
