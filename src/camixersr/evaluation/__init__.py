@@ -2,6 +2,7 @@
 
 from camixersr.evaluation.run import Evaluation, computing_facts, evaluate_sets
 from camixersr.evaluation.score import (
+    PAPER_PATCHES,
     PAPER_TILES,
     PUBLISHED_BICUBIC,
     ImageScore,
@@ -15,6 +16,7 @@ from camixersr.evaluation.score import (
 )
 
 __all__ = [
+    "PAPER_PATCHES",
     "PAPER_TILES",
     "PUBLISHED_BICUBIC",
     "Evaluation",
