@@ -18,9 +18,9 @@ from camixersr.backends.parity import compare, sample_photo
 from camixersr.catalogue import find
 from camixersr.image.decode import read
 from camixersr.image.resize import resize
-from camixersr.speed.contenders import PIECE, REFERENCE, Entry, apart
+from camixersr.speed.contenders import PIECE, REFERENCE, Entrant, apart
 from camixersr.speed.machine import describe
-from camixersr.speed.race import Row, race
+from camixersr.speed.race import Timing, race
 from camixersr.tensors import from_array
 
 
@@ -49,16 +49,16 @@ def main() -> None:
         for precision in each.precisions:
             if each.name not in given.only or each.missing:
                 continue
-            entered.append(Entry(each.name, precision, "cpu", 0 if given.whole else "auto"))
+            entered.append(Entrant(each.name, precision, "cpu", 0 if given.whole else "auto"))
             if each.name != "torch" and not given.no_parity:
                 backend = make(shares, each.name, device="cpu", precision=precision)
                 seen = compare(backend, model, [sample_photo()])
                 parity[f"{each.name} {precision}"] = round(seen.psnr_db, 1)
     if "reference" in given.only:
-        entered.append(Entry(REFERENCE, "fp32", "cpu", PIECE))
+        entered.append(Entrant(REFERENCE, "fp32", "cpu", PIECE))
     rows = []
 
-    def found(of_ratio: list[Row]) -> None:
+    def found(of_ratio: list[Timing]) -> None:
         rows.extend(of_ratio)
         for row in of_ratio:
             print(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
 
-__all__ = ["Answer", "Call", "Failed", "GoingOn", "Idle", "Line", "Next", "Stop"]
+__all__ = ["Call", "Failed", "GoingOn", "Idle", "Line", "Next", "Reply", "Stop"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Reply:
     """Go on, with this."""
 
     value: Any = None

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from camixersr.errors import CamixerError, DeviceError
-from camixersr.messages import Answer, Failed, Idle, Line, Next, Stop
+from camixersr.messages import Failed, Idle, Line, Next, Reply, Stop
 
 __all__ = ["Ask", "Processes", "Start", "Work"]
 
@@ -49,7 +49,7 @@ class Ask:
         with self._lock:
             self._line.send(message)
             match self._line.receive():
-                case Answer(value):
+                case Reply(value):
                     return value
                 case _:
                     raise KeyboardInterrupt
@@ -155,7 +155,7 @@ class Processes:
             self.answer(number, task)
         try:
             while len(begun) < len(self) or len(self._idle) < len(self):
-                number, message = self.asked()
+                number, message = self.hear()
                 match message:
                     case Idle():
                         if number not in begun:
@@ -171,7 +171,7 @@ class Processes:
         finally:
             self.rest()
 
-    def asked(self) -> tuple[int, Any]:
+    def hear(self) -> tuple[int, Any]:
         """Wait until a process that is not idle asks something.
 
         Returns:
@@ -208,17 +208,17 @@ class Processes:
 
     def answer(self, number: int, value: Any = None) -> None:
         """Let a process go on."""
-        self._reply(number, Answer(value))
+        self._reply(number, Reply(value))
 
     def stop(self, number: int) -> None:
         """Let a process stop what it does, and ask for a task; an idle one ends."""
         self._reply(number, Stop())
 
-    def _reply(self, number: int, answer: Answer | Stop) -> None:
+    def _reply(self, number: int, answer: Reply | Stop) -> None:
         self._unsure = True
         self._idle.discard(number)
         self._waiting.discard(number)
-        self._lines[number].send(answer)  # if it has ended, the next `asked` says so
+        self._lines[number].send(answer)  # if it has ended, the next `hear` says so
         self._unsure = False
 
     @property
@@ -242,7 +242,7 @@ class Processes:
             for number in tuple(self._waiting):
                 self.stop(number)
             while len(self.idle) < len(self):
-                number, message = self.asked()
+                number, message = self.hear()
                 match message:
                     case Idle():
                         pass

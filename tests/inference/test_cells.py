@@ -10,7 +10,7 @@ from camixersr.image.panorama import Panorama
 from camixersr.inference.cells import pool_panorama
 from camixersr.inference.sources import InMemory
 from camixersr.inference.sphere import Spherical
-from camixersr.inference.tiles import Beyond, Tile, cut, plan
+from camixersr.inference.tiles import Beyond, Tile, cover, cut
 from camixersr.models.pools import PoolCells
 from camixersr.nn.predictor import spread
 
@@ -69,5 +69,5 @@ def test_even_cells_are_a_flat_pictures() -> None:
     odd = Panorama.whole(250, 500)
     first, *_ = cut(250, 500, 128, cell=64, beyond=Beyond.of(odd))
     assert isinstance(pool_panorama(first, odd, 64), PoolPanorama)
-    inner = Tile(plan(250, 64, cell=64)[1], plan(500, 64, cell=64)[3])
+    inner = Tile(cover(250, 64, cell=64)[1], cover(500, 64, cell=64)[3])
     assert pool_panorama(inner, odd, 64) == PoolCells(64, (0, 48))

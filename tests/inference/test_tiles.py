@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from camixersr.errors import ValueRangeError
-from camixersr.inference.tiles import GRID, HALO, Beyond, cut, halo_of, halve, of_owned, owned, plan
+from camixersr.inference.tiles import GRID, HALO, Beyond, cover, cut, halo_of, halve, of_owned, owned
 
 TILES = st.sampled_from([0, 64, 80, 128, 256])
 HALOS = st.sampled_from([0, 16, 32, 48])
@@ -14,7 +14,7 @@ SIDES = st.one_of(st.integers(1, 40), st.sampled_from([97, 101, 127, 131, 200, 2
 
 @given(length=LENGTHS, tile=TILES, halo=HALOS)
 def test_spans_own_everything_once_and_compute_their_halo(length: int, tile: int, halo: int) -> None:
-    spans = plan(length, tile, halo=halo)
+    spans = cover(length, tile, halo=halo)
     place = 0
     for span in spans:
         assert span.own_start == place
@@ -38,7 +38,7 @@ def test_along_cells_spans_own_and_compute_whole_cells(length: int, tile: int, c
     tile = -(-tile // cell) * cell if tile else 0
     tile = max(tile, -(-64 // cell) * cell) if tile else 0
     place = 0
-    for span in plan(length, tile, cell=cell):
+    for span in cover(length, tile, cell=cell):
         assert span.own_start == place
         place = span.own_stop
         assert 0 < span.owned <= (tile or length)
@@ -74,7 +74,7 @@ def borders(length: int, cell: int, *, mirrored: bool) -> set[int]:
 def test_halos_beyond_an_edge_see_whole_cells(length: int, tile: int, cell: int, mirrored: bool) -> None:
     """And a margin of 16 pixels, on to the next window."""
     ends = borders(length, cell, mirrored=mirrored)
-    for span in plan(length, tile, cell=cell, beyond=(True, True), mirrored=mirrored):
+    for span in cover(length, tile, cell=cell, beyond=(True, True), mirrored=mirrored):
         assert span.start % GRID == 0
         assert span.start <= span.own_start - halo_of(cell)
         assert span.stop >= span.own_stop + halo_of(cell)
@@ -149,17 +149,17 @@ def test_halves_own_what_the_tile_owned_and_need_no_other_pixel(height: int, wid
 @pytest.mark.parametrize("tile", [-64, 16, 48, 70])
 def test_tiles_that_cannot_be_cut_are_refused(tile: int) -> None:
     with pytest.raises(ValueRangeError, match="multiple of 16"):
-        plan(1000, tile)
+        cover(1000, tile)
 
 
 @pytest.mark.parametrize(("tile", "instead"), [(-64, 64), (32, 64), (80, 64), (400, 384)])
 def test_tiles_that_cut_cells_are_refused(tile: int, instead: int) -> None:
     with pytest.raises(ValueRangeError, match=f"multiple of 64 from 64 up, got {tile}; use {instead}$"):
-        plan(1000, tile, cell=64)
+        cover(1000, tile, cell=64)
     with pytest.raises(ValueRangeError, match="multiple of 48 from 96 up"):
-        plan(1000, 48, cell=48)
+        cover(1000, 48, cell=48)
 
 
 def test_halos_off_the_grid_are_refused() -> None:
     with pytest.raises(ValueRangeError, match="multiple of 16"):
-        plan(1000, 64, halo=8)
+        cover(1000, 64, halo=8)

@@ -392,12 +392,12 @@ def test_a_signal_between_a_question_and_its_answer_leaves_nobody_waiting(
     """It may come anywhere, and then nobody knows which process waits for what: all of them end."""
     before = set(multiprocessing.active_children())
     processes = Processes(_asking, [(), ()], ["cpu", "cpu"])
-    number, message = processes.asked()
+    number, message = processes.hear()
     assert message == Idle()
     processes.answer(number)
-    number, message = processes.asked()
+    number, message = processes.hear()
     while message != GoingOn():
-        number, message = processes.asked()
+        number, message = processes.hear()
 
     def signalled(*_: object) -> None:
         raise SystemExit(143)
@@ -408,7 +408,7 @@ def test_a_signal_between_a_question_and_its_answer_leaves_nobody_waiting(
     else:
         monkeypatch.setattr("camixersr.messages.pickle.dumps", signalled)
     with pytest.raises(SystemExit):
-        processes.answer(number) if cut_off == "answer" else processes.asked()
+        processes.answer(number) if cut_off == "answer" else processes.hear()
     monkeypatch.undo()
     assert len(set(multiprocessing.active_children()) - before) == 2
     processes.rest()

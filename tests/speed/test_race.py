@@ -12,7 +12,7 @@ from camixersr.nn import TopShare
 from camixersr.operations import count
 from camixersr.speed import contenders as contenders_module
 from camixersr.speed import race as module
-from camixersr.speed.contenders import REFERENCE, WHOLE, Contender, Entry, Ran, apart, entries
+from camixersr.speed.contenders import REFERENCE, WHOLE, Contender, Entrant, Ran, apart, entries
 from camixersr.speed.machine import describe, slug
 from camixersr.speed.race import noise, peaks, race, worthwhile
 from camixersr.weights import Model
@@ -204,7 +204,7 @@ def test_what_is_raced_is_what_upscale_runs() -> None:
 
 def test_everybody_races_in_a_process_of_its_own() -> None:
     """The same results as here; errors come over, and whoever has ended is missed."""
-    found = [Entry("torch", "fp32", "cpu"), Entry(REFERENCE, "fp32", "cpu", 128)]
+    found = [Entrant("torch", "fp32", "cpu"), Entrant(REFERENCE, "fp32", "cpu", 128)]
     low = noise(40, 50)
     with apart(model(), found) as started:
         assert len(multiprocessing.active_children()) == len(found)

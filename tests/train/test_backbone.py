@@ -23,7 +23,7 @@ from camixersr.models.network import pad_to_windows
 from camixersr.nn import CAMixer, Policy, Routing, TopShare
 from camixersr.nn.layers import conv2d
 from camixersr.train.initialise import ends, initialise_linear
-from camixersr.train.parts import PARTS, put_out
+from camixersr.train.parts import PARTS, disable
 from camixersr.train.recipe import Recipe, load_recipe
 from camixersr.weights import load_file
 from tests.train.test_train import folder, recipe, run, tiny  # noqa: F401
@@ -120,7 +120,7 @@ def classic() -> CAMixerSR:
 @pytest.mark.parametrize("part", PARTS)
 def test_a_part_put_out_does_nothing(part) -> None:
     network = classic()
-    put_out(network, (part,))
+    disable(network, (part,))
     seen = []
     for block in network.body[0].blocks:
         block.mixer.predictor.register_forward_hook(lambda _, given, out: seen.append((given, out)))
@@ -138,7 +138,7 @@ def test_a_part_put_out_does_nothing(part) -> None:
 
 def test_nothing_put_out_changes_nothing() -> None:
     network = classic()
-    put_out(network, ())
+    disable(network, ())
     assert all(torch.equal(a, b) for a, b in zip(network.parameters(), classic().parameters(), strict=True))
     assert all(parameter.requires_grad for parameter in network.parameters())
 
@@ -149,7 +149,7 @@ def test_a_part_stays_out_through_training(folder: Path, tmp_path: Path) -> None
     network = load_file(run(plan)).network
     assert isinstance(network, CAMixerSR)
     fresh = CAMixerSR(PRESETS["tiny"])
-    put_out(fresh, PARTS)
+    disable(fresh, PARTS)
     still = {name for name, parameter in fresh.named_parameters() if not parameter.requires_grad}
     assert len(still) == 2 * 2 * 3 + 2, "weight and bias of three parts in two blocks, and of the condition"
     trained = dict(network.named_parameters())
@@ -161,9 +161,9 @@ def test_a_part_stays_out_through_training(folder: Path, tmp_path: Path) -> None
 
 def test_omnidirectional_networks_keep_their_parts() -> None:
     network = OmniCAMixerSR(OmniCAMixerSRConfig(channels=12, scale=2, blocks=(1,)))
-    put_out(network, ())
+    disable(network, ())
     with pytest.raises(InputError, match="OmniCAMixerSR is none"):
-        put_out(network, ("offsets",))
+        disable(network, ("offsets",))
 
 
 @pytest.mark.usefixtures("tiny")

@@ -13,7 +13,7 @@ from camixersr.errors import InputError, UsageError, ValueRangeError
 from camixersr.models import PRESETS
 from camixersr.nn import TopShare
 from camixersr.operations import count
-from camixersr.train.findings import RATIOS, Row, differences, markdown, noise, write_findings
+from camixersr.train.findings import RATIOS, Finding, differences, markdown, noise, write_findings
 from camixersr.train.recipe import Recipe
 from tests.conftest import random_network
 from tests.train.test_backbone import Own, OwnConfig
@@ -24,7 +24,7 @@ pytest.importorskip("matplotlib", reason="needs the extra `report`: matplotlib i
 
 from camixersr.train import compare as compared
 from camixersr.train.ablate import VARIANTS, ablate
-from camixersr.train.compare import Entry, compare, count_macs
+from camixersr.train.compare import Variant, compare, count_macs
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # lightning's own, about its future
 
@@ -44,9 +44,9 @@ def test_macs_are_those_of_the_formula(ratio: float) -> None:
     assert count_macs(network, ratio, side=64) == formula.total
 
 
-def row(name: str, *values: float, seeds: tuple[int, ...] = (0, 1), mixers: int = 4) -> Row:
+def row(name: str, *values: float, seeds: tuple[int, ...] = (0, 1), mixers: int = 4) -> Finding:
     """Of that PSNR with each seed, whatever the ratio."""
-    return Row(
+    return Finding(
         name=name,
         seeds=seeds,
         weights=1000,
@@ -111,7 +111,7 @@ def test_what_is_finished_is_not_done_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     plan = recipe(folder, tmp_path, validate_every=4)
-    plain, mixed = (Entry(f"own-{n}", plan, lambda n=n: Own(OwnConfig(mixers=n))) for n in (0, 2))
+    plain, mixed = (Variant(f"own-{n}", plan, lambda n=n: Own(OwnConfig(mixers=n))) for n in (0, 2))
     compare([plain], tmp_path / "out")
     trained: list[str] = []
     fit = compared.fit
@@ -144,24 +144,24 @@ def test_what_is_finished_is_not_done_again(
     begun.write_text(json.dumps(older))
     compare([plain], tmp_path / "out")
     assert len(trained) == 3
-    other = Entry("own-0", replace(plan, steps=5), plain.make)
+    other = Variant("own-0", replace(plan, steps=5), plain.make)
     with pytest.raises(InputError, match="own-0-0: begun with another steps; choose another folder"):
         compare([other], tmp_path / "out")
 
 
 def test_a_comparison_wants_something_to_score_on(folder: Path, tmp_path: Path) -> None:  # noqa: F811
     with pytest.raises(InputError, match="expected a set to score on"):
-        compare([Entry("own", recipe(folder, tmp_path, validation=""), Own)], tmp_path)
+        compare([Variant("own", recipe(folder, tmp_path, validation=""), Own)], tmp_path)
     alone = OwnConfig(scale=1)
     for entry in (
-        Entry("own", recipe(folder, tmp_path, devices=2), Own),
-        Entry("own", recipe(folder, tmp_path, projection="erp"), Own),
-        Entry("own", recipe(folder, tmp_path), lambda: Own(alone)),
+        Variant("own", recipe(folder, tmp_path, devices=2), Own),
+        Variant("own", recipe(folder, tmp_path, projection="erp"), Own),
+        Variant("own", recipe(folder, tmp_path), lambda: Own(alone)),
     ):
         with pytest.raises(UsageError, match="enlarge flat photographs, and train on one device"):
             compare([entry], tmp_path)
     with pytest.raises(InputError, match="sets of different names"):
-        compare([Entry("own", recipe(folder, tmp_path), Own)], tmp_path, data=[folder / "set/x4"])
+        compare([Variant("own", recipe(folder, tmp_path), Own)], tmp_path, data=[folder / "set/x4"])
 
 
 def test_variants_change_one_thing_each(folder: Path, tmp_path: Path) -> None:  # noqa: F811

@@ -305,7 +305,7 @@ def test_panoramas_and_photographs_are_mixed_as_asked(tmp_path: Path) -> None:
 def test_a_panoramic_run_with_photographs_beside(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from camixersr.train.plan import plan as describe
+    from camixersr.train.plan import describe_run as describe
 
     tiny = CAMixerSRConfig(channels=12, scale=2, blocks=(1, 1), latitude=True)
     monkeypatch.setitem(PRESETS, "tiny-360", tiny)

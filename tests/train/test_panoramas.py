@@ -148,7 +148,7 @@ def test_a_run_on_panoramas(
         reduction="fisheye" if kind == "fisheye" else "bicubic",
     )  # fmt: skip
     pytest.importorskip("lightning", reason="needs the extra `train`: lightning is not installed")
-    from camixersr.train.plan import plan as described
+    from camixersr.train.plan import describe_run as described
 
     assert "held out" in described(plan)
     model = load_file(run(plan, name="tiny-360-x4"))

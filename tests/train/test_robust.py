@@ -224,9 +224,9 @@ def test_odd_photographs_are_used_rightly_or_left_out_by_name(folder: Path, tmp_
 
 
 def test_a_dry_run_tells_the_plan_and_writes_nothing(folder: Path, tmp_path: Path) -> None:
-    from camixersr.train.plan import plan
+    from camixersr.train.plan import describe_run
 
-    text = plan(load_recipe(write_recipe(folder, tmp_path / "run", more="keep = 3\n")))
+    text = describe_run(load_recipe(write_recipe(folder, tmp_path / "run", more="keep = 3\n")))
     for said in ("351,238 weights", "3 to train on", "2 held out", "6 of 2 patches", "64 x 64 high", "GB"):
         assert said in text, text
     assert not (tmp_path / "run").exists()

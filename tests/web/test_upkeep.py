@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from camixersr.errors import ImageError, OutputError
-from camixersr.web.pictures import Pictures
+from camixersr.web.pictures import PictureReader
 from camixersr.web.service import Service
 from camixersr.web.settings import Settings
 from camixersr.web.store import Job
@@ -28,7 +28,7 @@ def test_what_is_old_or_nobodys_is_removed_and_what_ran_waits_again(
 ) -> None:
     async def run() -> Service:
         service = Service(Settings(data=tmp_path, keep=1.0))
-        monkeypatch.setattr(service.crew, "start", lambda: None)
+        monkeypatch.setattr(service.dispatcher, "start", lambda: None)
         for number in range(4):
             service.store.add(job(number))
             (service.jobs / job(number).id).mkdir()
@@ -59,7 +59,7 @@ def test_the_process_that_reads_heads_is_replaced_when_it_is_killed(tmp_path: Pa
     expected = {"kind": "png", "width": 96, "height": 64, "pages": 1}
 
     async def run() -> None:
-        pictures = Pictures()
+        pictures = PictureReader()
         try:
             assert await pictures.ask(head, tmp_path / "a.png", max_pixels=10_000) == expected
             pictures._process.kill()
@@ -80,7 +80,7 @@ def test_a_picture_that_hangs_its_reader_is_given_up(
     (tmp_path / "a.png").write_bytes(png())
 
     async def run() -> None:
-        pictures = Pictures()
+        pictures = PictureReader()
         try:
             with pytest.raises(ImageError, match="too long"):
                 await pictures.ask(head, tmp_path / "a.png", max_pixels=10_000)

@@ -13,8 +13,8 @@ from camixersr.errors import UsageError
 
 if TYPE_CHECKING:
     from camixersr.speed.memory import MemoryRow
-    from camixersr.speed.race import Row
-    from camixersr.speed.suites import Speed
+    from camixersr.speed.race import Timing
+    from camixersr.speed.suites import Races
 
 __all__ = ["benchmark"]
 
@@ -99,15 +99,15 @@ def benchmark(
     from dataclasses import asdict
 
     from camixersr.cli.bars import Bars
-    from camixersr.speed.suites import measure_memory, measure_speed
+    from camixersr.speed.suites import measure_memory, race_all
 
-    def shown(speed: "Speed", rows: "list[Row]") -> None:
+    def shown(speed: "Races", rows: "list[Timing]") -> None:
         _print_speed(rows)
         keep(speed.as_json())
 
     if suite == "speed":
         with Bars(1) as bar:
-            speed = measure_speed(
+            speed = race_all(
                 found,
                 sizes,
                 attention_ratios=ratios,
@@ -152,7 +152,7 @@ def _parse(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
-def _print_speed(rows: "list[Row]") -> None:
+def _print_speed(rows: "list[Timing]") -> None:
     from rich.table import Table
 
     from camixersr.cli.tables import print_table
@@ -192,7 +192,7 @@ def _print_speed(rows: "list[Row]") -> None:
     sys.stdout.flush()
 
 
-def _print_notes(speed: "Speed") -> None:
+def _print_notes(speed: "Races") -> None:
     from camixersr.speed.contenders import PIECE, REFERENCE
 
     peak = ", ".join(f"{name} {best:.0f} GFLOP/s" for name, best in speed.peaks.items())

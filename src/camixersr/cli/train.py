@@ -43,18 +43,18 @@ def train(
 
     run = with_folders(load_any(recipe), photos=photos, validation=validation)
     try:
-        from camixersr.train.classify import class_plan, classify
+        from camixersr.train.classify import classify, describe_class_run
         from camixersr.train.fit import fit
-        from camixersr.train.plan import plan
+        from camixersr.train.plan import describe_run
     except ImportError as error:
         raise MissingExtraError(
             f"training needs the extra `train` ({error}); {install_line('train')}"
         ) from error
     if isinstance(run, ClassRecipe):
-        print(class_plan(run) if dry_run else classify(run, resume=resume))
+        print(describe_class_run(run) if dry_run else classify(run, resume=resume))
         return
     if dry_run:
-        print(plan(run))
+        print(describe_run(run))
         return
     file = fit(run, resume=resume)
     if os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0":  # of many processes, one tells

@@ -98,7 +98,7 @@ class High:
             alpha = _alpha(piece.tile, self.low, scale, form) if self.low.layout.alpha else None
             self.high.write(scale * y.own_start, scale * x.own_start, join(pixels, alpha))
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """See `Canvas.settle`."""
         self.high.sync()
 

@@ -9,25 +9,51 @@ Differs from the paper's code: there each patch is enlarged alone, with an overl
 are averaged. `camixersr.evaluation.paper_tiles` does that.
 """
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from camixersr.backends.classes import PatchClasses
 from camixersr.backends.protocol import Planes
-from camixersr.inference.cost import Bill, Cost
-from camixersr.inference.sources import HighInMemory, InMemory
+from camixersr.inference.cost import Bill, Cost, Done
+from camixersr.inference.plan import Plan
+from camixersr.inference.schedule import Batch
+from camixersr.inference.sources import Canvas, HighInMemory, InMemory, Source
 from camixersr.models.classsr import PATCH
 from camixersr.operations import count_classifier
+from camixersr.weights import Model
 
-if TYPE_CHECKING:
-    from camixersr.inference.computer import Computer
+__all__ = ["Branch", "Branched", "run_branches"]
 
-__all__ = ["Branched", "run_branches"]
+
+class Branch(Protocol):
+    """What computes a class's part of a picture: a `Computer`, and the methods are its."""
+
+    model: Model
+    device: str
+
+    @property
+    def scale(self) -> int:
+        """High pixels a low pixel, a side."""
+        ...
+
+    def plan(self, source: Source, bill: Bill, *, attention_ratio: float) -> Plan:
+        """How the picture is computed."""
+        ...
+
+    def batches(self, plan: Plan) -> list[Batch]:
+        """Its tiles, in batches."""
+        ...
+
+    def compute_tiles(
+        self, plan: Plan, batches: Sequence[Batch], source: Source, canvas: Canvas, bill: Bill
+    ) -> Generator[list[Done]]:
+        """Compute batches."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -49,7 +75,7 @@ def _pixels(patches: NDArray[np.bool_], side: int, height: int, width: int) -> N
 
 
 def run_branches(
-    computers: Sequence["Computer"], classifier: PatchClasses, low: Planes, ratios: Sequence[float]
+    computers: Sequence[Branch], classifier: PatchClasses, low: Planes, ratios: Sequence[float]
 ) -> Branched:
     """Compute a picture.
 

@@ -51,7 +51,7 @@ def compute_here(
     def keep(batch: Batch, of_tiles: list[list[Piece]]) -> list[Done]:
         for number, pieces in zip(batch, of_tiles, strict=True):
             canvas.put(plan.tiles[number], pieces)
-        canvas.settle()
+        canvas.flush()
         return [_sum_up(number, plan, pieces) for number, pieces in zip(batch, of_tiles, strict=True)]
 
     with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(1, "write") as writer:

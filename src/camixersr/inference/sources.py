@@ -66,7 +66,7 @@ class Canvas(Protocol):
         """Keep what a tile owns, of which pieces own a part each; in a thread, one call at a time."""
         ...
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Return when what was put is where it will outlast this process."""
         ...
 
@@ -115,7 +115,7 @@ class HighInMemory:
             y, x = piece.tile.rows, piece.tile.columns
             high[:, s * y.own_start : s * y.own_stop, s * x.own_start : s * x.own_stop] = piece.high
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """See `Canvas.settle`."""
 
     def close(self) -> None:

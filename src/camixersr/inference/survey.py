@@ -23,7 +23,7 @@ from camixersr.nn.predictor import Pool, pool_image
 from camixersr.nn.routing import Policy, TopShare
 
 __all__ = [
-    "Look",
+    "RoutePiece",
     "Score",
     "Survey",
     "allow_best",
@@ -45,7 +45,7 @@ PORTION = 0.125
 RELATIVE_BAND = 0.1
 """Band above a measured threshold (`models.calibration.BAND`), in deviations of the sample's log-odds."""
 
-Look = Callable[[Planes, Policy, Pool], Routed]
+RoutePiece = Callable[[Planes, Policy, Pool], Routed]
 """Routes a piece of the picture, 1 x 3 x h x w, and tells how."""
 
 Score = Callable[[Planes], NDArray[np.float32]]
@@ -108,7 +108,7 @@ def rounds(policy: Policy | Classified) -> int:
 
 
 def survey(
-    look: Look,
+    route: RoutePiece,
     source: Source,
     policy: Policy | Classified,
     *,
@@ -121,7 +121,7 @@ def survey(
     each patch's windows becomes, in two rounds, thresholds that attend that share of the sample.
 
     Args:
-        look: the network.
+        route: the network.
         source: the picture.
         policy: as asked for.
         window: side of a window, in low pixels.
@@ -148,7 +148,7 @@ def survey(
                 own = here.classes[down, across]
                 here = here.inside(own)
                 classes.append(own.reshape(1, -1))
-            routed = look(low, here, Recording(pool, means) if over_all else pool)
+            routed = route(low, here, Recording(pool, means) if over_all else pool)
             weight = low.shape[-2] * low.shape[-1]
             total += weight
             for block, mean in means.items():

@@ -26,13 +26,13 @@ __all__ = [
     "Beyond",
     "Span",
     "Tile",
+    "cover",
     "cut",
     "group",
     "halo_of",
     "halve",
     "of_owned",
     "owned",
-    "plan",
     "smallest_tile",
 ]
 
@@ -189,7 +189,7 @@ class _Axis:
         return turns * self.length + min(self.length, cells)
 
 
-def plan(
+def cover(
     length: int,
     tile: int,
     *,
@@ -200,9 +200,9 @@ def plan(
 ) -> tuple[Span, ...]:
     """Cover one axis with tiles of about equal length.
 
-    >>> [(span.start, span.own_start, span.own_stop, span.stop) for span in plan(150, 64)]
+    >>> [(span.start, span.own_start, span.own_stop, span.stop) for span in cover(150, 64)]
     [(0, 0, 64, 112), (16, 64, 128, 150), (80, 128, 150, 150)]
-    >>> [(span.start, span.own_start, span.own_stop, span.stop) for span in plan(150, 64, cell=64)]
+    >>> [(span.start, span.own_start, span.own_stop, span.stop) for span in cover(150, 64, cell=64)]
     [(0, 0, 64, 144), (0, 64, 128, 150), (48, 128, 150, 150)]
 
     Args:
@@ -237,10 +237,10 @@ def plan(
 def cut(
     height: int, width: int, tile: int, *, cell: int = 0, halo: int | None = None, beyond: Beyond = ENDS
 ) -> list[Tile]:
-    """Cut a picture into tiles, row by row; arguments and errors as for `plan`."""
+    """Cut a picture into tiles, row by row; arguments and errors as for `cover`."""
     ends = beyond.top, beyond.bottom
-    rows = plan(height, tile, cell=cell, halo=halo, beyond=ends, mirrored=True)
-    columns = plan(width, tile, cell=cell, halo=halo, beyond=(beyond.sides, beyond.sides))
+    rows = cover(height, tile, cell=cell, halo=halo, beyond=ends, mirrored=True)
+    columns = cover(width, tile, cell=cell, halo=halo, beyond=(beyond.sides, beyond.sides))
     return [Tile(row, column) for row in rows for column in columns]
 
 
@@ -251,7 +251,7 @@ def halve(tile: Tile, height: int, width: int, *, cell: int = 0, beyond: Beyond 
         tile: of a picture.
         height: rows of the picture.
         width: columns of it.
-        cell: as for `plan`.
+        cell: as for `cover`.
         beyond: as for `cut`.
 
     Returns:
@@ -278,7 +278,7 @@ def group(tiles: Sequence[Tile], most: int, *, cell: int = 0) -> list[tuple[int,
     Args:
         tiles: of a picture.
         most: of them in a batch, from 1.
-        cell: as for `plan`; those in a batch begin at the same place in a cell.
+        cell: as for `cover`; those in a batch begin at the same place in a cell.
 
     Returns:
         Numbers of tiles, each once. It depends on nothing else, so that a tile always has the same

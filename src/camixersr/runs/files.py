@@ -25,7 +25,7 @@ from camixersr.runs.targets import (
     Job,
     default_folder,
     is_folder,
-    plan,
+    jobs_for,
     require_apart,
     without_results,
 )
@@ -219,7 +219,7 @@ class Run(Iterator[Result]):
         folder = target is not None and is_folder("-o", output or target, many=self.many)
         route_folder = route_map is not None and is_folder("--route-map", route_map, many=self.many)
         routes = None if route_map is None else Path(route_map)
-        jobs = plan(
+        jobs = jobs_for(
             found,
             output=target,
             folder=folder,

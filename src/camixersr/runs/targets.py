@@ -17,7 +17,7 @@ __all__ = [
     "Job",
     "default_folder",
     "is_folder",
-    "plan",
+    "jobs_for",
     "require_apart",
     "require_inside",
     "with_suffix",
@@ -112,7 +112,7 @@ def is_folder(option: str, place: str | os.PathLike[str], *, many: bool) -> bool
     return many
 
 
-def plan(
+def jobs_for(
     inputs: Sequence[Found],
     *,
     output: Path | None,

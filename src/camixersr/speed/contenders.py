@@ -27,7 +27,7 @@ from camixersr.speed.machine import available_memory
 from camixersr.speed.reference import Reference
 from camixersr.weights import Model
 
-__all__ = ["PIECE", "REFERENCE", "WHOLE", "Compute", "Contender", "Entry", "Ran", "apart", "entries"]
+__all__ = ["PIECE", "REFERENCE", "WHOLE", "Compute", "Contender", "Entrant", "Ran", "apart", "entries"]
 
 REFERENCE = "reference"
 
@@ -76,7 +76,7 @@ Compute = Callable[[Tensor, float], Ran]
 
 
 @dataclass(frozen=True)
-class Entry:
+class Entrant:
     """A way to compute a network, to be started where it runs.
 
     Attributes:
@@ -125,7 +125,7 @@ class Contender:
 
 def entries(
     model: Model, device: str, reduced: Sequence[str], *, tile: int | Literal["auto"] = "auto"
-) -> tuple[list[Entry], list[str]]:
+) -> tuple[list[Entrant], list[str]]:
     """Everything that can compute a model here: first what the others' parity is measured against.
 
     Args:
@@ -145,11 +145,11 @@ def entries(
     if classic(model.network) is None:
         raise UsageError(f"the reference is a classic CAMixerSR; {model.name} is another kind of network")
     place = Computer(model, device=device, tile=tile).device
-    found = [Entry("torch", "fp32", device, tile)]
+    found = [Entrant("torch", "fp32", device, tile)]
     if place == "cpu":
-        found += [Entry(REFERENCE, "fp32", place, PIECE), Entry(WHOLE, "fp32", place, 0)]
+        found += [Entrant(REFERENCE, "fp32", place, PIECE), Entrant(WHOLE, "fp32", place, 0)]
     else:
-        found.append(Entry(REFERENCE, "fp32", place, 0))
+        found.append(Entrant(REFERENCE, "fp32", place, 0))
     missing: list[str] = []
     for backend in available(place):
         if backend.missing:
@@ -158,12 +158,12 @@ def entries(
         for precision in PRECISIONS:
             wanted = precision in backend.precisions and precision in ("fp32", *reduced)
             if wanted and (backend.name, precision) != ("torch", "fp32"):
-                found.append(Entry(backend.name, precision, device, tile))
+                found.append(Entrant(backend.name, precision, device, tile))
     return found, missing
 
 
 @contextmanager
-def apart(model: Model, entered: Sequence[Entry]) -> Generator[list[Contender]]:
+def apart(model: Model, entered: Sequence[Entrant]) -> Generator[list[Contender]]:
     """Start entries, each in a process of its own, which end with this.
 
     Args:
@@ -179,10 +179,10 @@ def apart(model: Model, entered: Sequence[Entry]) -> Generator[list[Contender]]:
 
     def compute(number: int, low: Tensor, ratio: float) -> Ran:
         while number not in processes.idle:
-            processes.asked()
+            processes.hear()
         processes.answer(number, (low, ratio))
         while True:
-            match processes.asked():
+            match processes.hear():
                 case _, Idle():  # another one, which waits for its turn
                     pass
                 case speaker, message:
@@ -203,7 +203,7 @@ def apart(model: Model, entered: Sequence[Entry]) -> Generator[list[Contender]]:
     processes.close()
 
 
-def _begin(model: Model, entry: Entry) -> Work:
+def _begin(model: Model, entry: Entrant) -> Work:
     """The process of an entry: pictures, one after another."""
     compute: Compute | None = None
 

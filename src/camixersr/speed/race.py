@@ -21,7 +21,7 @@ from camixersr.inference.cost import Progress
 from camixersr.metrics import decibels
 from camixersr.speed.contenders import REFERENCE, Contender, Ran
 
-__all__ = ["WORTHWHILE", "Row", "noise", "peaks", "race", "worthwhile"]
+__all__ = ["WORTHWHILE", "Timing", "noise", "peaks", "race", "worthwhile"]
 
 WORTHWHILE = 0.5
 """Reduced precision is left out where its matrix product is slower than this share of fp32's: there
@@ -34,7 +34,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class Timing:
     """What a contender did with a picture at a ratio. Fields are those of the JSON file.
 
     Attributes:
@@ -145,8 +145,8 @@ def race(
     rounds: int,
     device: torch.device,
     progress: Progress = lambda done, total: None,
-    found: Callable[[list[Row]], None] = lambda rows: None,
-) -> tuple[list[Row], dict[str, float], list[str]]:
+    found: Callable[[list[Timing]], None] = lambda rows: None,
+) -> tuple[list[Timing], dict[str, float], list[str]]:
     """Let all contenders compute a picture at some ratios, in turns.
 
     Args:
@@ -164,7 +164,7 @@ def race(
         second; and who dropped out, and why, a line each.
     """
     best: dict[str, float] = {}
-    rows: list[Row] = []
+    rows: list[Timing] = []
     dropped: dict[Contender, str] = {}
     turns = {each: each.turns(low, rounds) for each in contenders}
     done, total = 0, len(attention_ratios) * sum(map(len, turns.values()))
@@ -221,14 +221,14 @@ def _row(
     parity: float | None,
     reference: float | None,
     best: dict[str, float],
-) -> Row:
+) -> Timing:
     _, height, width = low.shape
     counted = _counted(runs)
     seconds = median(counted)
     gflops = 2.0 * runs[0].macs / seconds / 1e9
     peak = best.get(runs[0].precision)
     memory = [ran.peak_memory_bytes for ran in runs if ran.peak_memory_bytes is not None]
-    return Row(
+    return Timing(
         low_size=(width, height),
         high_size=(scale * width, scale * height),
         backend=contender.backend,

@@ -18,18 +18,18 @@ from camixersr.inference.computer import Computer
 from camixersr.inference.cost import Progress
 from camixersr.speed.contenders import apart, entries
 from camixersr.speed.memory import MemoryRow, watch_upscale
-from camixersr.speed.race import Row, noise, peaks, race, worthwhile
+from camixersr.speed.race import Timing, noise, peaks, race, worthwhile
 from camixersr.tensors import from_array, to_array
 from camixersr.weights import Model
 
-__all__ = ["Begin", "Speed", "measure_memory", "measure_speed", "picture"]
+__all__ = ["Begin", "Races", "measure_memory", "picture", "race_all"]
 
 Begin = Callable[[str], None]
 """Told which picture is measured next."""
 
 
 @dataclass
-class Speed:
+class Races:
     """What is known of speed so far.
 
     Attributes:
@@ -43,7 +43,7 @@ class Speed:
     device: str
     rounds: int
     peaks: dict[str, float] = field(default_factory=dict[str, float])
-    rows: list[Row] = field(default_factory=list[Row])
+    rows: list[Timing] = field(default_factory=list[Timing])
     dropped: list[str] = field(default_factory=list[str])
 
     def as_json(self) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def picture(photo: Path | None, width: int, height: int) -> Tensor:
     return from_array(np.tile(pixels, times)[:height, :width])
 
 
-def measure_speed(
+def race_all(
     model: Model,
     sizes: Sequence[tuple[int, int]],
     *,
@@ -92,8 +92,8 @@ def measure_speed(
     tile: int | Literal["auto"],
     begin: Begin,
     progress: Progress,
-    found: Callable[[Speed, list[Row]], None],
-) -> Speed:
+    found: Callable[[Races, list[Timing]], None],
+) -> Races:
     """Let everything that can compute a model here compute pictures of some sizes, in turns.
 
     Args:
@@ -114,9 +114,9 @@ def measure_speed(
     model = replace(model, calibration=None)
     place = torch.device(Computer(model, device=device).device)
     entered, missing = entries(model, device, worthwhile(peaks(place)), tile=tile)
-    known = Speed(str(place), rounds, dropped=missing)
+    known = Races(str(place), rounds, dropped=missing)
 
-    def add(rows: list[Row]) -> None:
+    def add(rows: list[Timing]) -> None:
         known.rows.extend(rows)
         found(known, rows)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from camixersr.errors import UsageError
-from camixersr.train.compare import Entry, compare
+from camixersr.train.compare import Variant, compare
 from camixersr.train.recipe import Recipe
 
 __all__ = ["VARIANTS", "ablate"]
@@ -65,5 +65,5 @@ def ablate(
     if unknown:
         raise UsageError(f"no variant {', '.join(unknown)}; there are {', '.join(VARIANTS)}")
     changed = {name: replace(recipe, **VARIANTS[name]) for name in variants or VARIANTS}
-    entries = [Entry(name, each) for name, each in changed.items() if each != recipe]
-    return compare([Entry(FULL, recipe), *entries], output, data=data, seeds=seeds)
+    entries = [Variant(name, each) for name, each in changed.items() if each != recipe]
+    return compare([Variant(FULL, recipe), *entries], output, data=data, seeds=seeds)

@@ -22,7 +22,7 @@ from camixersr.nn.routing import TopShare
 from camixersr.routemap import render
 from camixersr.tensors import from_array, to_array
 
-__all__ = ["Pictures", "Progress", "SaturationAlarm", "Stopper", "WholeCheckpoints"]
+__all__ = ["PictureLog", "ProgressLines", "SaturationAlarm", "Stopper", "WholeCheckpoints"]
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ class Stopper(Callback):
         self._before.clear()
 
 
-class Progress(Callback):
+class ProgressLines(Callback):
     """Step, speed, score and remaining time: a line that renews itself, or one a validation in a file."""
 
     def __init__(self) -> None:
@@ -155,7 +155,7 @@ class SaturationAlarm(Callback):
             )
 
 
-class Pictures(Callback):
+class PictureLog(Callback):
     """The first validation picture in TensorBoard: as enlarged now, and where attention goes."""
 
     @torch.no_grad()

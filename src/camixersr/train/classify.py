@@ -28,7 +28,7 @@ from camixersr.train.loop import Loop
 from camixersr.train.photos import PatchStream, Photos, list_photos, load_photos
 from camixersr.weights import Model, save
 
-__all__ = ["class_plan", "classify", "score_classes"]
+__all__ = ["classify", "describe_class_run", "score_classes"]
 
 logger = logging.getLogger(__name__)
 
@@ -179,7 +179,7 @@ def classify(recipe: ClassRecipe, *, resume: bool = False, say: Say = logger.inf
     return file
 
 
-def class_plan(recipe: ClassRecipe) -> str:
+def describe_class_run(recipe: ClassRecipe) -> str:
     """Describe a run without doing it: a step or two of each part are measured, nothing is written.
 
     Args:

@@ -30,13 +30,13 @@ from camixersr.image.files import make_folder, replacing
 from camixersr.models import Backbone, BackboneConfig, Trainable, presets
 from camixersr.nn.routing import TopShare
 from camixersr.tensors import from_array
-from camixersr.train.findings import RATIOS, Row, write_findings
+from camixersr.train.findings import RATIOS, Finding, write_findings
 from camixersr.train.fit import fit
 from camixersr.train.recipe import Recipe, load_recipe
 from camixersr.train.score import Images, score
 from camixersr.weights import load_file
 
-__all__ = ["Entry", "compare", "count_macs", "main"]
+__all__ = ["Variant", "compare", "count_macs", "main"]
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ ROUNDS = 5
 
 
 @dataclass(frozen=True)
-class Entry:
+class Variant:
     """One variant.
 
     Attributes:
@@ -62,7 +62,7 @@ class Entry:
 
 
 def compare(
-    entries: Sequence[Entry], output: Path, *, data: Sequence[Path] = (), seeds: Sequence[int] = (0,)
+    entries: Sequence[Variant], output: Path, *, data: Sequence[Path] = (), seeds: Sequence[int] = (0,)
 ) -> list[Path]:
     """Train what is not trained yet, score and time all, and write the findings.
 
@@ -138,7 +138,7 @@ def _read(folder: Path, scale: int) -> Images:
     return [pair.read(scale) for pair in found.pairs]
 
 
-def _told(entry: Entry, seed: int) -> dict[str, Any]:
+def _told(entry: Variant, seed: int) -> dict[str, Any]:
     """All that a training depends on, as JSON has it."""
     recipe = _plain(replace(entry.recipe, seed=seed, output=""))
     return recipe | (_plain(entry.make().config) if entry.make else {})
@@ -150,7 +150,7 @@ def _plain(record: Recipe | BackboneConfig) -> dict[str, Any]:
 
 
 def _run(
-    entry: Entry, seed: int, output: Path, sets: Mapping[str, Path]
+    entry: Variant, seed: int, output: Path, sets: Mapping[str, Path]
 ) -> tuple[Trainable, Mapping[str, Any]]:
     """Train and score one network, or read what came of it before."""
     folder = output / "runs" / f"{entry.name}-{seed}"
@@ -190,7 +190,7 @@ def _run(
     return network, facts
 
 
-def _load(entry: Entry, file: Path) -> Trainable:
+def _load(entry: Variant, file: Path) -> Trainable:
     if entry.make is None:
         return load_file(file).network
     network = entry.make()
@@ -274,8 +274,8 @@ def _time(networks: Mapping[str, Trainable]) -> dict[str, tuple[float, ...]]:
 
 def _row(
     name: str, seeds: tuple[int, ...], runs: Sequence[Mapping[str, Any]], seconds: tuple[float, ...]
-) -> Row:
-    return Row(
+) -> Finding:
+    return Finding(
         name=name,
         seeds=seeds,
         weights=runs[0]["weights"],
@@ -314,7 +314,7 @@ def main(
     try:
         recipe = load_recipe(options.recipe)
         entries = [
-            Entry(name, recipe, make)
+            Variant(name, recipe, make)
             for name, make in networks.items()
             if options.only is None or name in options.only
         ]

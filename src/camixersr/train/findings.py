@@ -16,7 +16,7 @@ from typing import Any
 
 from camixersr.image.files import replacing
 
-__all__ = ["RATIOS", "Row", "differences", "markdown", "noise", "write_findings"]
+__all__ = ["RATIOS", "Finding", "differences", "markdown", "noise", "write_findings"]
 
 RATIOS = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Attention ratios at which every network is scored."""
@@ -25,7 +25,7 @@ MIDDLE = RATIOS.index(0.5)
 
 
 @dataclass(frozen=True)
-class Row:
+class Finding:
     """One network of a comparison.
 
     Attributes:
@@ -51,7 +51,7 @@ class Row:
     minutes: tuple[float, ...]
 
 
-def differences(row: Row, first: Row, name: str, ratio: int = MIDDLE) -> list[float]:
+def differences(row: Finding, first: Finding, name: str, ratio: int = MIDDLE) -> list[float]:
     """By how much a row is better than the first one, seed by seed.
 
     Args:
@@ -67,7 +67,7 @@ def differences(row: Row, first: Row, name: str, ratio: int = MIDDLE) -> list[fl
     return [mine[seed] - theirs[seed] for seed in row.seeds if seed in theirs]
 
 
-def noise(rows: Sequence[Row], name: str) -> float | None:
+def noise(rows: Sequence[Finding], name: str) -> float | None:
     """Standard deviation of one seed's difference from the first row, pooled over the other rows.
 
     Returns:
@@ -81,7 +81,7 @@ def noise(rows: Sequence[Row], name: str) -> float | None:
     return math.sqrt(squares / freedom) if freedom else None
 
 
-def _certain(row: Row, rows: Sequence[Row], name: str) -> bool | None:
+def _certain(row: Finding, rows: Sequence[Finding], name: str) -> bool | None:
     """Whether a row's mean difference is twice what noise explains; None if noise is not known."""
     found, deviation = differences(row, rows[0], name), noise(rows, name)
     if deviation is None or not found:
@@ -89,7 +89,7 @@ def _certain(row: Row, rows: Sequence[Row], name: str) -> bool | None:
     return abs(fmean(found)) > 2.0 * deviation / math.sqrt(len(found))
 
 
-def markdown(rows: Sequence[Row], facts: Mapping[str, Any]) -> str:
+def markdown(rows: Sequence[Finding], facts: Mapping[str, Any]) -> str:
     """The rows as tables: what each costs, and how good it is at every ratio.
 
     Args:
@@ -140,7 +140,7 @@ def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def write_findings(folder: Path, rows: Sequence[Row], facts: Mapping[str, Any]) -> list[Path]:
+def write_findings(folder: Path, rows: Sequence[Finding], facts: Mapping[str, Any]) -> list[Path]:
     """Write `findings.md`, `.json`, `.csv` and `.png`, each whole or not at all.
 
     Args:
@@ -171,7 +171,7 @@ def write_findings(folder: Path, rows: Sequence[Row], facts: Mapping[str, Any]) 
     return files
 
 
-def _plot(rows: Sequence[Row], file: Path) -> None:
+def _plot(rows: Sequence[Finding], file: Path) -> None:
     """Differences from the first row, seed by seed; and PSNR against multiply-adds. The first set's."""
     from matplotlib.figure import Figure
 

@@ -14,7 +14,7 @@ from camixersr.models import Backbone, Network, Trainable, classic
 from camixersr.models.omni_parts import OmniFeedForward
 from camixersr.nn.layers import FeedForward
 from camixersr.train.calibrate import calibrate
-from camixersr.train.callbacks import Pictures, SaturationAlarm
+from camixersr.train.callbacks import PictureLog, SaturationAlarm
 from camixersr.train.fused import FusedStep
 from camixersr.train.initialise import ends, initialise_linear, vary_signs
 from camixersr.train.loop import Loop
@@ -134,7 +134,7 @@ def fit(
             if isinstance(part, FeedForward | OmniFeedForward):
                 part.compile()
     try:
-        trainer = loop.run(training, resume=resume, callbacks=[Pictures(), SaturationAlarm()])
+        trainer = loop.run(training, resume=resume, callbacks=[PictureLog(), SaturationAlarm()])
     finally:
         if fused is not None:
             fused.close()

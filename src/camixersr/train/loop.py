@@ -20,7 +20,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 
 from camixersr.errors import OutputError
-from camixersr.train.callbacks import Progress, Stopper, WholeCheckpoints
+from camixersr.train.callbacks import ProgressLines, Stopper, WholeCheckpoints
 
 __all__ = ["Learning", "Loop"]
 
@@ -166,7 +166,7 @@ class Loop:
                 *callbacks,
                 *([] if self.ema is None else [EMAWeightAveraging(decay=self.ema)]),
                 stopper,
-                Progress(),
+                ProgressLines(),
                 *kept,
             ],
             enable_progress_bar=False,

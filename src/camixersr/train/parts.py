@@ -15,7 +15,7 @@ from camixersr.models import Network, classic
 from camixersr.nn.predictor import Predictor
 from camixersr.train.recipe import Part
 
-__all__ = ["PARTS", "put_out"]
+__all__ = ["PARTS", "disable"]
 
 PARTS: tuple[Part, ...] = get_args(Part)
 
@@ -23,7 +23,7 @@ OPEN = 20.0
 """Log-odds whose sigmoid is 1 in single precision: an attention that lets everything through."""
 
 
-def put_out(network: Network, parts: Sequence[Part]) -> None:
+def disable(network: Network, parts: Sequence[Part]) -> None:
     """Put parts out of action, for good.
 
     Args:

@@ -20,10 +20,10 @@ from camixersr.train.photos import list_photos
 from camixersr.train.recipe import Recipe
 from camixersr.train.start import find_photos, fused_step, start_network
 
-__all__ = ["plan"]
+__all__ = ["describe_run"]
 
 
-def plan(recipe: Recipe) -> str:
+def describe_run(recipe: Recipe) -> str:
     """Describe a run: what it reads, what it writes, how long it takes and how much memory.
 
     Time and memory are those of two real steps on random patches, with as much attended as the recipe has

@@ -19,7 +19,7 @@ from camixersr.models import (
 )
 from camixersr.train.fused import FusedStep
 from camixersr.train.initialise import load_checkpoint, transfer
-from camixersr.train.parts import put_out
+from camixersr.train.parts import disable
 from camixersr.train.photos import DegradedStream, PatchStream, list_photos
 from camixersr.train.recipe import Recipe
 from camixersr.weights import Model, load_file
@@ -123,7 +123,7 @@ def start_network(recipe: Recipe) -> tuple[Network, Model | None]:
     if before is not None:
         transfer(before.network, network)
     network.train().requires_grad_(True)
-    put_out(network, recipe.without)
+    disable(network, recipe.without)
     return network, before
 
 

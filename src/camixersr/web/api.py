@@ -310,7 +310,7 @@ async def again(request: Request, number: JobId) -> Response:
 @router.get("/models", summary="Models", responses=answers(401, 403))
 def models(request: Request) -> ModelList:
     """Those that are embedded, and those of the authors' that have been pulled."""
-    return ModelList.model_validate({"models": service_of(request).crew.models})
+    return ModelList.model_validate({"models": service_of(request).dispatcher.models})
 
 
 @router.get("/options", summary="Options, for a form", responses=answers(401, 403))
@@ -364,10 +364,10 @@ async def healthz() -> dict[Literal["status"], str]:
 @health.get("/readyz", summary="A process can compute", responses=answers(503))
 async def readyz(request: Request) -> dict[str, int]:
     """How many processes can compute."""
-    crew = service_of(request).crew
-    if not crew.ready:
-        raise ProblemError(503, crew.trouble or "no process has begun to compute yet")
-    return {"workers": crew.ready}
+    dispatcher = service_of(request).dispatcher
+    if not dispatcher.ready:
+        raise ProblemError(503, dispatcher.trouble or "no process has begun to compute yet")
+    return {"workers": dispatcher.ready}
 
 
 @health.get(
@@ -379,5 +379,5 @@ async def readyz(request: Request) -> dict[str, int]:
 def metrics(request: Request) -> Response:
     """Jobs, seconds, answers, the queue."""
     service = service_of(request)
-    text = service.metrics.text(service.store.counts(), service.crew.ready)
+    text = service.metrics.text(service.store.counts(), service.dispatcher.ready)
     return Response(text, media_type=CONTENT_TYPE_LATEST)

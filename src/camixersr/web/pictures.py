@@ -15,10 +15,10 @@ from multiprocessing.connection import Connection
 from typing import Any, ParamSpec, TypeVar
 
 from camixersr.errors import CamixerError, ImageError
-from camixersr.messages import Answer, Call, Failed, Line
+from camixersr.messages import Call, Failed, Line, Reply
 from camixersr.web.child import listen
 
-__all__ = ["Pictures"]
+__all__ = ["PictureReader"]
 
 Given = ParamSpec("Given")
 R = TypeVar("R")
@@ -43,7 +43,7 @@ class _Answered:
     """What came of a question."""
 
     number: int
-    answer: Answer | Failed
+    answer: Reply | Failed
 
 
 def _serve(connection: "Connection[Any, Any]") -> None:
@@ -55,7 +55,7 @@ def _serve(connection: "Connection[Any, Any]") -> None:
         while True:
             question = questions.get()
             try:
-                answer = Answer(question.call())
+                answer = Reply(question.call())
             except (CamixerError, IndexError) as error:
                 answer = Failed(error)
             except Exception as error:  # noqa: BLE001 - of a decoder; the server must get an answer
@@ -69,7 +69,7 @@ def _serve(connection: "Connection[Any, Any]") -> None:
         each.join()
 
 
-class Pictures:
+class PictureReader:
     """The server's side: questions with answers."""
 
     def __init__(self) -> None:
@@ -131,7 +131,7 @@ class Pictures:
         waiting = self._waiting.get(message.number)
         if waiting is not None and not waiting.done():
             match message.answer:
-                case Answer(value):
+                case Reply(value):
                     waiting.set_result(value)
                 case Failed(error):
                     waiting.set_exception(error)

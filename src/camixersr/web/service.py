@@ -19,10 +19,10 @@ from camixersr.image.formats import kind_of
 from camixersr.image.locks import hold
 from camixersr.image.part import PREVIEW
 from camixersr.image.size import Size
-from camixersr.web.crew import Crew
+from camixersr.web.dispatch import Dispatcher
 from camixersr.web.events import Hub
 from camixersr.web.metrics import Metrics
-from camixersr.web.pictures import Pictures
+from camixersr.web.pictures import PictureReader
 from camixersr.web.problems import ProblemError
 from camixersr.web.settings import Settings
 from camixersr.web.shown import show
@@ -65,8 +65,8 @@ class Service:
             ) from error
         self._lock = _locked(settings.data / "lock")
         self.store = Store(settings.data / "jobs.sqlite", max_queue=settings.max_queue)
-        self.hub, self.pictures, self.metrics = Hub(), Pictures(), Metrics()
-        self.crew = Crew(
+        self.hub, self.pictures, self.metrics = Hub(), PictureReader(), Metrics()
+        self.dispatcher = Dispatcher(
             self.store,
             self.jobs,
             device=settings.device,
@@ -86,7 +86,7 @@ class Service:
             if path.name not in known:
                 _remove(path)
         self.hub.open()
-        await asyncio.to_thread(self.crew.start)
+        await asyncio.to_thread(self.dispatcher.start)
         self._sweeping = asyncio.create_task(self._sweep())
 
     async def stop(self) -> None:
@@ -94,7 +94,7 @@ class Service:
         if self._sweeping is not None:
             self._sweeping.cancel()
         self.hub.close()
-        await asyncio.to_thread(self.crew.stop)
+        await asyncio.to_thread(self.dispatcher.stop)
         self.pictures.close()
         self.store.close()
         os.close(self._lock)
@@ -115,7 +115,7 @@ class Service:
     def show(self, job: Job) -> dict[str, Any]:
         """A job as JSON values."""
         position = self.store.position(job) if job.state == "queued" else None
-        progress = self.crew.progress(job.id)
+        progress = self.dispatcher.progress(job.id)
         return show(job, progress, position=position, keep=self.settings.keep)
 
     def tell(self, number: str) -> None:
@@ -154,7 +154,7 @@ class Service:
             raise ProblemError(507, "the disk of the service is full; nothing was kept")
 
     def _full(self, error: QueueFullError) -> ProblemError:
-        seconds = self.metrics.average * self.settings.max_queue / max(1, len(self.crew))
+        seconds = self.metrics.average * self.settings.max_queue / max(1, len(self.dispatcher))
         wait = str(int(min(3600.0, max(1.0, 0.1 * seconds))))
         return ProblemError(429, f"{error}; try again later", headers={"retry-after": wait})
 
@@ -251,7 +251,7 @@ class Service:
             path.unlink(missing_ok=True)
             raise
         self.metrics.uploaded.inc(job.bytes)
-        self.crew.wake()
+        self.dispatcher.wake()
         self.tell(job.id)
         return job
 
@@ -268,15 +268,15 @@ class Service:
 
     async def _require_models(self) -> None:
         until = time.monotonic() + PATIENCE
-        while not self.crew.models:
-            if time.monotonic() > until or self.crew.trouble:
-                why = self.crew.trouble or "no process has begun to compute yet"
+        while not self.dispatcher.models:
+            if time.monotonic() > until or self.dispatcher.trouble:
+                why = self.dispatcher.trouble or "no process has begun to compute yet"
                 raise ProblemError(503, why, headers={"retry-after": "5"})
             await asyncio.sleep(0.05)
 
     def _require_model(self, action: str, options: Options) -> None:
         """A name of the catalogue: a file of the machine is nobody's business."""
-        fitting = [each["name"] for each in self.crew.models if each["action"] == action]
+        fitting = [each["name"] for each in self.dispatcher.models if each["action"] == action]
         if options.model is not None and options.model not in fitting:
             raise ProblemError(
                 422, f"no model {options.model[:60]!r} to {action} with; models: {', '.join(fitting)}"
@@ -303,9 +303,9 @@ class Service:
             raise ProblemError(422 if known else 415, _line(error, path)) from error
 
     def _require_size(self, picture: Mapping[str, Any], options: Options, action: str) -> None:
-        scales = sorted({each["scale"] for each in self.crew.models if each["action"] == action})
+        scales = sorted({each["scale"] for each in self.dispatcher.models if each["action"] == action})
         if options.model is not None:
-            scales = [each["scale"] for each in self.crew.models if each["name"] == options.model]
+            scales = [each["scale"] for each in self.dispatcher.models if each["name"] == options.model]
         if not scales:
             return
         low = (picture["height"], picture["width"])
@@ -332,7 +332,7 @@ class Service:
     def cancel(self, job: Job) -> None:
         """Cancel a job that waits or runs."""
         self.store.cancel(job.id)
-        self.crew.cancel(job.id)
+        self.dispatcher.cancel(job.id)
         self.tell(job.id)
 
     def remove(self, job: Job) -> None:

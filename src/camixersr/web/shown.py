@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from camixersr.enlarge.forms import options_from
-from camixersr.web.crew import Progress
+from camixersr.web.dispatch import Standing
 from camixersr.web.store import Job, State
 from camixersr.web.uploads import plain_name
 
@@ -148,7 +148,7 @@ def result_name(job: Job) -> str:
     return plain_name(f"{named}{file.suffix}")
 
 
-def show(job: Job, progress: Progress | None, *, position: int | None, keep: float) -> dict[str, Any]:
+def show(job: Job, progress: Standing | None, *, position: int | None, keep: float) -> dict[str, Any]:
     """A job as JSON values, see `JobShown`.
 
     Args:
@@ -196,10 +196,10 @@ def show(job: Job, progress: Progress | None, *, position: int | None, keep: flo
     }
 
 
-def _progress(job: Job, progress: Progress | None) -> dict[str, Any] | None:
+def _progress(job: Job, progress: Standing | None) -> dict[str, Any] | None:
     if job.state != "running":
         return None
-    progress = progress or Progress()
+    progress = progress or Standing()
     share = min(1.0, progress.done / progress.total) if progress.total else 0.0
     seconds = time.time() - job.started if job.started else progress.seconds
     rest = progress.seconds * (1.0 - share) / share if share >= LEAST else None

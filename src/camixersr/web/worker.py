@@ -13,11 +13,21 @@ from pathlib import Path
 from typing import Any
 
 from camixersr.image.locks import hold
-from camixersr.messages import Answer, Failed, Line
+from camixersr.messages import Failed, Line, Reply
 from camixersr.web.child import listen
 from camixersr.web.store import State
 
-__all__ = ["Advanced", "Cancel", "Do", "Over", "Ready", "Remarked", "devices", "shared_lock", "work"]
+__all__ = [
+    "CancelJob",
+    "DoJob",
+    "JobAdvanced",
+    "JobOver",
+    "JobRemarked",
+    "WorkerReady",
+    "devices",
+    "shared_lock",
+    "work",
+]
 
 TOLD = 0.2
 """Seconds between two words of progress."""
@@ -28,7 +38,7 @@ LARGEST_MAP = 2048
 
 
 @dataclass(frozen=True)
-class Do:
+class DoJob:
     """Do a job.
 
     Attributes:
@@ -47,21 +57,21 @@ class Do:
 
 
 @dataclass(frozen=True)
-class Cancel:
+class CancelJob:
     """Give a job up, now or when its turn comes."""
 
     job: str
 
 
 @dataclass(frozen=True)
-class Ready:
+class WorkerReady:
     """Jobs may come; these models are there."""
 
     models: list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Advanced:
+class JobAdvanced:
     """How far a job is."""
 
     job: str
@@ -70,7 +80,7 @@ class Advanced:
 
 
 @dataclass(frozen=True)
-class Remarked:
+class JobRemarked:
     """A line about a job, for a person."""
 
     job: str
@@ -78,7 +88,7 @@ class Remarked:
 
 
 @dataclass(frozen=True)
-class Over:
+class JobOver:
     """A job has ended: what came of it, or why it failed."""
 
     job: str
@@ -92,7 +102,7 @@ def devices(given: str, connection: "Connection[Any, Any]") -> None:
     from camixersr.backends.devices import devices_of
 
     try:
-        answer = Answer(devices_of(given))
+        answer = Reply(devices_of(given))
     except Exception as error:  # noqa: BLE001 - the server raises it
         answer = Failed.of(error)
     Line(connection).send(answer)
@@ -115,8 +125,8 @@ def work(
 ) -> None:
     """Do jobs as they come, until the server hangs up.
 
-    It hears `Do` and `Cancel`, and says `Ready`, or `Failed` if it cannot begin; then of each job
-    `Advanced` and `Remarked`, and at its end `Over`.
+    It hears `DoJob` and `CancelJob`, and says `WorkerReady`, or `Failed` if it cannot begin; then of each
+    job `JobAdvanced` and `JobRemarked`, and at its end `JobOver`.
 
     Args:
         connection: to the server.
@@ -126,14 +136,14 @@ def work(
         lock: a file that is held as long as the process lives: another service waits for it.
     """
     held = shared_lock(lock)
-    jobs: queue.SimpleQueue[Do] = queue.SimpleQueue()
+    jobs: queue.SimpleQueue[DoJob] = queue.SimpleQueue()
     cancelled: set[str] = set()
 
-    def hear(message: Do | Cancel) -> None:
+    def hear(message: DoJob | CancelJob) -> None:
         match message:
-            case Cancel(job):
+            case CancelJob(job):
                 cancelled.add(job)
-            case Do():
+            case DoJob():
                 jobs.put(message)
 
     line = listen(connection, hear)
@@ -147,7 +157,7 @@ def work(
         line.send(Failed.of(error))
         os.close(held)
         return
-    line.send(Ready(models))
+    line.send(WorkerReady(models))
     kept: dict[Any, Any] = {}
     while True:
         do = jobs.get()
@@ -215,7 +225,7 @@ class _Job:
     def _over(
         self, state: State, *, outcome: dict[str, Any] | None = None, error: str | None = None
     ) -> None:
-        self._line.send(Over(self._id, state, outcome, error))
+        self._line.send(JobOver(self._id, state, outcome, error))
 
     def _plain(self, text: str) -> str:
         """A message without the place where the service keeps its files."""
@@ -303,8 +313,8 @@ class _Job:
                     if time.monotonic() - self._told < TOLD and done < total:
                         return
                     self._told = time.monotonic()
-                self._line.send(Advanced(self._id, float(done), float(total)))
+                self._line.send(JobAdvanced(self._id, float(done), float(total)))
             case results.Remark(text):
-                self._line.send(Remarked(self._id, self._plain(text)))
+                self._line.send(JobRemarked(self._id, self._plain(text)))
             case _:
                 pass

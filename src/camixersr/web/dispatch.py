@@ -12,11 +12,20 @@ from typing import Any
 
 from camixersr.enlarge.forms import options_from
 from camixersr.errors import CamixerError
-from camixersr.messages import Answer, Failed, Line
+from camixersr.messages import Failed, Line, Reply
 from camixersr.web.store import Job, Store
-from camixersr.web.worker import Advanced, Cancel, Do, Over, Ready, Remarked, devices, work
+from camixersr.web.worker import (
+    CancelJob,
+    DoJob,
+    JobAdvanced,
+    JobOver,
+    JobRemarked,
+    WorkerReady,
+    devices,
+    work,
+)
 
-__all__ = ["Crew", "Progress"]
+__all__ = ["Dispatcher", "Standing"]
 
 IDLE = 1.0
 """Seconds after which a thread looks again, though nobody has called."""
@@ -25,7 +34,7 @@ AGAIN = (0.0, 1.0, 5.0, 30.0)
 
 
 @dataclass(frozen=True)
-class Progress:
+class Standing:
     """How far a job is.
 
     Attributes:
@@ -41,7 +50,7 @@ class Progress:
     remark: str = ""
 
 
-class Crew:
+class Dispatcher:
     """All processes that compute.
 
     Args:
@@ -67,7 +76,7 @@ class Crew:
     ) -> None:
         self.store, self.folder, self.changed, self.over = store, folder, changed, over
         self._device, self.how = device, (backend, max_pixels, folder.parent / "workers.lock")
-        self._hands: list[_Hand] = []
+        self._threads: list[_DeviceThread] = []
         self.stopping = threading.Event()
         self.work = threading.Condition()
         self.models: list[dict[str, Any]] = []
@@ -82,17 +91,17 @@ class Crew:
             CamixerError: a device that is not there.
         """
         names = _all_of(self._device) if self._device == "all" else self._device.split(",")
-        self._hands = [_Hand(self, name.strip()) for name in names]
-        for each in self._hands:
+        self._threads = [_DeviceThread(self, name.strip()) for name in names]
+        for each in self._threads:
             each.start()
 
     def stop(self) -> None:
         """End the processes; what they do is queued again by the next start."""
         self.stopping.set()
         self.wake()
-        for each in self._hands:
+        for each in self._threads:
             each.end()
-        for each in self._hands:
+        for each in self._threads:
             each.join(10.0)
 
     def wake(self) -> None:
@@ -102,21 +111,21 @@ class Crew:
 
     def cancel(self, number: str) -> None:
         """Tell the process that does a job to stop."""
-        for each in self._hands:
+        for each in self._threads:
             each.cancel(number)
 
     @property
     def ready(self) -> int:
         """How many processes can compute."""
-        return sum(each.ready for each in self._hands)
+        return sum(each.ready for each in self._threads)
 
     def __len__(self) -> int:
         """How many there are to be."""
-        return len(self._hands)
+        return len(self._threads)
 
-    def progress(self, number: str) -> Progress | None:
+    def progress(self, number: str) -> Standing | None:
         """How far a job is; None if none of the processes does it."""
-        return next((each.progress for each in self._hands if each.job_id == number), None)
+        return next((each.progress for each in self._threads if each.job_id == number), None)
 
 
 def _all_of(device: str) -> Sequence[str]:
@@ -128,7 +137,7 @@ def _all_of(device: str) -> Sequence[str]:
     answer = Line(own).receive()
     process.join()
     match answer:
-        case Answer(names):
+        case Reply(names):
             return names
         case Failed(error):
             raise error
@@ -136,22 +145,22 @@ def _all_of(device: str) -> Sequence[str]:
             raise CamixerError("the devices of this machine cannot be listed")
 
 
-class _Hand(threading.Thread):
+class _DeviceThread(threading.Thread):
     """One process, and the thread that gives it jobs."""
 
-    def __init__(self, crew: Crew, device: str) -> None:
-        super().__init__(name=f"hand {device}", daemon=True)
-        self._crew, self._device = crew, device
+    def __init__(self, dispatcher: Dispatcher, device: str) -> None:
+        super().__init__(name=f"device {device}", daemon=True)
+        self._dispatcher, self._device = dispatcher, device
         self._line: Line | None = None
         self._process: Any = None
         self.ready = False
         self.job_id = ""
-        self.progress = Progress()
+        self.progress = Standing()
 
     def cancel(self, number: str) -> None:
         line = self._line
         if line is not None and number == self.job_id:
-            line.send(Cancel(number))
+            line.send(CancelJob(number))
 
     def end(self) -> None:
         process = self._process
@@ -160,8 +169,8 @@ class _Hand(threading.Thread):
 
     def run(self) -> None:
         failures = 0
-        while not self._crew.stopping.is_set():
-            self._crew.stopping.wait(AGAIN[min(failures, len(AGAIN) - 1)])
+        while not self._dispatcher.stopping.is_set():
+            self._dispatcher.stopping.wait(AGAIN[min(failures, len(AGAIN) - 1)])
             begun = self._begin()
             failures = 0 if begun else failures + 1
             if begun:
@@ -172,78 +181,80 @@ class _Hand(threading.Thread):
 
     def _begin(self) -> bool:
         """Start a process; whether it is ready."""
-        if self._crew.stopping.is_set():
+        if self._dispatcher.stopping.is_set():
             return False
         context = multiprocessing.get_context("spawn")
         own, its = context.Pipe()
-        given = (its, self._device, *self._crew.how)
+        given = (its, self._device, *self._dispatcher.how)
         self._process = context.Process(target=work, args=given, name=self._device, daemon=True)
         self._process.start()
         its.close()
         self._line = Line(own)
         match self._line.receive():
-            case Ready(models):
-                self._crew.trouble, self._crew.models = "", models
+            case WorkerReady(models):
+                self._dispatcher.trouble, self._dispatcher.models = "", models
                 self.ready = True
             case Failed(error):
-                self._crew.trouble = f"device {self._device}: {error}"
+                self._dispatcher.trouble = f"device {self._device}: {error}"
             case _:
-                self._crew.trouble = f"device {self._device}: its process ended while it began"
+                self._dispatcher.trouble = f"device {self._device}: its process ended while it began"
         return self.ready
 
     def _give(self) -> None:
         """Give jobs to the process until it ends."""
-        crew = self._crew
-        while not crew.stopping.is_set() and self._process.is_alive():
-            job = crew.store.claim()
+        dispatcher = self._dispatcher
+        while not dispatcher.stopping.is_set() and self._process.is_alive():
+            job = dispatcher.store.claim()
             if job is None:
-                with crew.work:
-                    crew.work.wait(IDLE)
+                with dispatcher.work:
+                    dispatcher.work.wait(IDLE)
                 continue
             if not self._do(job):
                 return
 
     def _do(self, job: Job) -> bool:
         """Do a job; whether the process is still there."""
-        crew, line = self._crew, self._line
+        dispatcher, line = self._dispatcher, self._line
         assert line is not None
         began = time.monotonic()
-        self.progress, self.job_id = Progress(), job.id
-        crew.changed(job.id)
-        line.send(Do(job.id, crew.folder / job.id, job.file, job.action, options_from(job.options)))
-        now = crew.store.get(job.id)
+        self.progress, self.job_id = Standing(), job.id
+        dispatcher.changed(job.id)
+        line.send(
+            DoJob(job.id, dispatcher.folder / job.id, job.file, job.action, options_from(job.options))
+        )
+        now = dispatcher.store.get(job.id)
         if now is not None and now.cancelling:  # meanwhile
-            line.send(Cancel(job.id))
+            line.send(CancelJob(job.id))
         alive = True
         while True:
             message = line.receive()
             if message is None:
                 alive = False
-                if not crew.stopping.is_set():
+                if not dispatcher.stopping.is_set():
                     self._process.join(5.0)
-                    crew.store.died(job.id, _why(self._process.exitcode))
+                    dispatcher.store.died(job.id, _why(self._process.exitcode))
                 break
             if message.job == job.id and self._heard(message, began):
                 break
         self.job_id = ""
-        over = crew.store.get(job.id)
+        over = dispatcher.store.get(job.id)
         if over is not None and over.is_over:
-            crew.over(over.state, time.monotonic() - began)
-        crew.changed(job.id)
+            dispatcher.over(over.state, time.monotonic() - began)
+        dispatcher.changed(job.id)
         return alive
 
-    def _heard(self, message: Advanced | Remarked | Over, began: float) -> bool:
+    def _heard(self, message: JobAdvanced | JobRemarked | JobOver, began: float) -> bool:
         """Take what the process says; whether its job is over."""
-        crew, seconds = self._crew, time.monotonic() - began
+        dispatcher, seconds = self._dispatcher, time.monotonic() - began
         match message:
-            case Advanced(job, done, total):
-                self.progress = Progress(done, total, seconds, self.progress.remark)
-                crew.changed(job)
-            case Remarked(job, text):
-                self.progress = Progress(self.progress.done, self.progress.total, seconds, text)
-                crew.changed(job)
-            case Over(job, state, outcome, error):
-                crew.store.finish(job, state, outcome=outcome, error=error)
+            case JobAdvanced(job, done, total):
+                self.progress = Standing(done, total, seconds, self.progress.remark)
+                dispatcher.changed(job)
+            case JobRemarked(job, text):
+                self.progress = Standing(self.progress.done, self.progress.total, seconds, text)
+                dispatcher.changed(job)
+            case JobOver(job, state, outcome, error):
+                dispatcher.store.finish(job, state, outcome=outcome, error=error)
                 return True
         return False
 
