@@ -54,6 +54,7 @@ lint: $(DEV)
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	$(BIN)/zizmor --quiet --offline .github
+	if [ -x $(BIN)/hadolint ]; then $(BIN)/hadolint Dockerfile; fi # there is none for every system
 
 dist: $(DIST)
 	$(BIN)/python tools/dist.py
