@@ -23,6 +23,7 @@ $(BIN)/python:
 
 $(INSTALLED): pyproject.toml constraints.txt $(NATIVE) | $(BIN)/python
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	$(BIN)/python -m camixersr.native --check || $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[research]'
 	touch $@
 
 $(DEV): pyproject.toml constraints.txt $(NATIVE) | $(BIN)/python
@@ -32,6 +33,7 @@ $(DEV): pyproject.toml constraints.txt $(NATIVE) | $(BIN)/python
 
 $(SERVE): pyproject.toml constraints.txt $(NATIVE) | $(BIN)/python
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[serve]'
+	$(BIN)/python -m camixersr.native --check || $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[research]'
 	touch $(INSTALLED) $@
 
 $(DIST): pyproject.toml constraints.txt | $(DEV)

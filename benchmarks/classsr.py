@@ -34,7 +34,8 @@ from camixersr.image.files import replacing
 from camixersr.image.resize import resize
 from camixersr.metrics import luma, psnr
 from camixersr.models import CAMixerSR, Classes
-from camixersr.models.classsr import ByClass, windows_of
+from camixersr.models.classes import ByClass
+from camixersr.models.classsr import windows_of
 from camixersr.nn.routing import Policy, Routing
 from camixersr.operations import count, count_classifier
 from camixersr.tensors import from_array, to_array

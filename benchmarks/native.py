@@ -22,7 +22,7 @@ from camixersr.catalogue import find
 from camixersr.image.decode import read
 from camixersr.image.resize import resize
 from camixersr.native.core import FORCE, PATHS, path_for
-from camixersr.nn.predictor import pool_image
+from camixersr.nn.pool import pool_image
 from camixersr.nn.routing import TopShare
 from camixersr.speed.contenders import PIECE
 from camixersr.speed.reference import Reference

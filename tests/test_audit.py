@@ -15,9 +15,9 @@ from torch import Tensor
 from camixersr.audit import audit, measure_gain, observe, rank_correlation
 from camixersr.errors import ShapeError
 from camixersr.image.resize import resize
-from camixersr.models.batches import FixedWindows
 from camixersr.models.calibration import Threshold
 from camixersr.models.detail import window_detail
+from camixersr.models.fixed import FixedWindows
 from camixersr.nn import BlockRouting, Policy, Routing, TopShare
 from camixersr.weights import Model, save
 from camixersr.worth import Worth, measure_worth, ranked

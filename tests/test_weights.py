@@ -13,8 +13,9 @@ from safetensors.torch import save_file
 from camixersr.errors import CheckpointError, OutputError
 from camixersr.models import PRESETS, CAMixerSR, OmniCAMixerSR, OmniCAMixerSRConfig
 from camixersr.models.calibration import Calibration, Threshold
+from camixersr.models.shapes import infer_config
 from camixersr.nn import TopShare
-from camixersr.official import RENAMES, infer_config, rename_official
+from camixersr.official import RENAMES, rename_official
 from camixersr.weights import Model, load_file, save
 from tests.conftest import NARROW, random_network, shared
 

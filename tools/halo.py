@@ -18,7 +18,7 @@ import torch
 from camixersr.catalogue import find
 from camixersr.image.decode import read
 from camixersr.inference.tiles import GRID, MARGIN
-from camixersr.nn.predictor import Pooled, pool_image
+from camixersr.nn.pool import Pooled, pool_image
 from camixersr.tensors import from_array
 
 REACH = 128  # low pixels looked at beside a cut

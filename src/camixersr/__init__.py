@@ -12,6 +12,7 @@ import logging
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from camixersr.errors import CamixerError
+from camixersr.lazily import lazily
 
 if TYPE_CHECKING:
     from camixersr.enlarge.kinds import File, Held
@@ -49,7 +50,7 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())  # a program that 
 def load(
     model: str = "s-x4",
     *,
-    backend: str = "torch",
+    backend: str = "auto",
     device: str = "auto",
     precision: str = "auto",
     tile: int | Literal["auto"] = "auto",
@@ -58,8 +59,8 @@ def load(
 
     Args:
         model: a name that `camixersr models list` shows, or a file of weights.
-        backend: "torch", "native", "compile", "onnxruntime", "openvino", or "auto"; see
-            `camixersr.backends`.
+        backend: "auto": native where it computes the model, else torch. Or "native", "torch", "compile",
+            "onnxruntime", "openvino", or "fastest", which is measured once; see `camixersr.backends`.
         device: "auto", "cpu", "cuda", "cuda:1", "mps"; "all", or several with commas between.
         precision: "auto" (fp32), "fp32", "bf16" or "fp16".
         tile: low pixels a tile, "auto", or 0 for the whole picture at once.
@@ -213,23 +214,17 @@ def restore(
     return restorer.upscale(image, attention_ratio=attention_ratio, white=white)
 
 
-_FROM = {
-    "Options": "camixersr.enlarge.options",
-    "Picture": "camixersr.image.picture",
-    "Result": "camixersr.runs.results",
-    "Run": "camixersr.runs.files",
-    "Size": "camixersr.image.size",
-    "Upscaler": "camixersr.enlarge.upscaler",
-    "WriteOptions": "camixersr.image.formats",
-    "restore_files": "camixersr.runs.files",
-    "upscale_files": "camixersr.runs.files",
-}
-"""Where names come from that are loaded when first asked for."""
-
-
-def __getattr__(name: str) -> Any:
-    if name in _FROM:
-        from importlib import import_module
-
-        return getattr(import_module(_FROM[name]), name)
-    raise AttributeError(f"module 'camixersr' has no attribute {name!r}")
+__getattr__ = lazily(
+    __name__,
+    {
+        "Options": "camixersr.enlarge.options",
+        "Picture": "camixersr.image.picture",
+        "Result": "camixersr.runs.results",
+        "Run": "camixersr.runs.files",
+        "Size": "camixersr.image.size",
+        "Upscaler": "camixersr.enlarge.upscaler",
+        "WriteOptions": "camixersr.image.formats",
+        "restore_files": "camixersr.runs.files",
+        "upscale_files": "camixersr.runs.files",
+    },
+)

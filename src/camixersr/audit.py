@@ -26,8 +26,8 @@ from camixersr.image.encode import write
 from camixersr.image.picture import Picture
 from camixersr.inference.computer import Computer
 from camixersr.models import Network
-from camixersr.models.batches import FixedWindows
 from camixersr.models.detail import window_detail
+from camixersr.models.fixed import FixedWindows
 from camixersr.models.network import pad_to_windows
 from camixersr.nn.routing import Routing, TopShare
 from camixersr.nn.windows import partition

@@ -1,11 +1,10 @@
-"""The authors' checkpoints (`.pth`): read without running anything, renamed, and their shape told.
+"""The authors' checkpoints (`.pth`): read without running anything, and renamed.
 
 Their files are pickles, read by torch's restricted unpickler. Their parameter names appear in this file
 and nowhere else. What a file claims is compared with the bytes that it has before anything is made of it.
 """
 
 import io
-import math
 import pickle
 import re
 import zipfile
@@ -18,9 +17,8 @@ from torch import Tensor
 
 from camixersr.errors import CheckpointError
 from camixersr.image.files import shown
-from camixersr.models import CAMixerSRConfig, Config, OmniCAMixerSRConfig
 
-__all__ = ["RENAMES", "infer_config", "read_official", "rename_official"]
+__all__ = ["RENAMES", "read_official", "rename_official"]
 
 # The authors' names -> ours, applied in order.
 RENAMES = (
@@ -127,59 +125,3 @@ def rename_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             name = re.sub(pattern, replacement, name)
         renamed[name] = value
     return renamed
-
-
-def infer_config(tensors: Mapping[str, Tensor], path: str | Path = "checkpoint") -> Config:
-    """Read the network's shape off its tensors.
-
-    Args:
-        tensors: under our names, of any shape that holds the right number of elements.
-        path: named in errors.
-
-    Returns:
-        The configuration.
-
-    Raises:
-        CheckpointError: the tensors are neither those of a classic CAMixerSR nor of an OmniCAMixerSR.
-    """
-    groups: dict[int, set[int]] = {}
-    for name in tensors:
-        if found := re.match(r"body\.(\d+)\.blocks\.(\d+)\.", name):
-            groups.setdefault(int(found[1]), set()).add(int(found[2]))
-    try:
-        channels = tensors["head.weight"].shape[0]
-        window = tensors["body.0.blocks.0.mixer.predictor.mask.2.weight"].shape[1]
-        outputs = tensors["tail.weight"].shape[0]
-        omni = "deformed.weight" in tensors
-        if not omni and "global_out.weight" not in tensors:
-            raise KeyError("global_out.weight")
-        block = "body.0.blocks.0"
-        widths = {
-            name: tensors[f"{block}.{layer}.weight"].shape[axis]
-            for name, layer, axis in (
-                ("keys", "mixer.attention.project_q", 0),
-                ("values", "mixer.project_v", 0),
-                ("hidden", "feed_forward.project_out", 1),
-            )
-            if not omni
-        }
-    except KeyError as missing:
-        raise CheckpointError(
-            f"{shown(path)}: expected the tensors of a CAMixerSR, classic or omnidirectional, but "
-            f"{missing} is not there"
-        ) from missing
-    except IndexError as flat:
-        raise CheckpointError(
-            f"{shown(path)}: expected the tensors of a CAMixerSR, but some lack dimensions"
-        ) from flat
-    scale = math.isqrt(outputs // 3)
-    if 3 * scale**2 != outputs or sorted(groups) != list(range(len(groups))):
-        raise CheckpointError(
-            f"{shown(path)}: expected 3 s^2 output channels and consecutive groups, got {outputs} "
-            f"channels and groups {sorted(groups)}"
-        )
-    blocks = tuple(len(groups[group]) for group in sorted(groups))
-    if omni:
-        return OmniCAMixerSRConfig(channels=channels, scale=scale, blocks=blocks, window=window)
-    latitude = "latitude.weight" in tensors
-    return CAMixerSRConfig(channels, scale, blocks, window, latitude, **widths)

@@ -13,8 +13,8 @@ as is usual: normalisation, activations, the bilinear warp and other element-wis
 from dataclasses import dataclass, fields
 
 from camixersr.models import Config
-from camixersr.models.classsr import CLASSES, PATCH, STEP
-from camixersr.nn.predictor import CONDITIONS
+from camixersr.models.classes import CLASSES, PATCH, STEP
+from camixersr.nn.pool import CONDITIONS
 
 __all__ = ["Operations", "count", "count_classifier", "large_image_flops", "macs_at_720p"]
 

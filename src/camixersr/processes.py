@@ -19,8 +19,7 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-import torch
-
+from camixersr.backends.devices import set_threads, threads
 from camixersr.errors import CamixerError, DeviceError
 from camixersr.messages import Failed, Idle, Line, Next, Reply, Stop
 
@@ -62,11 +61,11 @@ Start = Callable[..., Work]
 """A process begun: called with what it was given."""
 
 
-def _begin(connection: "Connection[Any, Any]", start: Start, given: bytes, threads: int) -> None:
+def _begin(connection: "Connection[Any, Any]", start: Start, given: bytes, count: int) -> None:
     """The life of a process: one task after another, until it is stopped while it has none."""
     for number in _OF_A_TERMINAL:
         signal.signal(number, signal.SIG_IGN)  # who started it gets it too, and tells
-    torch.set_num_threads(threads)
+    set_threads(count)
     ask = Ask(Line(connection))
     with suppress(KeyboardInterrupt):
         try:
@@ -113,7 +112,7 @@ class Processes:
 
     def __init__(self, start: Start, given: Sequence[tuple[Any, ...]], names: Sequence[str]) -> None:
         context = multiprocessing.get_context("spawn")
-        threads = max(1, torch.get_num_threads() // max(1, names.count("cpu")))
+        each_has = max(1, threads() // max(1, names.count("cpu")))
         self._names = tuple(names)
         self._lines: list[Line] = []
         self._processes: list[Any] = []
@@ -124,7 +123,7 @@ class Processes:
             ours, theirs = context.Pipe()
             process = context.Process(
                 target=_begin,
-                args=(theirs, start, pickle.dumps(each), threads),
+                args=(theirs, start, pickle.dumps(each), each_has),
                 name=f"camixersr {name}",
                 daemon=True,
             )

@@ -16,8 +16,8 @@ from torch import Tensor
 from camixersr.errors import ShapeError
 from camixersr.metrics.fidelity import luma, psnr
 from camixersr.models import Network
-from camixersr.models.batches import FixedWindows
 from camixersr.models.detail import window_detail
+from camixersr.models.fixed import FixedWindows
 from camixersr.models.network import pad_to_windows
 from camixersr.nn.routing import Policy, Routing, TopShare
 from camixersr.tensors import to_array

@@ -53,7 +53,7 @@ def test_the_fastest_is_chosen_once(model: Model, monkeypatch: pytest.MonkeyPatc
     assert fastest.choose(model, device="cpu", say=said.append) == chosen == fastest.known(model, "cpu")
     assert fastest.choices() == [chosen]
     assert len(said) == 2
-    made = TensorComputer(model, backend="auto", device="cpu")
+    made = TensorComputer(model, backend="fastest", device="cpu")
     assert made.backend.name == "openvino"
 
 
@@ -123,7 +123,7 @@ def test_only_the_model_in_use_is_loaded_and_measured(
 
     monkeypatch.setattr(fastest, "choose", chosen)
     Image.fromarray(noise_picture(24, 48)).save(tmp_path / "a.png")
-    options = replace(options, backend="auto", projection="erp" if gpano else "auto")
+    options = replace(options, backend="fastest", projection="erp" if gpano else "auto")
     run = upscale_files(tmp_path / "a.png", tmp_path / "b.png", options=options)
     assert measured == list(run.models._loaded) == []
     (result,) = run

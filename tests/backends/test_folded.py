@@ -10,10 +10,10 @@ from camixersr.backends import folded
 from camixersr.backends.folded import Folded
 from camixersr.errors import ShapeError
 from camixersr.models import CAMixerSR
-from camixersr.models.batches import FixedWindows
 from camixersr.models.calibration import Threshold
+from camixersr.models.fixed import FixedWindows
 from camixersr.nn import ExpectedCount, Policy, TopShare
-from camixersr.nn.predictor import Pooled
+from camixersr.nn.pool import Pooled
 from tests.conftest import NARROW, random_network
 
 

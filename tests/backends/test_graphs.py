@@ -17,11 +17,11 @@ from camixersr.backends.protocol import Backend, Planes, Routed
 from camixersr.errors import MissingExtraError, UsageError
 from camixersr.inference.policies import Allowed, LogOddsThreshold
 from camixersr.inference.tiles import cut, group
-from camixersr.models.batches import FixedWindows
 from camixersr.models.calibration import Calibration, Threshold
+from camixersr.models.fixed import FixedWindows
 from camixersr.models.pools import PoolCells
 from camixersr.nn import ExpectedCount, TopShare
-from camixersr.nn.predictor import pool_image
+from camixersr.nn.pool import pool_image
 from camixersr.nn.routing import Policy
 from camixersr.speed.memory import watch_upscale
 from camixersr.weights import Model, save
@@ -307,7 +307,7 @@ def test_orders_have_no_infinity() -> None:
 
 
 def test_unknown_names_list_the_known() -> None:
-    with pytest.raises(UsageError, match="unknown backend 'tensorrt'; use auto or one of torch, "):
+    with pytest.raises(UsageError, match="unknown backend 'tensorrt'; use auto, fastest or one of torch, "):
         TensorComputer(model(), backend="tensorrt", device="cpu")
     with pytest.raises(UsageError, match="onnxruntime computes in fp32 on this machine, not in bf16"):
         TensorComputer(model(), backend="onnxruntime", device="cpu", precision="bf16")

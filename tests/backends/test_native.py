@@ -13,12 +13,12 @@ from camixersr.backends.protocol import Backend
 from camixersr.errors import CancelledError, MissingExtraError, UsageError
 from camixersr.inference.computer import Computer
 from camixersr.models import CAMixerSR, CAMixerSRConfig
-from camixersr.models.batches import FixedWindows
 from camixersr.models.calibration import Threshold
+from camixersr.models.fixed import FixedWindows
 from camixersr.models.pools import PoolCells
 from camixersr.native.core import FORCE, path_for, why_not
 from camixersr.nn import ExpectedCount, Policy, TopShare
-from camixersr.nn.predictor import Pool, pool_image
+from camixersr.nn.pool import Pool, pool_image
 from camixersr.weights import Model
 from tests.conftest import random_network
 

@@ -10,8 +10,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from camixersr.models import CAMixerSR, Network, OmniCAMixerSR
-from camixersr.models.batches import FixedWindows
-from camixersr.official import infer_config, rename_official
+from camixersr.models.fixed import FixedWindows
+from camixersr.models.shapes import infer_config
+from camixersr.official import rename_official
 from camixersr.weights import load_file as load_model
 from tests.conftest import SHARED, shared
 

@@ -18,7 +18,8 @@ from camixersr.errors import CheckpointError, UsageError
 from camixersr.image.panorama import Panorama
 from camixersr.models import Classes, PatchClassifier
 from camixersr.models.calibration import Calibration
-from camixersr.models.classsr import ByClass, windows_of
+from camixersr.models.classes import ByClass
+from camixersr.models.classsr import windows_of
 from camixersr.nn import TopShare
 from camixersr.operations import count, count_classifier
 from camixersr.tensors import from_array

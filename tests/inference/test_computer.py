@@ -14,7 +14,7 @@ from camixersr.inference.tiles import cut
 from camixersr.models import CAMixerSR, CAMixerSRConfig
 from camixersr.models.calibration import Calibration
 from camixersr.nn import TopShare
-from camixersr.nn.predictor import pool_image
+from camixersr.nn.pool import pool_image
 from camixersr.operations import count
 from camixersr.weights import Model
 from tests.conftest import TensorComputer, noise_picture, random_network
@@ -31,7 +31,8 @@ def upscaler(
     network = random_network(channels=12, scale=scale, blocks=blocks, pool=pool)
     # what attends about half of the windows of `low`
     calibration = Calibration((0.5,), ((0.8676, 0.9773)[: sum(blocks)],)) if calibrated else None
-    return TensorComputer(Model("test", network, calibration), device="cpu", **options)
+    options = {"backend": "torch", "device": "cpu", **options}  # whose parts are replaced below
+    return TensorComputer(Model("test", network, calibration), **options)
 
 
 def low(height: int = 40, width: int = 70) -> torch.Tensor:

@@ -15,7 +15,7 @@ from camixersr.inference.tiles import GRID, cut
 from camixersr.models import RESTORATION_PRESETS, CAMixerSR
 from camixersr.models.calibration import Calibration, Threshold
 from camixersr.nn import TopShare
-from camixersr.nn.predictor import pool_image
+from camixersr.nn.pool import pool_image
 from camixersr.operations import count
 from camixersr.weights import Model
 from tests.conftest import TensorComputer, noise_picture, random_network

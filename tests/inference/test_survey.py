@@ -17,7 +17,7 @@ from camixersr.inference.tiles import smallest_tile
 from camixersr.models import CAMixerSR
 from camixersr.models.calibration import Calibration, Threshold
 from camixersr.nn import TopShare
-from camixersr.nn.predictor import Pooled, pool_image
+from camixersr.nn.pool import Pooled, pool_image
 from camixersr.weights import Model
 from tests.conftest import TensorComputer, noise_picture, random_network
 

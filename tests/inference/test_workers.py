@@ -41,7 +41,7 @@ THRESHOLDS = (0.87, 0.975)  # these attend about half of the windows of `low`
 
 def upscaler(**options) -> TensorComputer:
     network = random_network(channels=12, blocks=(1, 1))
-    options = {"device": "cpu", "tile": 64, **options}
+    options = {"backend": "torch", "device": "cpu", "tile": 64, **options}
     return TensorComputer(Model("test", network, Calibration((0.5,), (THRESHOLDS,))), **options)
 
 

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 from camixersr.errors import ShapeError, ValueRangeError
 from camixersr.models import PRESETS, CAMixerSR, CAMixerSRConfig
-from camixersr.models.batches import FixedWindows
 from camixersr.models.calibration import Threshold
+from camixersr.models.fixed import FixedWindows
 from camixersr.models.network import pad_to_windows
 from camixersr.nn import TopShare
 from tests.conftest import NARROW, random_network

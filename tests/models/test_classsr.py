@@ -9,7 +9,8 @@ from torch import Tensor
 from camixersr.errors import ShapeError, ValueRangeError
 from camixersr.models import Classes, PatchClassifier
 from camixersr.models.calibration import Threshold
-from camixersr.models.classsr import ByClass, average_loss, blend, class_loss, windows_of
+from camixersr.models.classes import ByClass
+from camixersr.models.classsr import average_loss, blend, class_loss, windows_of
 from camixersr.nn import TopShare
 from tests.conftest import random_network
 

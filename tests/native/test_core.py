@@ -16,8 +16,8 @@ from camixersr.catalogue import find
 from camixersr.errors import DeviceError
 from camixersr.metrics import psnr
 from camixersr.models import CAMixerSR
-from camixersr.models.batches import FixedWindows
 from camixersr.models.calibration import Threshold
+from camixersr.models.fixed import FixedWindows
 from camixersr.native.build import build
 from camixersr.native.core import FORCE, PATHS, Answer, Core, Pool, Thresholds, fits, path_for, why_not
 from camixersr.nn.routing import TopShare

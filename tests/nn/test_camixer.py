@@ -3,8 +3,8 @@ import torch
 from torch import Tensor
 
 from camixersr.errors import ShapeError, UsageError
-from camixersr.models.batches import FixedWindows
 from camixersr.models.calibration import Threshold
+from camixersr.models.fixed import FixedWindows
 from camixersr.nn import CAMixer, TopShare
 from camixersr.nn.attention import WindowAttention
 from camixersr.train.policies import Stochastic

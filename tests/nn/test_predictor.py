@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from camixersr.models.pools import PoolCells, pool_of
-from camixersr.nn.predictor import Predictor, pool_image, spread
+from camixersr.nn.pool import pool_image
+from camixersr.nn.predictor import Predictor, spread
 
 
 def of_every_pixel(features: torch.Tensor, side: int) -> torch.Tensor:

@@ -76,7 +76,9 @@ def test_weights_that_overflow_are_recomputed(precision: str, batch: int, factor
     def result(precision: str, batch: int):
         network = random_network(channels=12, blocks=(1,))
         network.head.weight.mul_(factor)
-        up = TensorComputer(Model("t", network), device="cpu", precision=precision, tile=64, batch=batch)
+        up = TensorComputer(
+            Model("t", network), backend="torch", device="cpu", precision=precision, tile=64, batch=batch
+        )
         return up.run(torch.rand(3, 100, 130, generator=torch.Generator().manual_seed(1)))
 
     high = result(precision, batch).high

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from camixersr.errors import ShapeError, ValueRangeError
-from camixersr.models.batches import FixedWindows
 from camixersr.models.calibration import BAND, Calibration, Threshold
+from camixersr.models.fixed import FixedWindows
 from camixersr.nn.routing import BlockRouting, ExpectedCount, Routing, TopShare
 from camixersr.train.policies import Stochastic
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from camixersr.errors import ShapeError
-from camixersr.models.batches import FixedWindows
+from camixersr.models.fixed import FixedWindows
 from camixersr.nn import TopShare
 from camixersr.speed.reference import Reference
 from tests.conftest import NARROW, random_network

@@ -12,8 +12,14 @@ from camixersr.errors import InputError, ValueRangeError
 from camixersr.image.fisheye import reduce_through_fisheyes
 from camixersr.image.resize import resize
 from camixersr.metrics import latitude_weights
-from camixersr.models import PRESETS, CAMixerSR, CAMixerSRConfig, OmniCAMixerSR, OmniCAMixerSRConfig
-from camixersr.models.omni import OMNI_PRESETS
+from camixersr.models import (
+    OMNI_PRESETS,
+    PRESETS,
+    CAMixerSR,
+    CAMixerSRConfig,
+    OmniCAMixerSR,
+    OmniCAMixerSRConfig,
+)
 from camixersr.train.initialise import initialise_linear, transfer
 from camixersr.train.photos import MARGIN, FisheyeStream, PanoramaStream, load_photos, reduce
 from camixersr.train.recipe import Recipe

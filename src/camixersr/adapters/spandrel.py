@@ -23,7 +23,8 @@ from camixersr.catalogue import embedded, find
 from camixersr.errors import CamixerError, CheckpointError, MissingExtraError
 from camixersr.extras import install_line
 from camixersr.models import Config, make
-from camixersr.official import infer_config, rename_official
+from camixersr.models.shapes import infer_config
+from camixersr.official import rename_official
 from camixersr.weights import Model, load_file
 
 __all__ = ["Enlarger", "install", "load"]

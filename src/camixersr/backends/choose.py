@@ -1,7 +1,7 @@
-"""Backends: who computes the network. torch is always there; the others are extras.
+"""Backends: who computes the network. `usual` is the one where nobody chooses.
 
-    torch        the network of this package, prepared for the processor; any device
-    native       the same in C++, for processors with AVX2 or AVX-512
+    native       the network in C++, for processors with AVX2 or AVX-512
+    torch        the same in torch, prepared for the processor; any device
     compile      the same, through torch.compile (needs a C++ compiler for the CPU)
     onnxruntime  `camixersr.graph` in ONNX Runtime; pip install 'camixersr[onnx]'
     openvino     the same in OpenVINO; pip install 'camixersr[openvino]'
@@ -13,16 +13,25 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal, get_args
 
-from camixersr.backends import prepared
 from camixersr.backends.devices import TORCH
-from camixersr.backends.plain import Plain
+from camixersr.backends.native import Native, why_not_for
 from camixersr.backends.protocol import Backend
 from camixersr.errors import MissingExtraError, UsageError
 from camixersr.extras import install_line
 from camixersr.native import core as native
 from camixersr.weights import Model
 
-__all__ = ["BACKENDS", "KINDS", "Available", "Precision", "available", "make", "require", "torch_backend"]
+__all__ = [
+    "BACKENDS",
+    "KINDS",
+    "Available",
+    "Precision",
+    "available",
+    "make",
+    "require",
+    "torch_backend",
+    "usual",
+]
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
@@ -72,8 +81,8 @@ def _version(distribution: str) -> str:
 def _available(name: str, device: str) -> Available:
     if name in ("torch", "compile"):
         reduced = ("bf16", "fp16") if device.startswith("cuda") else ("bf16",)
-        missing = ""
-        if name == "compile":
+        missing = "" if TORCH else f"backend {name} needs torch; {install_line('research')}"
+        if name == "compile" and TORCH:
             from camixersr.backends.compiled import why_not
 
             missing = why_not(device)
@@ -85,7 +94,7 @@ def _available(name: str, device: str) -> Available:
             missing = "backend native computes on the CPU only; use --device cpu"
         return Available(name, ", ".join(paths.values()), tuple(paths), KINDS[name], missing)
     extra, distributions = _EXTRAS[name]
-    absent = [each for each in distributions if not _version(each)]
+    absent = [each for each in distributions if not _version(each)] + ([] if TORCH else ["torch"])
     if absent:
         return Available(
             name,
@@ -132,11 +141,11 @@ def require(backend: str, *, device: str, precision: str = "auto") -> str:
         MissingExtraError: its package is not installed.
     """
     if backend not in BACKENDS:
-        raise UsageError(f"unknown backend {backend!r}; use auto or one of {', '.join(BACKENDS)}")
+        raise UsageError(f"unknown backend {backend!r}; use auto, fastest or one of {', '.join(BACKENDS)}")
     if precision not in get_args(Precision):
         raise UsageError(f"unknown precision {precision!r}; use one of {', '.join(get_args(Precision))}")
     wanted = "fp32" if precision == "auto" else precision
-    if backend == "torch":
+    if backend == "torch" and TORCH:
         return wanted
     there = _available(backend, device)
     if there.missing:
@@ -149,13 +158,30 @@ def require(backend: str, *, device: str, precision: str = "auto") -> str:
     return wanted
 
 
+def usual(model: Model, *, device: str, precision: str = "auto", batched: bool = False) -> str:
+    """The backend where nobody chooses one: native where it can compute, else torch.
+
+    Args:
+        model: whose network.
+        device: where.
+        precision: "auto" is fp32.
+        batched: several tiles at once are asked for.
+    """
+    wanted = "fp32" if precision == "auto" else precision
+    can = device == "cpu" and not batched and native.path_for(wanted) is not None
+    return "native" if can and not why_not_for(model) else "torch"
+
+
 def torch_backend(model: Model, *, device: str, precision: str, batched: bool = False) -> Backend:
     """The network in torch: prepared for the processor where it can be."""
+    from camixersr.backends.plain import Plain
+    from camixersr.backends.prepared import KINDS, PRECISIONS, Prepared
+
     full = None
     if precision != "fp32":
         full = torch_backend(model, device=device, precision="fp32")
-    if device == "cpu" and model.network.kind in prepared.KINDS and precision in prepared.PRECISIONS:
-        return prepared.Prepared(model, precision, full, batched=batched)
+    if device == "cpu" and model.config.kind in KINDS and precision in PRECISIONS:
+        return Prepared(model, precision, full, batched=batched)
     return Plain(model, device, precision, full)
 
 
@@ -177,25 +203,28 @@ def make(
         DeviceError: it has no compiler, or does not run on the device.
     """
     wanted = require(backend, device=device, precision=precision)
-    plain = torch_backend(model, device=device, precision=wanted, batched=batched)
+
+    def in_torch(precision: str = wanted) -> Backend:
+        require("torch", device=device, precision=precision)
+        return torch_backend(model, device=device, precision=precision, batched=batched)
+
+    if backend == "native":
+        if why := why_not_for(model):
+            raise UsageError(
+                f"backend native does not compute {why}, as {model.name} has; use --backend torch"
+            )
+        full = None if wanted == "fp32" else Native(model, "fp32", lambda: in_torch("fp32"))
+        return Native(model, wanted, in_torch, full)
+    plain = in_torch()
     if backend == "torch":
         return plain
     if backend == "compile":
         from camixersr.backends.compiled import Compiled
 
         return Compiled(model, device, wanted, plain)
-    if backend == "native":
-        from camixersr.backends.native import Native, why_not_for
-
-        if why := why_not_for(model):
-            raise UsageError(
-                f"backend native does not compute {why}, as {model.name} has; use --backend torch"
-            )
-        full = None if wanted == "fp32" else Native(model, "fp32", plain.full)
-        return Native(model, wanted, plain, full)
     if model.classes is not None:
         raise UsageError(f"backend {backend} runs no ClassSR such as {model.name}; use --backend torch")
-    if model.network.kind not in KINDS[backend]:
+    if model.config.kind not in KINDS[backend]:
         raise UsageError(
             f"backend {backend} does not run {model.name}'s kind of network; use --backend torch"
         )

@@ -23,7 +23,8 @@ from camixersr.backends.plain import Plain
 from camixersr.backends.pools import Recording
 from camixersr.backends.protocol import Backend, Planes, Routed, Step
 from camixersr.nn.layers import FeedForward
-from camixersr.nn.predictor import Pool, Predictor
+from camixersr.nn.pool import Pool
+from camixersr.nn.predictor import Predictor
 from camixersr.nn.routing import Policy
 from camixersr.weights import Model
 
@@ -57,9 +58,7 @@ class Compiled(Plain):
 
     def __init__(self, model: Model, device: str, precision: str, plain: Backend) -> None:
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder() / "inductor"))
-        super().__init__(
-            replace(model, network=copy.deepcopy(model.network)), device, precision, plain.full
-        )
+        super().__init__(replace(model, source=copy.deepcopy(model.network)), device, precision, plain.full)
         self._plain = plain
         for part in self._network.modules():
             if isinstance(part, Predictor | FeedForward):

@@ -1,11 +1,13 @@
-"""Devices by their names, and what they have: memory, threads."""
+"""Devices by their names, and what they have: memory, threads. torch is asked only where it knows more."""
 
 import contextlib
+import os
 import sys
 from collections.abc import Generator, Sequence
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
-
-import torch
 
 from camixersr.errors import DeviceError, UsageError
 
@@ -13,6 +15,7 @@ __all__ = [
     "TORCH",
     "device_memory",
     "devices_of",
+    "gpus",
     "peak_memory",
     "reset_peak_memory",
     "resident_memory",
@@ -21,7 +24,32 @@ __all__ = [
     "threads",
 ]
 
-TORCH = torch.__version__
+
+def _torch_version() -> str:
+    try:
+        return version("torch")
+    except PackageNotFoundError:
+        return ""
+
+
+TORCH = _torch_version()
+"""Its version; empty where it is not installed."""
+
+
+@cache
+def _may_accelerate() -> bool:
+    """Whether torch, as it is installed, was built for more than the processor: that needs no loading."""
+    if "torch" in sys.modules or sys.platform == "darwin":
+        return bool(TORCH)
+    found = find_spec("torch") if TORCH else None
+    if found is None or found.origin is None:
+        return False
+    folder = Path(found.origin).parent / "lib"
+    return any(
+        (folder / f"{before}torch_{kind}{after}").exists()
+        for kind in ("cuda", "hip", "xpu")
+        for before, after in (("lib", ".so"), ("", ".dll"))
+    )
 
 
 def devices_of(names: str) -> tuple[str, ...]:
@@ -41,10 +69,13 @@ def devices_of(names: str) -> tuple[str, ...]:
         DeviceError: one is not there.
         UsageError: an unknown name.
     """
-    cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    there = [f"cuda:{number}" for number in range(cuda)]
-    there += ["mps"] if torch.backends.mps.is_available() else []
-    there += ["cpu"]
+    there, cuda = ["cpu"], 0
+    if _may_accelerate():
+        import torch
+
+        cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        mps = ["mps"] if torch.backends.mps.is_available() else []
+        there = [*(f"cuda:{number}" for number in range(cuda)), *mps, "cpu"]
     if names == "all" and cuda > 1:
         return tuple(there[:cuda])
     if names in ("auto", "all"):
@@ -64,20 +95,49 @@ def devices_of(names: str) -> tuple[str, ...]:
     return tuple(found)
 
 
+def gpus() -> list[tuple[str, int]]:
+    """The name of every cuda device, and its memory in bytes."""
+    if not _may_accelerate():
+        return []
+    import torch
+
+    found = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
+    return [(each.name, each.total_memory) for each in found]
+
+
 def threads() -> int:
-    """How many threads compute on the CPU."""
-    return torch.get_num_threads()
+    """How many threads compute on the CPU: torch's, if it is there, or OMP_NUM_THREADS, or one a core."""
+    if "torch" in sys.modules:
+        import torch
+
+        return torch.get_num_threads()
+    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    return int(asked) if asked.isdecimal() and int(asked) else _cores()
+
+
+def _cores() -> int:
+    """Processors that this process may use."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def set_threads(count: int) -> None:
-    """Let so many threads compute."""
-    if count != torch.get_num_threads():
-        torch.set_num_threads(count)
+    """Let so many threads compute, of torch too if it is there."""
+    if "torch" in sys.modules:
+        import torch
+
+        if count != torch.get_num_threads():
+            torch.set_num_threads(count)
+    else:
+        os.environ["OMP_NUM_THREADS"] = str(count)  # torch asks this when it is loaded
 
 
 @contextlib.contextmanager
 def shortage_told(device: str) -> Generator[None]:
     """Whatever torch or one of its libraries says when memory does not suffice becomes a `MemoryError`."""
+    import torch
+
     try:
         yield
     except (RuntimeError, MemoryError) as error:
@@ -102,12 +162,16 @@ def device_memory(device: str) -> int | None:
     """All the memory of a cuda device, bytes; None of any other."""
     if not device.startswith("cuda"):
         return None
+    import torch
+
     return torch.cuda.get_device_properties(torch.device(device)).total_memory
 
 
 def reset_peak_memory(device: str) -> None:
     """Start measuring anew, where the system can."""
     if device.startswith("cuda"):
+        import torch
+
         torch.cuda.reset_peak_memory_stats(device)
     elif sys.platform == "linux":
         with contextlib.suppress(OSError):
@@ -128,6 +192,8 @@ def _status(names: Sequence[str]) -> int | None:
 def peak_memory(device: str) -> int | None:
     """Highest memory since the reset, bytes: of the accelerator, or resident of this process."""
     if device.startswith("cuda"):
+        import torch
+
         return torch.cuda.max_memory_allocated(device)
     if (peak := _status(["VmHWM"])) is not None:
         return peak
@@ -142,5 +208,7 @@ def peak_memory(device: str) -> int | None:
 def resident_memory(device: str) -> int:
     """Memory held now, bytes; 0 where the system does not tell."""
     if device.startswith("cuda"):
+        import torch
+
         return torch.cuda.memory_allocated(device)
     return _status(["VmRSS"]) or 0

@@ -22,7 +22,7 @@ from camixersr.backends.choose import Available, available, make
 from camixersr.backends.devices import threads
 from camixersr.backends.protocol import Backend, Planes
 from camixersr.errors import CamixerError
-from camixersr.nn.predictor import Pool
+from camixersr.nn.pool import Pool
 from camixersr.nn.routing import TopShare
 from camixersr.weights import Model
 
@@ -202,7 +202,7 @@ class _Race:
                 if low is None:
                     low = self._low(photo.numpy(), runs)
                 share = (self.until - time.monotonic()) / (len(rivals) - number)
-                taken = _time(runs, low, self.model.network.pool, seconds=share)
+                taken = _time(runs, low, self.model.pool, seconds=share)
                 with self._lock:
                     self._taken[each.name] = taken
             except (CamixerError, RuntimeError) as error:
@@ -211,7 +211,7 @@ class _Race:
     def _low(self, photo: Planes, runs: Backend) -> Planes:
         """What is timed: a piece of the size of tiles; a smaller one where that would take too long."""
         small = np.ascontiguousarray(photo[None, :, :SMALL, :SMALL])
-        expected = _time(runs, small, self.model.network.pool, seconds=0.0) * LARGE**2
+        expected = _time(runs, small, self.model.pool, seconds=0.0) * LARGE**2
         if ROUNDS * expected > LONGEST / 4:
             return small
         return np.ascontiguousarray(np.tile(photo, (1, 2, 1))[None, :, :LARGE, :LARGE])

@@ -33,7 +33,8 @@ from camixersr.models import CAMixerSR
 from camixersr.models.batches import one_by_one
 from camixersr.models.camixersr import Block, Group
 from camixersr.nn.layers import conv2d
-from camixersr.nn.predictor import CONDITIONS, MAX_OFFSET, SLOPE, Pool, Pooled
+from camixersr.nn.pool import CONDITIONS, Pool, Pooled
+from camixersr.nn.predictor import MAX_OFFSET, SLOPE
 from camixersr.nn.routing import BlockRouting, Policy, Routing
 from camixersr.nn.windows import partition
 

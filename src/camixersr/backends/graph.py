@@ -19,7 +19,7 @@ from camixersr.backends.strips import enter_in_strips, leave_in_strips
 from camixersr.models import classic
 from camixersr.models.network import pad_to_windows
 from camixersr.models.pools import PoolCells
-from camixersr.nn.predictor import Pool, pool_image
+from camixersr.nn.pool import Pool, pool_image
 from camixersr.nn.routing import Policy
 from camixersr.weights import Model
 

@@ -1,5 +1,8 @@
 """The network in `camixersr.native`: for processors with AVX2 or AVX-512, in fp32 or bf16."""
 
+from collections.abc import Callable
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -7,11 +10,10 @@ from camixersr.backends.devices import threads
 from camixersr.backends.orders import choose
 from camixersr.backends.pools import Recording, Replayed
 from camixersr.backends.protocol import Backend, Footprint, Limits, Planes, Routed, Step
-from camixersr.models import CAMixerSR
 from camixersr.models.pools import PoolCells
 from camixersr.native.core import WINDOW, Core, Pool, fits
-from camixersr.nn.predictor import Pool as AnyPool
-from camixersr.nn.predictor import pool_image
+from camixersr.nn.pool import Pool as AnyPool
+from camixersr.nn.pool import pool_image
 from camixersr.nn.routing import Policy
 from camixersr.weights import Model
 
@@ -37,10 +39,10 @@ class _ScoredError(Exception):
 
 def why_not_for(model: Model) -> str:
     """What of a model the core cannot compute, in a few words; empty if nothing."""
-    network = model.network
-    if not isinstance(network, CAMixerSR):
+    config = model.config
+    if config.kind != "classic":
         return "its kind of network"
-    if not fits(network.config):
+    if not fits(config):
         return "windows other than 16 x 16, or more than 64 channels"
     return ""
 
@@ -51,17 +53,19 @@ class Native:
     Args:
         model: whose network; `why_not_for` it must say nothing.
         precision: "fp32" or "bf16".
-        plain: computes what pools otherwise: panoramas whose cells are of several sizes.
+        plain: makes what computes where channel attention pools otherwise: panoramas whose cells are of
+            several sizes.
         full: what computes again where reduced precision overflows; itself by default.
     """
 
     name = "native"
 
-    def __init__(self, model: Model, precision: str, plain: Backend, full: Backend | None = None) -> None:
-        assert isinstance(model.network, CAMixerSR)
-        weights = {name: value.cpu().numpy() for name, value in model.network.state_dict().items()}
-        self._core = Core(model.network.config, weights, precision=precision)
-        self._plain = plain
+    def __init__(
+        self, model: Model, precision: str, plain: Callable[[], Backend], full: Backend | None = None
+    ) -> None:
+        assert model.config.kind == "classic"  # `choose` looks
+        self._core = Core(model.config, model.arrays, precision=precision)
+        self._plain = cache(plain)
         self.precision = precision
         self.full: Backend = full or self
         self.limits = Limits(FOOTPRINT, WHOLE, TILE, together=False)
@@ -77,7 +81,7 @@ class Native:
         """See `Backend.route`."""
         known = _known(pool)
         if known is None or isinstance(policy, tuple) or len(low) > 1:
-            return self._plain.route(low, policy, pool, step)
+            return self._plain().route(low, policy, pool, step)
 
         def asked(logits: NDArray[np.float32], block: int) -> NDArray[np.float32]:
             step()

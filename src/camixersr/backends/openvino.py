@@ -19,7 +19,7 @@ from camixersr.backends.cache import keep, kept, key
 from camixersr.backends.graph import Answer, GraphBackend
 from camixersr.backends.protocol import Backend, Footprint
 from camixersr.graph.build import build
-from camixersr.nn.predictor import CONDITIONS
+from camixersr.nn.pool import CONDITIONS
 from camixersr.weights import Model
 
 __all__ = ["OpenVino", "has_bf16", "settings"]

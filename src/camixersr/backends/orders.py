@@ -2,14 +2,13 @@
 
 import math
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from camixersr.models.batches import FixedWindows
 from camixersr.models.calibration import Threshold, log_odds
+from camixersr.models.fixed import FixedWindows
 from camixersr.nn.routing import Policy, TopShare
 
 __all__ = ["FAR", "Orders", "choose", "in_numbers", "orders"]
@@ -37,7 +36,7 @@ class Orders:
 
 @runtime_checkable
 class InNumbers(Policy, Protocol):
-    """A policy that puts itself in numbers."""
+    """A policy that puts itself in numbers, and chooses of arrays as of tensors."""
 
     def orders(self, blocks: int, windows: int) -> Orders | None:
         """As `orders`."""
@@ -96,4 +95,9 @@ def choose(policy: Policy, logits: NDArray[np.float32], block: int) -> NDArray[n
     Returns:
         B x N in [0, 1]: how much each window is attended.
     """
+    if isinstance(policy, TopShare | Threshold | InNumbers):  # they take arrays
+        chosen: Any = policy
+        return np.asarray(chosen.choose(logits, block), np.float32)
+    import torch
+
     return policy.choose(torch.from_numpy(logits), block).float().numpy()

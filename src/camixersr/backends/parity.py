@@ -13,7 +13,7 @@ from torch import Tensor
 from camixersr.backends.protocol import Backend
 from camixersr.image.decode import read
 from camixersr.metrics import decibels
-from camixersr.models.batches import FixedWindows
+from camixersr.models.fixed import FixedWindows
 from camixersr.nn.routing import Policy, TopShare
 from camixersr.tensors import from_array
 from camixersr.weights import Model
@@ -85,7 +85,7 @@ def compare(
             expected, routing = network.route(photo[None].to(device), policy)
             if isinstance(policy, TopShare):  # equal scores may be ranked in another order
                 policy = FixedWindows.replay(routing)
-            found = backend.route(photo[None].numpy(), policy, model.network.pool)
+            found = backend.route(photo[None].numpy(), policy, model.pool)
             seen.add(torch.from_numpy(found.high), expected)
             step()
     return seen.parity

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from camixersr.backends.devices import shortage_told
 from camixersr.backends.protocol import PLAIN, Backend, Footprint, Limits, Planes, Routed, Step
-from camixersr.nn.predictor import Pool, pool_image
+from camixersr.nn.pool import Pool, pool_image
 from camixersr.nn.routing import Policy, Routing
 from camixersr.weights import Model
 

@@ -1,13 +1,15 @@
 """What channel attention knows of a picture while a piece of it is computed: values, as policies are."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from camixersr.nn.predictor import Pool, Pooled, pool_image
+from camixersr.nn.pool import Pool, Pooled, pool_image
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["OwnedMean", "PoolPanorama", "Recording", "Replayed"]
 
@@ -18,8 +20,10 @@ class Replayed:
 
     means: tuple[NDArray[np.float32], ...]
 
-    def __call__(self, features: Tensor, block: int) -> Pooled:
+    def __call__(self, features: "Tensor", block: int) -> Pooled:
         """See `Pool.__call__`."""
+        import torch
+
         mean = torch.from_numpy(self.means[block]).reshape(1, 1, 1, -1)
         return Pooled(mean.to(features), (features.shape[1],))
 
@@ -31,7 +35,7 @@ class Recording:
     inner: Pool
     means: dict[int, NDArray[np.float64]]
 
-    def __call__(self, features: Tensor, block: int) -> Pooled:
+    def __call__(self, features: "Tensor", block: int) -> Pooled:
         """See `Pool.__call__`."""
         self.means[block] = pool_image(features, block).means.flatten().cpu().double().numpy()
         return self.inner(features, block)
@@ -44,7 +48,7 @@ class OwnedMean:
     rows: slice
     columns: slice
 
-    def __call__(self, features: Tensor, block: int) -> Pooled:
+    def __call__(self, features: "Tensor", block: int) -> Pooled:
         """See `Pool.__call__`."""
         mean = features[:, self.rows, self.columns].mean((1, 2), keepdim=True)
         return Pooled(mean, (features.shape[1],))
@@ -62,8 +66,10 @@ class PoolPanorama:
     heights: tuple[int, ...]
     widths: tuple[tuple[int, ...], ...]
 
-    def __call__(self, features: Tensor, block: int) -> Pooled:
+    def __call__(self, features: "Tensor", block: int) -> Pooled:
         """See `Pool.__call__`."""
+        import torch
+
         _, H, W, _ = features.shape
         heights = _filled(self.heights, H)
         means: list[Tensor] = []

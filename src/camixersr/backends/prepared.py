@@ -9,7 +9,7 @@ from camixersr.backends.folded import Folded
 from camixersr.backends.plain import DTYPES, Plain, route_planes, score_planes
 from camixersr.backends.protocol import Backend, Footprint, Limits, Planes, Routed, Step
 from camixersr.models import classic
-from camixersr.nn.predictor import Pool
+from camixersr.nn.pool import Pool
 from camixersr.nn.routing import Policy, Routing
 from camixersr.weights import Model
 

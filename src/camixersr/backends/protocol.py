@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from camixersr.nn.predictor import Pool
+from camixersr.nn.pool import Pool
 from camixersr.nn.routing import Policy
 
 __all__ = ["AUTO_TILE", "AUTO_WHOLE", "PLAIN", "Backend", "Footprint", "Limits", "Planes", "Routed", "Step"]

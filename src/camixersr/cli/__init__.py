@@ -42,7 +42,7 @@ from camixersr.cli import (
     upscale,
     viewports,
 )
-from camixersr.errors import CamixerError, UsageError
+from camixersr.errors import CamixerError, MissingExtraError, UsageError
 
 __all__ = ["app", "main"]
 
@@ -76,6 +76,9 @@ app.command(completion.completion)
 EVERYWHERE = ("--debug", "--quiet", "--verbose")
 """Options that go with any command."""
 
+
+_RESEARCH = ("torch", "lightning")
+"""Packages of the extras `research` and `train`."""
 
 _NO_ROOM = ("failed to map segment", "annot allocate memory", "without setting an exception")
 """What is said of a library that a memory limit keeps out: by the loader, and by Python."""
@@ -176,7 +179,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         _fail("out of memory; choose a smaller --tile", 1)
     except (ImportError, SystemError) as error:
+        if not debug and isinstance(error, ModuleNotFoundError) and error.name in _RESEARCH:
+            from camixersr.extras import install_line
+
+            extra = "train" if error.name == "lightning" else "research"
+            _fail(f"this needs {error.name}; {install_line(extra)}", MissingExtraError.exit_code)
         if debug or not any(words in str(error) for words in _NO_ROOM):
             raise
-        _fail("too little memory to load PyTorch and libvips; raise the limit (ulimit -v) to 2 GB", 1)
+        _fail("too little memory to load torch and libvips; raise the limit (ulimit -v) to 2 GB", 1)
     raise SystemExit(result if isinstance(result, int) else 0)

@@ -70,7 +70,7 @@ def doctor(
     for each in there:
         what = each.missing or f"{each.version}, {', '.join(each.precisions)}"
         print(f"  {each.name}: {what}")
-    print("\nchosen by --backend auto")
+    print("\nchosen by --backend fastest")
     for each in chosen:
         print(f"  {_reason(each)}")
     if not chosen:

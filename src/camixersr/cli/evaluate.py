@@ -31,7 +31,7 @@ def evaluate(
     sigma: Annotated[list[float] | None, Parameter(negative=(), consume_multiple=True)] = None,
     tile: int = 0,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
-    backend: Literal["torch", "native", "compile", "onnxruntime", "openvino", "auto"] = "torch",
+    backend: Literal["auto", "fastest", "native", "torch", "compile", "onnxruntime", "openvino"] = "auto",
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
     json_: Annotated[Path | None, Parameter(name="--json")] = None,
     csv_: Annotated[Path | None, Parameter(name="--csv")] = None,

@@ -54,7 +54,7 @@ def show(model: str, /, *, json_: Annotated[bool, Parameter(name="--json", negat
     facts = {
         "name": loaded.name,
         **({"official": f"{official}: {OFFICIAL[official].about}"} if official in OFFICIAL else {}),
-        "architecture": type(loaded.network).__name__,
+        "architecture": loaded.architecture,
         "config": asdict(loaded.config),
         "parameters": loaded.parameters,
         **({"restores": loaded.restores.about} if loaded.restores else {}),

@@ -25,7 +25,7 @@ def serve(
     max_queue: int = 1000,
     keep: float = 24.0,
     device: str = "auto",
-    backend: Literal["torch", "native", "compile", "onnxruntime", "openvino", "auto"] = "torch",
+    backend: Literal["auto", "fastest", "native", "torch", "compile", "onnxruntime", "openvino"] = "auto",
 ) -> None:
     """Serve a page in the browser and an HTTP interface that enlarge pictures (docs/service.md).
 

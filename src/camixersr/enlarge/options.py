@@ -62,9 +62,9 @@ class Options:
             many as its memory is expected to hold.
         device: Where to compute: cpu, cuda, cuda:1, mps; several such as cuda:0,cuda:1, or all, share a
             picture's tiles or a folder's files; auto is the first accelerator, else the CPU.
-        backend: What computes: torch; native, our own program for the CPU; torch.compile; ONNX Runtime or
-            OpenVINO (extras, on the CPU); or auto: whichever is the fastest here, measured once for a
-            model, for at most 15 seconds (`camixersr doctor`).
+        backend: What computes: native, our own program for the CPU; torch; torch.compile; ONNX Runtime or
+            OpenVINO (extras, on the CPU). auto is native where it computes the model, else torch.
+            fastest is measured once for a model, for at most 15 seconds (`camixersr doctor`).
         precision: What to compute in; auto is fp32.
         alpha: What enlarges transparency: the model, or bicubic interpolation.
         projection: erp: the pictures are equirectangular 360-degree panoramas, and are enlarged without
@@ -103,7 +103,7 @@ class Options:
     tile: int | Literal["auto"] = "auto"
     batch: int | Literal["auto"] = "auto"
     device: str = "auto"
-    backend: Literal["torch", "native", "compile", "onnxruntime", "openvino", "auto"] = "torch"
+    backend: Literal["auto", "fastest", "native", "torch", "compile", "onnxruntime", "openvino"] = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     alpha: Literal["model", "bicubic"] = "model"
     projection: Literal["auto", "flat", "erp"] = "auto"

@@ -97,7 +97,7 @@ class Upscaler:
         self,
         model: Model,
         *,
-        backend: str = "torch",
+        backend: str = "auto",
         device: str = "auto",
         precision: str = "auto",
         tile: int | Literal["auto"] = "auto",

@@ -20,7 +20,7 @@ from camixersr.image.panorama import SLACK, Panorama
 from camixersr.image.resize import resize
 from camixersr.inference.computer import Computer
 from camixersr.metrics import luma, psnr, psnr_b, seam, ssim, ws_psnr, ws_ssim
-from camixersr.models.classsr import PATCH
+from camixersr.models.classes import PATCH
 from camixersr.tensors import from_array, to_array
 from camixersr.weights import Model
 

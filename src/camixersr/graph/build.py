@@ -49,7 +49,8 @@ from camixersr.graph.nodes import Nodes, Places, array_of, bias_of
 from camixersr.models import Config, Network, classic
 from camixersr.models.camixersr import Block, Group
 from camixersr.nn.layers import FeedForward
-from camixersr.nn.predictor import CONDITIONS, MAX_OFFSET, Predictor
+from camixersr.nn.pool import CONDITIONS
+from camixersr.nn.predictor import MAX_OFFSET, Predictor
 
 __all__ = ["FAR", "OPSET", "build", "inputs_of", "outputs_of"]
 

@@ -12,20 +12,22 @@ are averaged. `camixersr.evaluation.paper_tiles` does that.
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from camixersr.backends.classes import PatchClasses
 from camixersr.backends.protocol import Planes
 from camixersr.inference.cost import Bill, Cost, Done
 from camixersr.inference.plan import Plan
 from camixersr.inference.schedule import Batch
 from camixersr.inference.sources import Canvas, HighInMemory, InMemory, Source
-from camixersr.models.classsr import PATCH
+from camixersr.models.classes import PATCH
 from camixersr.operations import count_classifier
 from camixersr.weights import Model
+
+if TYPE_CHECKING:
+    from camixersr.backends.classes import PatchClasses
 
 __all__ = ["Branch", "Branched", "run_branches"]
 
@@ -75,7 +77,7 @@ def _pixels(patches: NDArray[np.bool_], side: int, height: int, width: int) -> N
 
 
 def run_branches(
-    computers: Sequence[Branch], classifier: PatchClasses, low: Planes, ratios: Sequence[float]
+    computers: Sequence[Branch], classifier: "PatchClasses", low: Planes, ratios: Sequence[float]
 ) -> Branched:
     """Compute a picture.
 

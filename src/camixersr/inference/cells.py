@@ -12,7 +12,7 @@ from camixersr.backends.pools import PoolPanorama
 from camixersr.image.panorama import Panorama
 from camixersr.inference.tiles import Tile
 from camixersr.models.pools import PoolCells
-from camixersr.nn.predictor import Pool
+from camixersr.nn.pool import Pool
 
 __all__ = ["pool_panorama"]
 

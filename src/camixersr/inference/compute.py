@@ -10,7 +10,7 @@ from camixersr.errors import MemoryLimitError
 from camixersr.inference.plan import Plan
 from camixersr.inference.sources import Piece
 from camixersr.inference.tiles import Beyond, Tile, halve, of_owned
-from camixersr.nn.predictor import Pool
+from camixersr.nn.pool import Pool
 from camixersr.nn.routing import Policy
 
 __all__ = ["Watch", "compute_batch", "compute_tile", "route_sanely", "too_small"]

@@ -10,13 +10,12 @@ import weakref
 from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from camixersr.backends.choose import Precision, make
-from camixersr.backends.classes import PatchClasses
+from camixersr.backends.choose import Precision, make, usual
 from camixersr.backends.devices import devices_of
 from camixersr.backends.protocol import Backend, Planes, Routed
 from camixersr.errors import ShapeError, UsageError, ValueRangeError
@@ -35,9 +34,12 @@ from camixersr.inference.sphere import Spherical
 from camixersr.inference.survey import allow_best, is_needed, patches, rounds, survey
 from camixersr.inference.tiles import GRID, Beyond, Tile, cut, group
 from camixersr.inference.workers import Workers
-from camixersr.nn.predictor import Pool
+from camixersr.nn.pool import Pool
 from camixersr.nn.routing import Policy
 from camixersr.weights import Model
+
+if TYPE_CHECKING:
+    from camixersr.backends.classes import PatchClasses
 
 __all__ = ["Computer", "Enlarged"]
 
@@ -60,8 +62,8 @@ class Computer:
 
     Args:
         model: from `camixersr.catalogue.find` or `camixersr.weights`.
-        backend: of `camixersr.backends.BACKENDS`, or "auto": the fastest here, see
-            `camixersr.backends.fastest`.
+        backend: of `camixersr.backends.choose.BACKENDS`; "auto": native where it computes the model,
+            else torch; or "fastest", which is measured, see `camixersr.backends.fastest`.
         device: "auto" takes the first of cuda, mps and cpu that is there; several ("cuda:0,cuda:1",
             "all") share the tiles of each picture, each in a process of its own, which ends with this
             object (a script needs `if __name__ == "__main__":` around what it does then).
@@ -84,7 +86,7 @@ class Computer:
         self,
         model: Model,
         *,
-        backend: str = "torch",
+        backend: str = "auto",
         device: str = "auto",
         precision: str = "auto",
         tile: int | Literal["auto"] = "auto",
@@ -107,14 +109,17 @@ class Computer:
         self.cell = model.config.pool
         """Side of the cells that tiles are aligned to, in low pixels; 0 for none."""
         self._require_grid()
+        batched = batch not in ("auto", 1)
         if backend == "auto":
+            backend = usual(model, device=self.device, precision=precision, batched=batched)
+        if backend == "fastest":
             from camixersr.backends.fastest import choose
 
             backend = choose(
                 model, device=self.device, precision=self.precision, say=say, progress=progress
             ).backend
         self.backend: Backend = make(
-            model, backend, device=self.device, precision=precision, batched=batch not in ("auto", 1)
+            model, backend, device=self.device, precision=precision, batched=batched
         )
         self.memory = Memory(
             self.backend.limits, self.devices, model.config.channels, model.config.scale, self.cell
@@ -125,7 +130,7 @@ class Computer:
             if model.branches:
                 self._branches = tuple(
                     Computer(
-                        replace(model, network=each, classes=None, branches=()),
+                        replace(model, source=each, classes=None, branches=()),
                         backend=backend,
                         device=self.device,
                         precision=precision,
@@ -136,7 +141,9 @@ class Computer:
                 )
             elif model.calibration is None:
                 raise UsageError(f"model {model.name} has classes, which need its calibrated thresholds")
-            self._classifier = PatchClasses(model.classes.classifier, self.device)
+            from camixersr.backends import classes
+
+            self._classifier = classes.PatchClasses(model.classes.classifier, self.device)
         self.workers: Workers | None = None
         """The processes that compute on several devices; they end with this object."""
         if len(self.devices) > 1:
@@ -336,7 +343,7 @@ class Computer:
             policy: who routes.
             pool: what channel attention knows of the image; the network's own by default.
         """
-        return route_sanely(self.backend, low, policy, pool or self.model.network.pool)
+        return route_sanely(self.backend, low, policy, pool or self.model.pool)
 
     def plan(
         self,
@@ -374,7 +381,7 @@ class Computer:
         policy = self.policy(source, attention_ratio)
         if isinstance(policy, Classified):
             bill.classified(policy.classes)
-        pool: Pool = self.model.network.pool
+        pool: Pool = self.model.pool
         side = self.tile if tile is None else tile
         if side == "auto":
             side = self.auto(source.height, source.width)

@@ -11,7 +11,7 @@ from camixersr.backends.devices import peak_memory, reset_peak_memory
 from camixersr.backends.protocol import Routed, Step
 from camixersr.inference.tiles import Tile, owned
 from camixersr.models import Config
-from camixersr.models.classsr import PATCH
+from camixersr.models.classes import PATCH
 from camixersr.operations import count, count_classifier
 
 __all__ = [

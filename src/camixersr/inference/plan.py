@@ -7,12 +7,11 @@ told by the plan: which windows are attended, where that depends on the picture 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from camixersr.backends.classes import PatchClasses
 from camixersr.backends.pools import OwnedMean
 from camixersr.image.panorama import Panorama
 from camixersr.inference.cells import pool_panorama
@@ -20,10 +19,13 @@ from camixersr.inference.pace import Pace, Paced
 from camixersr.inference.policies import Allowed, Classified, OwnedShare
 from camixersr.inference.sources import Source
 from camixersr.inference.tiles import GRID, Tile
-from camixersr.models.classsr import PATCH as CLASSIFIED
+from camixersr.models.classes import PATCH as CLASSIFIED
 from camixersr.models.pools import PoolCells
-from camixersr.nn.predictor import Pool, pool_image
+from camixersr.nn.pool import Pool, pool_image
 from camixersr.nn.routing import Policy, TopShare
+
+if TYPE_CHECKING:
+    from camixersr.backends.classes import PatchClasses
 
 __all__ = ["Plan", "classify"]
 
@@ -111,7 +113,7 @@ class Plan:
         return self.pool.side if isinstance(self.pool, PoolCells) else 0
 
 
-def classify(classifier: PatchClasses, source: Source, *, window: int) -> NDArray[np.int64]:
+def classify(classifier: "PatchClasses", source: Source, *, window: int) -> NDArray[np.int64]:
     """Find the class of every window of a picture.
 
     Args:

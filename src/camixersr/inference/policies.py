@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from camixersr.backends.orders import Orders, in_numbers, orders
+from camixersr.backends.orders import Orders, choose, in_numbers, orders
 from camixersr.inference.tiles import Tile, of_owned
 from camixersr.models.calibration import fade
-from camixersr.models.classsr import ByClass
+from camixersr.models.classes import ByClass
 from camixersr.nn.routing import Policy, TopShare
 
 __all__ = ["Allowed", "Classified", "LogOddsThreshold", "OwnedShare"]
@@ -43,6 +43,8 @@ class Allowed:
 
     def choose(self, logits: Any, block: int) -> Any:
         """See `Policy.choose`."""
+        if isinstance(logits, np.ndarray):
+            return choose(self.policy, logits, block) * self.allowed
         chosen = self.policy.choose(logits, block)
         return chosen * chosen.new_tensor(self.allowed)
 

@@ -19,7 +19,7 @@ from camixersr.backends.protocol import Planes, Routed
 from camixersr.inference.policies import Classified, LogOddsThreshold
 from camixersr.inference.sources import Source
 from camixersr.inference.tiles import GRID, Beyond, cut, of_owned, owned
-from camixersr.nn.predictor import Pool, pool_image
+from camixersr.nn.pool import Pool, pool_image
 from camixersr.nn.routing import Policy, TopShare
 
 __all__ = [

@@ -5,8 +5,7 @@ A mask that fades in lets a rounding difference in a score be one in pixels, and
 
 import math
 from dataclasses import dataclass
-
-from torch import Tensor
+from typing import Any
 
 from camixersr.errors import ShapeError, ValueRangeError
 from camixersr.nn.routing import Policy, TopShare, check_share
@@ -22,11 +21,11 @@ of them (at most 0.2, decision 0004).
 """
 
 
-def fade(logits: Tensor, threshold: float, band: float) -> Tensor:
+def fade(logits: Any, threshold: float, band: float) -> Any:
     """Attend from a threshold up: a little just above it, in full from `band` above it.
 
     Args:
-        logits: log-odds of attention, any shape.
+        logits: log-odds of attention, any shape; tensor or array.
         threshold: log-odds; -inf attends everything in full, inf nothing.
         band: in log-odds; 0 is a step: in full from the threshold itself.
 
@@ -35,7 +34,7 @@ def fade(logits: Tensor, threshold: float, band: float) -> Tensor:
     """
     if band == 0.0:
         return logits >= threshold
-    return ((logits - threshold) / band).clamp(0.0, 1.0)
+    return ((logits - threshold) / band).clip(0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class Threshold:
         if not self.band >= 0.0:
             raise ValueRangeError(f"band must not be negative, got {self.band}")
 
-    def choose(self, logits: Tensor, block: int) -> Tensor:
+    def choose(self, logits: Any, block: int) -> Any:
         """See `Policy.choose`."""
         if block >= len(self.thresholds):
             raise ShapeError(

@@ -15,7 +15,7 @@ from camixersr.models.network import Kind, RoutedNetwork, pad_to_windows
 from camixersr.models.pools import pool_of
 from camixersr.nn.camixer import CAMixer
 from camixersr.nn.layers import FeedForward, conv2d
-from camixersr.nn.predictor import Pool
+from camixersr.nn.pool import Pool
 from camixersr.nn.routing import BlockRouting, Policy, Routing
 from camixersr.nn.windows import window_position
 

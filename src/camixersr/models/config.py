@@ -1,11 +1,21 @@
-"""The shapes of the classic network: `camixersr.models.camixersr` is what it computes."""
+"""The shapes of networks: `camixersr.models.camixersr` and `.omni` are what they compute."""
 
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from camixersr.errors import ValueRangeError
 
-__all__ = ["PANORAMA_PRESETS", "PRESETS", "RESTORATION_PRESETS", "SCALES", "CAMixerSRConfig"]
+__all__ = [
+    "OMNI_PRESETS",
+    "PANORAMA_PRESETS",
+    "PRESETS",
+    "RESTORATION_PRESETS",
+    "SCALES",
+    "CAMixerSRConfig",
+    "Config",
+    "OmniCAMixerSRConfig",
+    "presets",
+]
 
 SCALES = (2, 3, 4)
 
@@ -76,3 +86,51 @@ PANORAMA_PRESETS = {
     name.replace("-x", "-360-x"): replace(config, latitude=True) for name, config in PRESETS.items()
 }
 """The same with a latitude condition: "s-360-x4" and so on."""
+
+
+@dataclass(frozen=True)
+class OmniCAMixerSRConfig:
+    """The shape of an omnidirectional network; a checkpoint carries it.
+
+    Attributes:
+        channels: feature width C.
+        scale: high pixels a low pixel, a side.
+        blocks: number of blocks in each group.
+        window: side M of a window, in low pixels.
+        latitude: the network is told the latitude of each row; always.
+        pool: channel attention pools over the whole image; always.
+
+    Raises:
+        ValueRangeError: a number is not positive, or too small for the predictor.
+    """
+
+    kind: ClassVar[Literal["omni"]] = "omni"
+    latitude: ClassVar[bool] = True
+    pool: ClassVar[int] = 0
+
+    channels: int = 60
+    scale: int = 4
+    blocks: tuple[int, ...] = (6, 6, 6, 6)
+    window: int = 16
+
+    def __post_init__(self) -> None:
+        if self.channels < 5 or self.scale < 1 or self.window < 2 or min(self.blocks, default=0) < 1:
+            raise ValueRangeError(
+                "expected channels >= 5, scale >= 1, window >= 2 and at least one block in every "
+                f"group, got {self}"
+            )
+
+
+OMNI_PRESETS = {
+    f"omni-{name}-x{scale}": replace(OmniCAMixerSRConfig(), channels=channels, scale=scale)
+    for name, channels in {"s": 36, "m": 48, "b": 60}.items()
+    for scale in SCALES
+}
+"""Omnidirectional networks by name: "omni-b-x4" is the paper's; S and M have the classic widths."""
+
+Config = CAMixerSRConfig | OmniCAMixerSRConfig
+
+
+def presets() -> dict[str, Config]:
+    """Every configuration that has a name."""
+    return {**PRESETS, **RESTORATION_PRESETS, **PANORAMA_PRESETS, **OMNI_PRESETS}

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from camixersr.errors import ShapeError
 from camixersr.models.batches import one_by_one
-from camixersr.nn.predictor import Pool
+from camixersr.nn.pool import Pool
 from camixersr.nn.routing import Policy, Routing, TopShare
 
 __all__ = ["HALF", "Kind", "RoutedNetwork", "pad_to_windows"]

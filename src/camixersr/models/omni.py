@@ -4,68 +4,25 @@ As `camixersr.models.camixersr`, with the latitude in place of the global condit
 and convolutions that the latitude deforms at the end of each group and of the body.
 """
 
-from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from camixersr.errors import ValueRangeError
-from camixersr.models.config import SCALES
+from camixersr.models.config import OmniCAMixerSRConfig
 from camixersr.models.deform import DeformableConv
 from camixersr.models.network import Kind, RoutedNetwork, pad_to_windows
 from camixersr.models.omni_parts import SLOPE, OmniFeedForward, OmniMixer
 from camixersr.nn.layers import conv2d
-from camixersr.nn.predictor import Pool, pool_image
+from camixersr.nn.pool import Pool, pool_image
 from camixersr.nn.routing import BlockRouting, Policy, Routing
 from camixersr.nn.windows import window_position
 
-__all__ = ["OMNI_PRESETS", "OmniCAMixerSR", "OmniCAMixerSRConfig"]
+__all__ = ["OmniCAMixerSR"]
 
 MEAN = (0.4488, 0.4371, 0.4040)
 """Of RGB, taken off before and added after."""
-
-
-@dataclass(frozen=True)
-class OmniCAMixerSRConfig:
-    """The shape of an omnidirectional network; a checkpoint carries it.
-
-    Attributes:
-        channels: feature width C.
-        scale: high pixels a low pixel, a side.
-        blocks: number of blocks in each group.
-        window: side M of a window, in low pixels.
-        latitude: the network is told the latitude of each row; always.
-        pool: channel attention pools over the whole image; always.
-
-    Raises:
-        ValueRangeError: a number is not positive, or too small for the predictor.
-    """
-
-    kind: ClassVar[Literal["omni"]] = "omni"
-    latitude: ClassVar[bool] = True
-    pool: ClassVar[int] = 0
-
-    channels: int = 60
-    scale: int = 4
-    blocks: tuple[int, ...] = (6, 6, 6, 6)
-    window: int = 16
-
-    def __post_init__(self) -> None:
-        if self.channels < 5 or self.scale < 1 or self.window < 2 or min(self.blocks, default=0) < 1:
-            raise ValueRangeError(
-                "expected channels >= 5, scale >= 1, window >= 2 and at least one block in every "
-                f"group, got {self}"
-            )
-
-
-OMNI_PRESETS = {
-    f"omni-{name}-x{scale}": replace(OmniCAMixerSRConfig(), channels=channels, scale=scale)
-    for name, channels in {"s": 36, "m": 48, "b": 60}.items()
-    for scale in SCALES
-}
-"""Omnidirectional networks by name: "omni-b-x4" is the paper's; S and M have the classic widths."""
 
 
 class OmniBlock(nn.Module):

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from camixersr.nn.attention import sample
 from camixersr.nn.layers import conv2d
-from camixersr.nn.predictor import Guidance, Pool, pool_image, spread
+from camixersr.nn.pool import Pool, pool_image
+from camixersr.nn.predictor import Guidance, spread
 from camixersr.nn.routing import BlockRouting, Policy
 from camixersr.nn.windows import gather, merge, partition, scatter
 

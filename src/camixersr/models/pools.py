@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
-import torch.nn.functional as F
-from torch import Tensor
+from camixersr.nn.pool import Pool, Pooled, pool_image
 
-from camixersr.nn.predictor import Pool, Pooled, pool_image
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["PoolCells", "pool_of"]
 
@@ -27,8 +28,10 @@ class PoolCells:
     side: int
     before: tuple[int, int] = (0, 0)
 
-    def __call__(self, features: Tensor, block: int) -> Pooled:
+    def __call__(self, features: "Tensor", block: int) -> Pooled:
         """See `Pool.__call__`."""
+        import torch.nn.functional as F
+
         _, H, W, _ = features.shape
         P, (above, left) = self.side, self.before
         if max(above + H, left + W) <= P:

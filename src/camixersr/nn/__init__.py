@@ -8,10 +8,15 @@ windows, counted row by row.
 Paper: Wang et al., "CAMixerSR: Only Details Need More 'Attention'", CVPR 2024 (arXiv 2402.19289).
 """
 
-from camixersr.nn.camixer import CAMixer
-from camixersr.nn.layers import FeedForward
+from typing import TYPE_CHECKING
+
+from camixersr.lazily import lazily
 from camixersr.nn.routing import BlockRouting, ExpectedCount, Policy, Routing, TopShare
-from camixersr.nn.windows import merge, partition, window_position
+
+if TYPE_CHECKING:
+    from camixersr.nn.camixer import CAMixer
+    from camixersr.nn.layers import FeedForward
+    from camixersr.nn.windows import merge, partition, window_position
 
 __all__ = [
     "BlockRouting",
@@ -25,3 +30,15 @@ __all__ = [
     "partition",
     "window_position",
 ]
+
+# what follows loads torch; policies do not
+__getattr__ = lazily(
+    __name__,
+    {
+        "CAMixer": "camixersr.nn.camixer",
+        "FeedForward": "camixersr.nn.layers",
+        "merge": "camixersr.nn.windows",
+        "partition": "camixersr.nn.windows",
+        "window_position": "camixersr.nn.windows",
+    },
+)

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from camixersr.errors import ShapeError, UsageError
 from camixersr.nn.attention import WindowAttention
 from camixersr.nn.layers import conv2d
-from camixersr.nn.predictor import CONDITIONS, Pool, Predictor, pool_image
+from camixersr.nn.pool import CONDITIONS, Pool, pool_image
+from camixersr.nn.predictor import Predictor
 from camixersr.nn.routing import BlockRouting, Policy
 from camixersr.nn.windows import gather, merge, partition, scatter
 

@@ -15,15 +15,16 @@ Differs from the paper's code: inference there takes its count from a fresh rand
 over the batch, so that a picture's result changes from run to run and with its neighbours. Here every
 image is routed by itself, and nothing is drawn (decision 0002). Calibrated thresholds are in
 `camixersr.models.calibration`, what training draws is in `camixersr.train.policies`.
+Nothing here loads torch: `TopShare` takes arrays as well, for backends that have no tensors.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Protocol
 
 from camixersr.errors import ValueRangeError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = [
     "BlockRouting",
@@ -45,16 +46,16 @@ class BlockRouting:
         mask: B x N, bool or floating point in [0, 1].
     """
 
-    logits: Tensor
-    mask: Tensor
+    logits: "Tensor"
+    mask: "Tensor"
 
     @property
-    def scores(self) -> Tensor:
+    def scores(self) -> "Tensor":
         """Probability of attention of every window, B x N in [0, 1]."""
         return self.logits.sigmoid()
 
     @property
-    def attended(self) -> Tensor:
+    def attended(self) -> "Tensor":
         """Which windows went through attention, B x N bool."""
         return self.mask.detach() > 0.0
 
@@ -74,12 +75,14 @@ class Routing:
     blocks: tuple[BlockRouting, ...]
 
     @property
-    def attended(self) -> Tensor:
+    def attended(self) -> "Tensor":
         """Blocks x B x N bool."""
+        import torch
+
         return torch.stack([block.attended for block in self.blocks])
 
     @property
-    def attention_share(self) -> Tensor:
+    def attention_share(self) -> "Tensor":
         """Share of windows attended, a mean over blocks, per image: B in [0, 1]."""
         return self.attended.double().mean(dim=(0, 2))
 
@@ -91,7 +94,7 @@ class Policy(Protocol):
     attended or not, for the sake of gradients.
     """
 
-    def choose(self, logits: Tensor, block: int) -> Tensor:
+    def choose(self, logits: "Tensor", block: int) -> "Tensor":
         """Choose windows.
 
         Args:
@@ -112,13 +115,18 @@ def check_share(share: float) -> None:
         )
 
 
-def top(logits: Tensor, count: Tensor) -> Tensor:
-    """Mark the `count` (B) highest of every row of B x N; of equals, the earlier window wins."""
-    order = logits.argsort(dim=1, descending=True, stable=True)
-    rank = torch.empty_like(order).scatter_(
-        1, order, torch.arange(logits.shape[1], device=logits.device).expand_as(order)
-    )
-    return rank < count[:, None]
+def top(logits: Any, count: Any) -> Any:
+    """Mark the highest of every row of B x N; of equals, the earlier window wins.
+
+    Args:
+        logits: tensor or array.
+        count: how many, a number or B x 1.
+
+    Returns:
+        B x N bool.
+    """
+    rank = (-logits).argsort(stable=True).argsort(stable=True)
+    return rank < count
 
 
 @dataclass(frozen=True)
@@ -140,13 +148,9 @@ class TopShare:
     def __post_init__(self) -> None:
         check_share(self.share)
 
-    def choose(self, logits: Tensor, block: int) -> Tensor:
+    def choose(self, logits: Any, block: int) -> Any:
         """See `Policy.choose`."""
-        B, N = logits.shape
-        count = int(self.share * N + 0.5)
-        if count in (0, N):
-            return torch.full((B, N), count == N, dtype=torch.bool, device=logits.device)
-        return top(logits, torch.full((B,), count, device=logits.device))
+        return top(logits, int(self.share * logits.shape[1] + 0.5))
 
 
 @dataclass(frozen=True)
@@ -170,10 +174,10 @@ class ExpectedCount:
     def __post_init__(self) -> None:
         check_share(self.share)
 
-    def choose(self, logits: Tensor, block: int) -> Tensor:
+    def choose(self, logits: "Tensor", block: int) -> "Tensor":
         """See `Policy.choose`."""
         N = logits.shape[1]
         if self.share == 1.0:
-            return torch.ones_like(logits, dtype=torch.bool)
-        expected = (2.0 * logits.double().sigmoid() - 1.0).sigmoid().mean(dim=1)
+            return top(logits, N)
+        expected = (2.0 * logits.double().sigmoid() - 1.0).sigmoid().mean(dim=1, keepdim=True)
         return top(logits, (N * 2.0 * self.share * expected).floor().clamp(max=N))

@@ -75,7 +75,7 @@ class Models:
             )
         if self.options.model is None:
             options = self.options
-            if options.backend != "auto":
+            if options.backend not in ("auto", "fastest"):
                 device = devices_of(options.device)[0]
                 require(options.backend, device=device, precision=options.precision)
             if options.tile != "auto":
@@ -97,7 +97,8 @@ class Models:
     def on(self, device: str) -> Options:
         """The options for one of the devices, in a process of its own."""
         backend = self.options.backend
-        if backend == "auto":  # it is not chosen again by each, and for the model that is likely in use
+        if backend in ("auto", "fastest"):
+            # it is not chosen again by each, and for the model that is likely in use
             scale = self.options.size.scale or self.default_scale
             reaching = [each for each in self.scales if each >= scale]
             chosen: Any = self.of(min(reaching, default=max(self.scales))).backend.name

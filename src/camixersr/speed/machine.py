@@ -8,9 +8,12 @@ import sys
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+from camixersr.backends.devices import gpus, threads
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["available_memory", "describe", "slug"]
 
@@ -47,9 +50,11 @@ def _memory() -> int | None:
         return None
 
 
-def available_memory(device: torch.device) -> int | None:
+def available_memory(device: "torch.device") -> int | None:
     """Bytes that a program could still take on a device; None where the system does not tell."""
     if device.type == "cuda":
+        import torch
+
         return torch.cuda.mem_get_info(device)[0]
     try:
         text = Path("/proc/meminfo").read_text()
@@ -70,11 +75,10 @@ def describe() -> dict[str, Any]:
     """The machine, the versions and the time, for a JSON file.
 
     Returns:
-        `machine`: `cpu`, `features`, `cores` (of the machine), `usable_cores`, `threads` (of torch),
+        `machine`: `cpu`, `features`, `cores` (of the machine), `usable_cores`, `threads` (that compute),
         `memory_bytes`, `gpus` (each `name`, `memory_bytes`); `versions`; `date` (UTC).
     """
     name, features = _cpu()
-    gpus = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
     versions = {"camixersr": metadata.version("camixersr"), "python": platform.python_version()}
     for each in PACKAGES:
         try:
@@ -89,9 +93,9 @@ def describe() -> dict[str, Any]:
             "architecture": platform.machine(),
             "cores": os.cpu_count(),
             "usable_cores": _cores(),
-            "threads": torch.get_num_threads(),
+            "threads": threads(),
             "memory_bytes": _memory(),
-            "gpus": [{"name": gpu.name, "memory_bytes": gpu.total_memory} for gpu in gpus],
+            "gpus": [{"name": name, "memory_bytes": size} for name, size in gpus()],
         },
         "versions": versions,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),

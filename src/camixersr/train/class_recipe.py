@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from camixersr.errors import InputError, ValueRangeError
-from camixersr.models.classsr import CLASSES, PATCH, check_ratios
+from camixersr.models.classes import CLASSES, PATCH, check_ratios
 from camixersr.train.recipe import Recipe, build, read, require_numbers
 
 __all__ = ["ClassRecipe", "load_any"]

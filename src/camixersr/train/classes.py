@@ -24,7 +24,8 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from camixersr.backends.folded import Folded
 from camixersr.models import CAMixerSR, PatchClassifier
-from camixersr.models.classsr import CLASSES, PATCH, average_loss, blend, class_loss
+from camixersr.models.classes import CLASSES, PATCH
+from camixersr.models.classsr import average_loss, blend, class_loss
 from camixersr.nn.routing import Policy
 from camixersr.train.class_recipe import ClassRecipe
 from camixersr.train.loop import Learning

@@ -18,7 +18,8 @@ from camixersr.image.files import make_folder
 from camixersr.inference.computer import Computer
 from camixersr.metrics import luma, psnr
 from camixersr.models import CAMixerSR, Classes, PatchClassifier, classic
-from camixersr.models.classsr import ByClass, windows_of
+from camixersr.models.classes import ByClass
+from camixersr.models.classsr import windows_of
 from camixersr.nn.routing import TopShare
 from camixersr.tensors import from_array, to_array
 from camixersr.train.calibrate import calibrate

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from camixersr.errors import CheckpointError, InputError
 from camixersr.models import Network, Trainable, make
+from camixersr.models.shapes import infer_config
 from camixersr.nn.predictor import Predictor
 from camixersr.nn.routing import TopShare
-from camixersr.official import infer_config
 from camixersr.weights import Model
 
 __all__ = ["ends", "initialise_linear", "load_checkpoint", "transfer", "vary_signs"]

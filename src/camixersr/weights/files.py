@@ -12,39 +12,33 @@ import logging
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as serialise
-from torch import Tensor, nn
+from safetensors.numpy import save as serialise
 
 from camixersr.errors import CheckpointError
 from camixersr.image.degradation import Degradation
 from camixersr.image.files import open_regular, printable, replacing, shown
-from camixersr.models import (
-    CAMixerSR,
-    CAMixerSRConfig,
-    Classes,
-    Config,
-    Network,
-    OmniCAMixerSR,
-    OmniCAMixerSRConfig,
-    PatchClassifier,
-    make,
-)
 from camixersr.models.calibration import Calibration
-from camixersr.models.classsr import CLASSES
-from camixersr.nn.routing import Policy, TopShare
-from camixersr.official import infer_config, read_official
+from camixersr.models.classes import CLASSES, Classes
+from camixersr.models.config import CAMixerSRConfig, Config
+from camixersr.models.shapes import infer_config, shapes_of
+from camixersr.weights.model import KINDS, Arrays, Model, Weights, arrays_of
 
-__all__ = ["Model", "load_file", "plain_name", "save"]
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+__all__ = ["load_file", "plain_name", "save"]
 
 logger = logging.getLogger(__name__)
 
-FORMER_NAMES = {"OmniSR": OmniCAMixerSR.__name__}
+FORMER_NAMES = {"OmniSR": "OmniCAMixerSR"}
 """What files of earlier versions call networks: that is the name of somebody else's (CVPR 2023)."""
 
 FORMAT = "camixersr/1"
@@ -62,71 +56,6 @@ PUBLISHED_RATIOS = (0.25, 0.30, 0.50)
 """Attention ratios of the classes in the authors' ClassSR; its file does not tell them."""
 
 
-@dataclass(frozen=True)
-class Model:
-    """A network with what its file says of it.
-
-    Attributes:
-        name: catalogue name, or the file's stem.
-        network: in evaluation mode, on the CPU, gradients off.
-        calibration: thresholds for the attention ratio; None if there are none.
-        provenance: where the weights come from: data, licences, recipe, hours, machine.
-        scores: PSNR in dB by "set/ratio", with the protocol under "protocol".
-        sha256: of the file.
-        restores: what the network undoes, at scale 1; None for one that enlarges.
-        classes: of a ClassSR, whose patches' classes choose the attention ratio; None of any other.
-        branches: of a ClassSR whose classes have networks of their own: one a class, `network` last;
-            else empty.
-    """
-
-    name: str
-    network: Network
-    calibration: Calibration | None = None
-    provenance: Mapping[str, str] = field(default_factory=dict[str, str])
-    scores: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    sha256: str = ""
-    restores: Degradation | None = None
-    classes: Classes | None = None
-    branches: tuple[Network, ...] = ()
-
-    @property
-    def config(self) -> Config:
-        """The network's shape."""
-        return self.network.config
-
-    @property
-    def parameters(self) -> int:
-        """How many weights there are."""
-        networks = [
-            *(self.branches or (self.network,)),
-            *([self.classes.classifier] if self.classes is not None else []),
-        ]
-        return sum(parameter.numel() for network in networks for parameter in network.parameters())
-
-    def policy(self, attention_ratio: float) -> Policy:
-        """How this model spends an attention ratio.
-
-        With a calibration: thresholds, so that the ratio is an average over photographs and a plain
-        picture spends less. Without: that share of every picture's windows, best scores first.
-
-        Raises:
-            ValueRangeError: the ratio lies outside [0, 1].
-        """
-        if self.calibration is not None:
-            return self.calibration.at(attention_ratio)
-        return TopShare(attention_ratio)
-
-    def class_policies(self, attention_ratio: float) -> tuple[Policy, ...]:
-        """How each class of a ClassSR spends an attention ratio; nothing for any other model.
-
-        Raises:
-            ValueRangeError: the ratio lies outside [0, 1].
-        """
-        if self.classes is None:
-            return ()
-        return tuple(self.policy(ratio) for ratio in self.classes.at(attention_ratio))
-
-
 def save(path: str | Path, model: Model) -> None:
     """Write a model in our format, whole or not at all.
 
@@ -140,7 +69,7 @@ def save(path: str | Path, model: Model) -> None:
     metadata = {
         "format": FORMAT,
         "name": model.name,
-        "architecture": type(model.network).__name__,
+        "architecture": model.architecture,
         "config": json.dumps(asdict(model.config)),
         "provenance": json.dumps(dict(model.provenance)),
         "scores": json.dumps(dict(model.scores)),
@@ -149,16 +78,16 @@ def save(path: str | Path, model: Model) -> None:
         metadata["calibration"] = json.dumps(asdict(model.calibration))
     if model.restores is not None:
         metadata["restores"] = json.dumps(asdict(model.restores))
-    tensors = {name: value.contiguous() for name, value in model.network.state_dict().items()}
+    tensors = dict(model.arrays)
     if model.classes is not None:
         metadata["classes"] = json.dumps({"ratios": model.classes.ratios})
-        for name, value in model.classes.classifier.state_dict().items():
-            tensors[f"{CLASSIFIER}{name}"] = value.contiguous()
+        for name, value in arrays_of(model.classes.classifier).items():
+            tensors[f"{CLASSIFIER}{name}"] = value
     if model.branches:
         metadata["branches"] = json.dumps([asdict(each.config) for each in model.branches[:-1]])
         for number, each in enumerate(model.branches[:-1]):
-            for name, value in each.state_dict().items():
-                tensors[f"{BRANCH}{number}.{name}"] = value.contiguous()
+            for name, value in arrays_of(each).items():
+                tensors[f"{BRANCH}{number}.{name}"] = value
     content = _in_order(serialise(tensors, metadata=metadata))
     with replacing(path) as partial:
         partial.write_bytes(content)
@@ -202,19 +131,17 @@ def load_file(path: str | Path) -> Model:
     # but is followed by the header, where those two have no brace.
     pickled = (content[:2] == b"PK" or content[:1] == b"\x80") and content[8:9] != b"{"
     model = _load_official(path, content) if pickled else _load_ours(path)
-    for network in (model.network, *model.branches):
-        network.eval().requires_grad_(False)
-    if model.classes is not None:
-        model.classes.classifier.eval().requires_grad_(False)
     logger.debug("model %s: %d weights, SHA-256 %s", model.name, model.parameters, digest[:16])
     return replace(model, sha256=digest)
 
 
 def _load_ours(path: Path) -> Model:
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors: dict[str, NDArray[Any]] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except TypeError:
+        metadata, tensors = _load_in_torch(path)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
             f"{shown(path)}: expected a safetensors file or an authors' .pth checkpoint, but it is neither "
@@ -226,17 +153,15 @@ def _load_ours(path: Path) -> Model:
             f"{printable(metadata.get('format', 'none'))}; convert the checkpoint with "
             "`camixersr models convert`"
         )
-    architecture = str(metadata.get("architecture", CAMixerSR.__name__))
+    architecture = str(metadata.get("architecture", "CAMixerSR"))
     architecture = FORMER_NAMES.get(architecture, architecture)
-    if architecture not in (CAMixerSR.__name__, OmniCAMixerSR.__name__):
+    if architecture not in KINDS:
         raise CheckpointError(
             f"{shown(path)}: its network, {printable(architecture)}, is somebody's own; read its tensors "
             "with safetensors.torch.load_file into that class"
         )
     try:
-        shape = _config(
-            OmniCAMixerSRConfig if architecture == OmniCAMixerSR.__name__ else CAMixerSRConfig, metadata
-        )
+        shape = _config(KINDS[architecture], metadata)
         calibration = _calibration(metadata, blocks=sum(shape.blocks))
         restores = Degradation(**json.loads(metadata["restores"])) if "restores" in metadata else None
         provenance, scores = json.loads(metadata["provenance"]), json.loads(metadata["scores"])
@@ -244,15 +169,18 @@ def _load_ours(path: Path) -> Model:
             raise TypeError("provenance and scores are no tables")
         classes = None
         if "classes" in metadata:
-            classes = Classes(PatchClassifier(), tuple(json.loads(metadata["classes"])["ratios"]))
+            from camixersr.models.classsr import PatchClassifier
+
+            classifier = PatchClassifier().eval().requires_grad_(False)
+            classes = Classes(classifier, tuple(json.loads(metadata["classes"])["ratios"]))
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{shown(path)}: its metadata is damaged ({error!r})") from error
     branches, tensors = _take_branches(metadata, tensors, path)
     own = {name: value for name, value in tensors.items() if not name.startswith(CLASSIFIER)}
     _require_true(shape, infer_config(own, path), path)
-    network = _filled(shape, own, path)
+    weights = _filled(shape, own, path)
     if branches:
-        branches = (*branches, network)
+        branches = (*branches, weights)
         _require_branches(branches, classes, path)
     if classes is not None:
         if calibration is None and not branches:
@@ -268,7 +196,7 @@ def _load_ours(path: Path) -> Model:
     name = plain_name(metadata.get("name", path.stem))
     return Model(
         name,
-        network,
+        weights,
         calibration,
         provenance,
         scores,
@@ -279,8 +207,8 @@ def _load_ours(path: Path) -> Model:
 
 
 def _take_branches(
-    metadata: Mapping[str, str], tensors: Mapping[str, Tensor], path: Path
-) -> tuple[tuple[Network, ...], dict[str, Tensor]]:
+    metadata: Mapping[str, str], tensors: Mapping[str, NDArray[Any]], path: Path
+) -> tuple[tuple[Weights, ...], dict[str, NDArray[Any]]]:
     """All networks of a ClassSR but the last, and the tensors that are left."""
     rest = {name: value for name, value in tensors.items() if not name.startswith(BRANCH)}
     if "branches" not in metadata:
@@ -290,7 +218,7 @@ def _take_branches(
         shapes = [_config(CAMixerSRConfig, {"config": json.dumps(each)}) for each in given]
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{shown(path)}: its metadata is damaged ({error!r})") from error
-    networks: list[Network] = []
+    networks: list[Weights] = []
     for number, shape in enumerate(shapes[:CLASSES]):
         own = _of_branch(tensors, number)
         _require_true(shape, infer_config(own, path), path)
@@ -298,18 +226,33 @@ def _take_branches(
     return tuple(networks), rest
 
 
-def _of_branch(tensors: Mapping[str, Tensor], number: int) -> dict[str, Tensor]:
+def _of_branch(tensors: Mapping[str, Any], number: int) -> dict[str, Any]:
     own = f"{BRANCH}{number}."
     return {name.removeprefix(own): value for name, value in tensors.items() if name.startswith(own)}
 
 
-def _require_branches(branches: tuple[Network, ...], classes: Classes | None, path: Path) -> None:
+def _require_branches(branches: tuple[Weights, ...], classes: Classes | None, path: Path) -> None:
     """Refuse networks that cannot be the branches of one ClassSR."""
     if classes is None or len(branches) != CLASSES or len({each.config.scale for each in branches}) != 1:
         raise CheckpointError(
             f"{shown(path)}: expected a classifier and {CLASSES} networks of one scale, got "
             f"{len(branches)} of x{', x'.join(str(each.config.scale) for each in branches)}"
         )
+
+
+def _load_in_torch(path: Path) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
+    """A file with numbers that numpy does not have, such as bfloat16."""
+    with safe_open(path, framework="pt") as file:
+        found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        metadata = file.metadata() or {}
+    return metadata, _in_numpy(found)
+
+
+def _in_numpy(tensors: "Mapping[str, Tensor]") -> dict[str, NDArray[Any]]:
+    return {
+        name: (value.float() if value.is_floating_point() else value).numpy()
+        for name, value in tensors.items()
+    }
 
 
 def _require_true(stated: Config, told: Config, path: Path) -> None:
@@ -360,61 +303,77 @@ def plain_name(text: str) -> str:
 
 
 def _load_official(path: Path, content: bytes) -> Model:
+    from camixersr.official import read_official
+
     tensors = read_official(path, content)
     provenance = {"source": f"{path.name}, a checkpoint in the authors' format"}
     name = plain_name(path.stem)
     if f"{CLASSIFIER}out.weight" not in tensors:
         return Model(name, _shaped(tensors, path), provenance=provenance)
+    from camixersr.models.classsr import PatchClassifier
+
     branches = tuple(_shaped(_of_branch(tensors, number), path) for number in range(CLASSES))
-    classes = Classes(PatchClassifier(), PUBLISHED_RATIOS)
+    classes = Classes(PatchClassifier().eval().requires_grad_(False), PUBLISHED_RATIOS)
     theirs = {
         name.removeprefix(CLASSIFIER): value
         for name, value in tensors.items()
         if not name.startswith(BRANCH)
     }
-    _fill(classes.classifier, theirs, path)
+    _fill(classes.classifier, _in_numpy(theirs), path)
     _require_branches(branches, classes, path)
     return Model(name, branches[-1], provenance=provenance, classes=classes, branches=branches)
 
 
-def _shaped(tensors: Mapping[str, Tensor], path: Path) -> Network:
+def _shaped(tensors: "Mapping[str, Tensor]", path: Path) -> Weights:
     """An authors' network; their 1x1 convolutions are our linear layers."""
     shape = infer_config(tensors, path)
-    with torch.device("meta"):
-        own = make(shape).state_dict()
+    expected = _expected(shape)
     shaped = {
-        name: value.reshape(own[name].shape)
-        if name in own and value.numel() == own[name].numel()
+        name: value.reshape(expected[name])
+        if name in expected and value.numel() == math.prod(expected[name])
         else value
         for name, value in tensors.items()
     }
-    return _filled(shape, shaped, path)
+    return _filled(shape, _in_numpy(shaped), path)
 
 
-def _filled(shape: Config, tensors: Mapping[str, Tensor], path: Path) -> Network:
-    """A network of that shape with these weights, built only once every size has been compared."""
+def _expected(config: Config) -> Mapping[str, tuple[int, ...]]:
+    """The shapes of a network's tensors, by name."""
+    if config.kind == "classic":
+        return shapes_of(config)
+    import torch
+
+    from camixersr.models.kinds import make
+
     with torch.device("meta"):
-        _require_fit(make(shape), tensors, path)
-    network = make(shape)
-    _fill(network, tensors, path)
-    return network
+        return _shapes(make(config))
 
 
-def _fill(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Load `tensors` into `network`; every name and shape must match, every number be one."""
-    _require_fit(network, tensors, path)
-    network.load_state_dict(dict(tensors))
-    for name, value in network.state_dict().items():
-        if not bool(value.isfinite().all()):
-            raise CheckpointError(f"{shown(path)}: expected finite weights, got NaN or infinity in {name}")
+def _shapes(network: "nn.Module") -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in network.state_dict().items()}
 
 
-def _require_fit(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    own = network.state_dict()
-    missing, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
-    common = own.keys() & tensors.keys()
-    wrong = [name for name in common if own[name].shape != tensors[name].shape]
-    whole = [name for name in common if not tensors[name].is_floating_point()]
+def _filled(config: Config, arrays: Mapping[str, NDArray[Any]], path: Path) -> Weights:
+    """These weights of a network of that shape, once every name and size has been compared."""
+    return Weights(config, _fitting(_expected(config), arrays, path))
+
+
+def _fill(network: "nn.Module", arrays: Mapping[str, NDArray[Any]], path: Path) -> None:
+    """Load arrays into a network."""
+    import torch
+
+    fitting = _fitting(_shapes(network), arrays, path)
+    network.load_state_dict({name: torch.from_numpy(value) for name, value in fitting.items()})
+
+
+def _fitting(
+    expected: Mapping[str, tuple[int, ...]], arrays: Mapping[str, NDArray[Any]], path: Path
+) -> Arrays:
+    """The arrays in float32; every name and shape must be one that is expected, every number be one."""
+    missing, extra = sorted(expected.keys() - arrays.keys()), sorted(arrays.keys() - expected.keys())
+    common = expected.keys() & arrays.keys()
+    wrong = [name for name in common if expected[name] != arrays[name].shape]
+    whole = [name for name in common if not np.issubdtype(arrays[name].dtype, np.floating)]
     parts = [
         f"{label} {', '.join(map(printable, names[:3]))}{' ...' if len(names) > 3 else ''}"
         for label, names in (
@@ -427,3 +386,7 @@ def _require_fit(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) 
     ]
     if parts:
         raise CheckpointError(f"{shown(path)}: the tensors do not fit the network: {'; '.join(parts)}")
+    for name in expected:
+        if not np.isfinite(arrays[name]).all():
+            raise CheckpointError(f"{shown(path)}: expected finite weights, got NaN or infinity in {name}")
+    return {name: np.array(arrays[name], np.float32) for name in expected}
