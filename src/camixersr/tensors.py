@@ -9,7 +9,12 @@ from torch import Tensor
 
 from camixersr.image.planes import Form
 
-__all__ = ["from_array", "to_array"]
+__all__ = ["channels_first", "from_array", "to_array"]
+
+
+def channels_first(array: NDArray[Any]) -> Tensor:
+    """Numbers as they are, such as the bytes of a patch: H x W x C to C x H x W."""
+    return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1)))
 
 
 def from_array(array: NDArray[Any]) -> Tensor:

@@ -180,7 +180,6 @@ def allow_best(
     *,
     window: int,
     tile: int,
-    tick: Callable[[], None] = lambda: None,
 ) -> NDArray[np.bool_]:
     """Which windows may be attended so that never more than `share` of all are, in any block.
 
@@ -193,8 +192,7 @@ def allow_best(
         source: the picture.
         share: in [0, 1].
         window: side of a window, in low pixels.
-        tile: low pixels a tile of this pass, as for `camixersr.inference.tiles.plan`.
-        tick: called after each tile.
+        tile: low pixels a tile of this pass, as for `camixersr.inference.tiles.cut`.
 
     Returns:
         Rows x columns of windows; floor(share * rows * columns) of them are True.
@@ -202,7 +200,6 @@ def allow_best(
     scores = np.empty((-(-source.height // window), -(-source.width // window)), np.float32)
     for each in cut(source.height, source.width, tile, halo=GRID, beyond=Beyond.of(source.panorama)):
         scores[owned(each, window)] = of_owned(each, score(source.read(*each.computed)), window)
-        tick()
     allowed = np.zeros(scores.size, np.bool_)
     order = np.argsort(-scores, axis=None, kind="stable")
     allowed[order[: int(share * scores.size)]] = True

@@ -27,6 +27,7 @@ from camixersr.image.files import replacing
 from camixersr.image.fisheye import reduce_through_fisheyes
 from camixersr.image.resize import resize, resize_matrix
 from camixersr.metrics.spherical import latitude_weights
+from camixersr.tensors import channels_first
 
 __all__ = [
     "MARGIN",
@@ -202,7 +203,7 @@ class PatchStream:
         high = np.rot90(high, int(rng.integers(4)))
         if rng.random() < 0.5:
             high = high[:, ::-1]
-        return torch.from_numpy(np.ascontiguousarray(high.transpose(2, 0, 1)))
+        return channels_first(high)
 
     def _which(self, rng: np.random.Generator) -> int:
         """The photograph of a patch, whose first draw this is."""
@@ -241,7 +242,7 @@ class PanoramaStream(PatchStream):
             patch = patch[:, ::-1]
         if rng.random() < 0.5:
             patch = patch[::-1]
-        return torch.from_numpy(np.ascontiguousarray(patch.transpose(2, 0, 1)))
+        return channels_first(patch)
 
 
 class MixedStream(PanoramaStream):
@@ -348,7 +349,7 @@ class DegradedStream(PatchStream):
         top, left = self.BLOCK - down, self.BLOCK - right
         low = low[top : top + self.inner, left : left + self.inner]
         high = high[self.BLOCK : -self.BLOCK, self.BLOCK : -self.BLOCK]
-        return torch.from_numpy(np.concatenate((low, high), axis=2).transpose(2, 0, 1).copy())
+        return channels_first(np.concatenate((low, high), axis=2))
 
     def pairs(self, patches: Tensor) -> tuple[Tensor, Tensor]:
         """B x 6 x P x P uint8 -> low and high, B x 3 x P x P, float32 in [0, 1]."""

@@ -23,7 +23,7 @@ from camixersr.image.files import replacing
 from camixersr.image.resize import resize
 from camixersr.models import CAMixerSR, Network, classic
 from camixersr.nn.routing import TopShare
-from camixersr.tensors import from_array, to_array
+from camixersr.tensors import channels_first, from_array, to_array
 from camixersr.train.photos import PatchStream, Photos, reduce
 
 __all__ = ["Hints", "TaughtStream", "answer", "check_hints", "load_answers", "load_teacher"]
@@ -148,7 +148,7 @@ class TaughtStream(PatchStream):
         both = np.rot90(both, int(rng.integers(4)))
         if rng.random() < 0.5:
             both = both[:, ::-1]
-        return torch.from_numpy(np.ascontiguousarray(both.transpose(2, 0, 1)))
+        return channels_first(both)
 
     def pairs(self, patches: Tensor) -> tuple[Tensor, Tensor]:
         """Low, B x 3 x P x P, and high, B x 6 x sP x sP: the photograph and the teacher's answer."""
