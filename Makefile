@@ -4,6 +4,7 @@
 #   make weights  train every embedded model again, about six hours; DATA names the folder with photographs
 #   make results  measure docs/results again, and write the pages from them; likewise
 #   make serve  the page and the HTTP service, at http://127.0.0.1:8000/
+#   make docs   the documents as a site, in build/site, its links checked
 #   make dist   wheels and sdist for a package index, built twice and checked
 PYTHON ?= python3
 VENV := .venv
@@ -12,9 +13,10 @@ INSTALLED := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 SERVE := $(VENV)/.installed-serve
 DIST := $(VENV)/.installed-dist
+DOCS := $(VENV)/.installed-docs
 NATIVE := $(wildcard src/camixersr/native/*.h src/camixersr/native/*.cpp) src/camixersr/native/build.py
 
-.PHONY: demo serve test lint format dist weights results clean
+.PHONY: demo serve test lint format dist docs weights results clean
 export DATA
 
 $(BIN)/python:
@@ -38,6 +40,10 @@ $(SERVE): pyproject.toml constraints.txt $(NATIVE) | $(BIN)/python
 
 $(DIST): pyproject.toml constraints.txt | $(DEV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dist]'
+	touch $@
+
+$(DOCS): pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	touch $@
 
 serve: $(SERVE)
@@ -69,6 +75,9 @@ results: $(DEV)
 	@test -n "$$DATA" || { echo "set DATA to the folder with the benchmark sets: docs/data.md"; exit 2; }
 	for script in docs/results/*.sh; do echo $$script; PATH="$(CURDIR)/$(BIN):$$PATH" sh -e $$script || [ $$? -eq 4 ] || exit 1; done
 	$(BIN)/python tools/results.py
+
+docs: $(DOCS)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 format: $(DEV)
 	$(BIN)/ruff check --fix .

@@ -96,8 +96,8 @@ def test_commands_run(command: str, workplace: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
 def test_a_newcomer_gets_from_a_clone_to_a_page(workplace: Path) -> None:
-    """The README's five commands, as they are written, in a shell; they install from the registry."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8").split("in five commands")[1]
+    """The first page's five commands, as they are written, in a shell; they install from the registry."""
+    text = (ROOT / "docs" / "start.md").read_text(encoding="utf-8").split("in five commands")[1]
     lines = re.findall(r"^\$ (.*)$", text.split("```")[1], re.MULTILINE)
     assert len(lines) == 5
     place = workplace / "new"
