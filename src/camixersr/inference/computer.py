@@ -419,7 +419,7 @@ class Computer:
         pace = Pace(
             ratios or [self._at(number / 100, policy) for number in range(NUMBERS)],
             pacing[0],
-            self.model.network.block_count,
+            sum(self.model.config.blocks),
             pacing[1],
             todo,
             devices=min(len(self.devices), max(1, len(todo))),

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from camixersr.backends.orders import Orders, orders
+from camixersr.backends.orders import Orders, choose, orders
 from camixersr.image.planes import Form
 from camixersr.inference.computer import Computer
 from camixersr.inference.pace import NUMBERS, Speed
@@ -39,6 +39,8 @@ class _Clocked:
     def choose(self, logits: Any, block: int) -> Any:
         """See `Policy.choose`."""
         self.times.append(time.perf_counter())
+        if isinstance(logits, np.ndarray):
+            return choose(self.policy, logits, block)
         return self.policy.choose(logits, block)
 
     def orders(self, blocks: int, windows: int) -> Orders | None:
@@ -63,7 +65,7 @@ def measure_speed(computer: Computer, source: Source) -> tuple[Speed, NDArray[np
         for start in (max(0, (length - side) // 2) // GRID * GRID,)
     ]
     low = source.read(places[0], places[1])
-    pixels, blocks = low.shape[-2] * low.shape[-1], computer.model.network.block_count
+    pixels, blocks = low.shape[-2] * low.shape[-1], sum(computer.model.config.blocks)
     computer.route(low[..., :GRID, :GRID], TopShare(1.0))  # the first call is slower
     inside: list[float] = []
     ends: list[float] = []

@@ -10,7 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from camixersr.backends.orders import Orders, orders
+import numpy as np
+
+from camixersr.backends.orders import Orders, choose, orders
 from camixersr.inference.policies import Classified
 from camixersr.inference.tiles import Tile
 from camixersr.nn.routing import Policy
@@ -131,8 +133,13 @@ class Paced:
             began, share = self._last
             pace.learn(now - began, pace.speed.of(self.tile.pixels / pace.blocks, share))
         number = pace.number(self.tile, block)
-        chosen = self.inside(number).choose(logits, block)
-        share = float((chosen > 0).float().mean())
+        inside = self.inside(number)
+        if isinstance(logits, np.ndarray):
+            chosen: Any = choose(inside, logits, block)
+            share = float((chosen > 0).mean())
+        else:
+            chosen = inside.choose(logits, block)
+            share = float((chosen > 0).float().mean())
         pace.attended(number, share)
         self._last = (now, share)
         return chosen
