@@ -17,13 +17,11 @@ RUN apt-get update \
 WORKDIR /src
 RUN python -m venv /opt/camixersr
 COPY constraints.txt ./
-# pip reads this: PyTorch's index of builds for the CPU makes the image a quarter as large
-ARG PIP_EXTRA_INDEX_URL=""
-# what changes rarely comes first
-RUN /opt/camixersr/bin/pip install --no-cache-dir --constraint constraints.txt torch
 COPY pyproject.toml hatch_build.py README.md LICENSE NOTICE ./
 COPY src ./src
-RUN /opt/camixersr/bin/pip install --no-cache-dir --constraint constraints.txt '.[serve]'
+# for GPUs and others' checkpoints: --build-arg EXTRAS=serve,research (PyTorch, some gigabytes)
+ARG EXTRAS=serve
+RUN /opt/camixersr/bin/pip install --no-cache-dir --constraint constraints.txt ".[$EXTRAS]"
 
 FROM python:3.11.14-slim-bookworm
 COPY --from=build /opt/camixersr /opt/camixersr

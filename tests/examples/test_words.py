@@ -13,7 +13,24 @@ from tests.examples.test_documents import workplace  # noqa: F401 - a fixture
 MOST = 24
 """Words of a sentence."""
 
-PAGES = ("README.md", "docs/start.md", "docs/adapters.md", "docs/configuration.md", "docs/glossary.md")
+PAGES = (
+    "README.md",
+    *(
+        f"docs/{name}.md"
+        for name in (
+            "adapters",
+            "configuration",
+            "data",
+            "glossary",
+            "how-to",
+            "method",
+            "service",
+            "start",
+            "tutorial",
+        )
+    ),
+)
+"""What people read who have a task; research logs and tables of fields have their own length."""
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
