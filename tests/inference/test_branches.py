@@ -17,7 +17,7 @@ from camixersr.models import Classes
 from camixersr.nn import TopShare
 from camixersr.operations import count, count_classifier
 from camixersr.tensors import from_array, to_array
-from camixersr.weights import PUBLISHED_RATIOS, Model, load_file, save
+from camixersr.weights import Model, load_file, save
 from tests.conftest import TensorComputer, noise_picture, random_network, run
 from tests.inference.test_classes import classifier
 
@@ -69,7 +69,7 @@ def test_our_file_comes_back_as_it_was(tmp_path: Path) -> None:
     save(tmp_path / "a.safetensors", before)
     after = load_file(tmp_path / "a.safetensors")
     assert [each.config.channels for each in after.branches] == list(WIDTHS)
-    assert after.network is after.branches[-1]
+    assert after.source is after.branches[-1]
     assert after.parameters == before.parameters
     assert after.classes is not None
     assert after.classes.ratios == (0.25, 0.5, 0.75)
@@ -98,7 +98,7 @@ def authors_names(own: Model) -> dict[str, torch.Tensor]:
 def test_the_authors_file_loads(tmp_path: Path) -> None:
     """Its names are those of their code: `classifier.CondNet`, `lastOut`, `net1` to `net3`."""
     assert OFFICIAL["official-classsr-x4"].path.endswith("ClassSR.pth")
-    own = model(PUBLISHED_RATIOS)
+    own = model((0.25, 0.30, 0.50))
     torch.save({"params": authors_names(own)}, tmp_path / "ClassSR.pth")
     loaded = load_file(tmp_path / "ClassSR.pth")
     assert loaded.classes is not None
