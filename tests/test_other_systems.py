@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from camixersr import processes
 from camixersr.backends import devices
@@ -172,7 +173,7 @@ def test_memory_and_processor_where_there_is_no_proc(monkeypatch) -> None:
     assert (devices.peak_memory("cpu") or 0) > 2**20  # of `resource`, as on macOS
     hide(monkeypatch, "resource")
     assert devices.peak_memory("cpu") is None
-    assert machine.available_memory(machine.torch.device("cpu")) is None
+    assert machine.available_memory(torch.device("cpu")) is None
     monkeypatch.delattr(os, "sysconf", raising=False)
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     assert machine._memory() is None
