@@ -413,7 +413,7 @@ def test_waiting_threads_sleep_unless_the_user_says_otherwise(
     """OpenMP itself tells what it was told, when torch loads it."""
     kept = {name: value for name, value in os.environ.items() if name[:4] not in ("OMP_", "GOMP")}
     ended = subprocess.run(
-        [sys.executable, "-m", "camixersr", "upscale", picture, "--model", model],
+        [sys.executable, "-m", "camixersr", "upscale", picture, "--model", model, "--backend", "torch"],
         env=kept | {"OMP_DISPLAY_ENV": "VERBOSE"} | given,
         capture_output=True,
         text=True,
@@ -540,11 +540,16 @@ main(sys.argv[1:])
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a limit of the address space")
-@pytest.mark.parametrize("megabytes", [50, 150, 400])
-def test_too_little_memory_to_start_is_one_line(picture: Path, model: Path, megabytes: int) -> None:
+@pytest.mark.parametrize(
+    ("megabytes", "backend"), [(50, "auto"), (150, "auto"), (150, "torch"), (400, "torch")]
+)
+def test_too_little_memory_to_start_is_one_line(
+    picture: Path, model: Path, megabytes: int, backend: str
+) -> None:
     before = files(picture.parent)
+    command = ["upscale", str(picture), "--model", str(model), "--backend", backend]
     ended = subprocess.run(
-        [sys.executable, "-c", SMALL, str(megabytes), "upscale", str(picture), "--model", str(model)],
+        [sys.executable, "-c", SMALL, str(megabytes), *command],
         capture_output=True,
         text=True,
         check=False,

@@ -84,6 +84,24 @@ _NO_ROOM = ("failed to map segment", "annot allocate memory", "without setting a
 """What is said of a library that a memory limit keeps out: by the loader, and by Python."""
 
 
+LEAST_ROOM = 600 * 2**20
+"""Bytes of address space without which libraries end the process from within."""
+
+
+def _require_room() -> None:
+    """Refuse a limit of the address space that nothing could be done in."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit != resource.RLIM_INFINITY and limit < LEAST_ROOM:
+        _fail(
+            f"memory is limited to {limit / 1e6:.0f} MB of addresses; raise the limit (ulimit -v) to 2 GB",
+            1,
+        )
+
+
 def _fail(message: str, code: int) -> NoReturn:
     with contextlib.suppress(OSError):  # after SIGHUP there is no terminal to tell
         print(f"camixersr: {' '.join(message.split())}", file=sys.stderr)
@@ -145,6 +163,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not debug:
         warnings.showwarning = talk.show_warning
     _yield_the_processor()
+    if "--help" not in tokens:
+        _require_room()
     try:
         if quiet and verbose:
             raise UsageError("--quiet and --verbose exclude each other; give one of them")
