@@ -55,18 +55,18 @@ def test_memory_is_that_of_whole_processes(model: Path, tmp_path: Path, capsys) 
     photo, target = tmp_path / "a.png", tmp_path / "facts.json"
     Image.fromarray(noise_picture(50, 70)).save(photo)
     code = run(
-        "benchmark", "--suite", "memory", "--model", model, "--size", "64x48", "800x720", "--device", "cpu",
+        "benchmark", "--suite", "memory", "--model", model, "--size", "64x48", "1100x1000", "--device", "cpu",
         "--photo", photo, "--json", target,
     )  # fmt: skip
     assert code == 0
     assert "predicted MB" in capsys.readouterr().out
     small, large = json.loads(target.read_text())["rows"]
     assert (small["low_size"], small["tile"], small["predicted_memory_bytes"]) == ([64, 48], None, None)
-    assert (large["low_size"], large["high_size"]) == ([800, 720], [1600, 1440])
+    assert (large["low_size"], large["high_size"]) == ([1100, 1000], [2200, 2000])
     assert large["tile"] > 0
     assert large["predicted_memory_bytes"] > 0
     for row in (small, large):
-        assert row["peak_memory_bytes"] > 50e6  # torch alone is more
+        assert row["peak_memory_bytes"] > 40e6  # numpy and libvips alone are more
         assert row["seconds"] > 0
 
 

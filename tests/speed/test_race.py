@@ -197,7 +197,7 @@ def test_the_peak_is_measured(monkeypatch) -> None:
 
 
 def test_what_is_raced_is_what_upscale_runs() -> None:
-    up = TensorComputer(model(), device="cpu")
+    up = TensorComputer(model(), backend="torch", device="cpu")
     low = noise(40, 50)
     assert torch.equal(contenders([])[0].compute(low, 0.5).high, up.run(low).high)
 

@@ -111,7 +111,7 @@ def prune(
     smaller = replace(
         model,
         name=name or f"{model.name}-pruned",
-        network=pruned.network,
+        source=pruned.network,
         calibration=calibration,
         # pruned weights are no longer the authors' file
         provenance={name: value for name, value in model.provenance.items() if name != "official"} | facts,
