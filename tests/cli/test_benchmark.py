@@ -55,8 +55,8 @@ def test_memory_is_that_of_whole_processes(model: Path, tmp_path: Path, capsys) 
     photo, target = tmp_path / "a.png", tmp_path / "facts.json"
     Image.fromarray(noise_picture(50, 70)).save(photo)
     code = run(
-        "benchmark", "--suite", "memory", "--model", model, "--size", "64x48", "1100x1000", "--device", "cpu",
-        "--photo", photo, "--json", target,
+        "benchmark", "--suite", "memory", "--model", model, "--size", "64x48", "1100x1000",
+        "--device", "cpu", "--photo", photo, "--json", target,
     )  # fmt: skip
     assert code == 0
     assert "predicted MB" in capsys.readouterr().out
