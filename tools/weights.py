@@ -28,7 +28,9 @@ CHAIN = {
     "s-360-x2": (0.11, "s-360-x2"),
     "s-x2": (0.02, "s-x2"),
     "s-x3": (0.10, "s-x3"),
-    "s-jpeg": (0.69, "s-jpeg"),
+    "s-jpeg": (0.69, ""),
+    "s-jpeg-wide": (0.30, ""),
+    "s-jpeg-wide-2": (0.33, "s-jpeg"),
 }
 """Legs in their order: hours that each took, and the embedded model that it ends in, if any."""
 

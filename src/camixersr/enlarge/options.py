@@ -23,7 +23,7 @@ Restore = Literal["auto", "on", "off"]
 RESTORER = "s-jpeg"
 """The model that restores pictures before they are enlarged."""
 
-LOW_QUALITY = 65
+LOW_QUALITY = 85
 """Of a JPEG, at and below which it is better enlarged if it is restored first; see docs/restoration.md."""
 
 _OF_THE_FILE = frozenset({"format", "quality", "subsampling", "compression", "lossless", "name"})
@@ -49,7 +49,7 @@ class Options:
             bicubic interpolation does the rest of --width, --height, --fit and --megapixels.
         attention_ratio: Share of windows that get attention, an average over photographs: 0 (fastest)
             to 1.
-        restore: Undo what JPEG compression did, before enlarging. auto: of JPEGs of quality 65 and less,
+        restore: Undo what JPEG compression did, before enlarging. auto: of JPEGs of quality 85 and less,
             which were always better for it; on: of all pictures; off: of none.
         preview: Enlarge only the part with most detail, 256 x 256 pixels, for a quick look.
         routing: auto: by thresholds, so that a plain picture spends less than the ratio; top-share:
