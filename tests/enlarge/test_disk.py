@@ -214,7 +214,7 @@ def test_a_source_that_ends_early_leaves_nothing(tmp_path: Path) -> None:
 
 def test_a_disk_without_room_is_found_out_before(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(streaming.shutil, "disk_usage", lambda _: _Usage(300_000))
-    with pytest.raises(OutputError, match="are needed there meanwhile"):
+    with pytest.raises(OutputError, match="free for intermediate files, got"):
         run(upscaler(tile=64), picture(tmp_path), tmp_path / "o.png")
     assert os.listdir(tmp_path) == ["a.png"]
 

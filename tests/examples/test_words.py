@@ -1,12 +1,13 @@
-"""Plain English: the README's sentences are short, and its commands are run."""
+"""Plain English: sentences of pages and of `--help` are short, and the README's commands are run."""
 
 import re
 import shlex
 from pathlib import Path
 
 import pytest
+from cyclopts import App
 
-from camixersr.cli import main
+from camixersr.cli import app, main
 from tests.conftest import ROOT
 from tests.examples.test_documents import workplace  # noqa: F401 - a fixture
 
@@ -21,16 +22,22 @@ PAGES = (
             "adapters",
             "configuration",
             "data",
+            "decisions/0007-batches-and-devices",
             "glossary",
             "how-to",
             "method",
+            "panoramas",
+            "reference",
+            "restoration",
+            "runtimes",
             "service",
             "start",
+            "training",
             "tutorial",
         )
     ),
 )
-"""What people read who have a task; research logs and tables of fields have their own length."""
+"""What people read who have a task; research logs have their own length."""
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -51,6 +58,23 @@ def sentences(text: str) -> list[str]:
 def test_sentences_are_short(page: str) -> None:
     found = sentences((ROOT / page).read_text(encoding="utf-8"))
     assert len(found) > 10
+    assert [each for each in found if len(each.split()) > MOST] == []
+
+
+def helps(about: App) -> list[str]:
+    """What `--help` says of a command and of those below it: what each does, and each of its options."""
+    found = [about.help]
+    if about.default_command is not None:
+        found += [each.parameter.help or "" for each in about.assemble_argument_collection()]
+    for each in about:
+        if not each.startswith("-"):
+            found += helps(about[each])
+    return found
+
+
+def test_help_is_in_short_sentences() -> None:
+    found = [sentence for text in helps(app) for sentence in sentences(text)]
+    assert len(found) > 200
     assert [each for each in found if len(each.split()) > MOST] == []
 
 

@@ -48,12 +48,12 @@ __all__ = ["app", "main"]
 
 app = App(
     name="camixersr",
-    help="Content-aware image super-resolution: only details get attention. `camixersr PHOTO` is short for "
-    "`camixersr upscale PHOTO`.",
+    help="Make pictures larger and sharper, with attention for details alone. `camixersr PHOTO` is short "
+    "for `camixersr upscale PHOTO`.",
     version=__version__,
     suppress_keyboard_interrupt=False,  # `main` says what became of the files
-    help_epilogue="With any command: --quiet says nothing but errors, --verbose says what is done, --debug "
-    "shows the full traceback of an error. Defaults of your own: docs/configuration.md.",
+    help_epilogue="These go with any command: --quiet prints errors alone, --verbose prints each step, "
+    "--debug prints the traceback of an error. To set your own defaults, see docs/configuration.md.",
 )
 app.command(upscale.upscale)
 app.command(restore.restore)

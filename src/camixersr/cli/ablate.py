@@ -22,26 +22,26 @@ def ablate(
     seeds: Annotated[list[int] | None, Parameter(negative=(), consume_multiple=True)] = None,
     steps: int = 0,
 ) -> None:
-    """Train a recipe (TOML) and variants of it alike; tell what each change does. See docs/ablation.md.
+    """Train a recipe (TOML) and variants of it alike, to see what each change does. See docs/ablation.md.
 
-    Writes a table and a plot. Stopped, the same command goes on; what is finished is not done again.
+    This writes a table and a plot. If you stop it, the same command goes on and repeats no finished run.
 
     Parameters
     ----------
     recipe
-        The recipe file; its patch must be a multiple of every variant's window.
+        The recipe file. Its patch must be a multiple of every variant's window.
     output
-        Folder for the runs and the findings. Default: the recipe's.
+        Folder for the runs and the findings. Default: the recipe's output folder.
     variants
-        Some of no-offsets, no-spatial, no-channel, no-condition, no-routing-loss, window-8,
-        window-16, window-32, ratio-0, ratio-0.25, ratio-0.5, ratio-1. Default: all that differ from
-        the recipe.
+        One or several of no-offsets, no-spatial, no-channel, no-condition, no-routing-loss, window-8,
+        window-16, window-32, ratio-0, ratio-0.25, ratio-0.5, ratio-1. Default: every variant that
+        differs from the recipe.
     data
-        More benchmark sets to score on, beside the recipe's validation.
+        More benchmark sets to score on, beside the recipe's validation set.
     seeds
-        Train everything once with each; from two on, noise is told from effect. Default: 0.
+        Train everything once with each seed. Two or more tell noise from effect. Default: 0.
     steps
-        Instead of the recipe's.
+        Steps to train, instead of the recipe's number. 0: the recipe's.
     """
     from camixersr.train.recipe import load_recipe
 

@@ -36,10 +36,10 @@ def benchmark(
     tile: str = "auto",
     json_: Annotated[Path | None, Parameter(name="--json")] = None,
 ) -> int:
-    """Measure this machine.
+    """Measure the speed or the memory use of camixersr on this machine.
 
-    Speed: everything that can compute the model here, in turns with a plain reference. Memory: the
-    peak of whole runs of `camixersr upscale` as pictures grow, beside what was predicted.
+    speed: times every backend that can compute the model here, in turns with a plain reference.
+    memory: runs `camixersr upscale` on growing pictures, and shows each peak beside its prediction.
 
     Parameters
     ----------
@@ -48,20 +48,21 @@ def benchmark(
     model
         A name from `camixersr models list`, or a file of weights.
     size
-        Of the input, one or several: 540p, 720p, 1080p, 4k or WIDTHxHEIGHT. Default: 256x256 for speed, a
-        piece that takes minutes; 540p and 1080p are the usual sizes; 256x256 to 2048x1024 for memory.
+        One or several sizes of the input: 540p, 720p, 1080p, 4k or WIDTHxHEIGHT. Default: 256x256 for
+        speed, which takes minutes, and 256x256 to 2048x1024 for memory. 540p and 1080p are the usual sizes.
     attention_ratio
-        One or several, each in [0, 1]. Default: 0, 0.25, 0.5 and 1 for speed, 0.5 for memory.
+        One or several ratios, each in [0, 1]. Default: 0, 0.25, 0.5 and 1 for speed, 0.5 for memory.
     rounds
-        That are measured, after one to warm up; medians are reported.
+        Rounds to measure after one to warm up. The result is their median.
     photo
-        A picture to use, repeated to the size. Default: noise with detail at all scales.
+        A picture to use, repeated until it has the size. Default: noise with detail at all scales.
     device
         Where to compute, as for `camixersr upscale`.
     tile
         Side of a tile, as for `camixersr upscale`.
     json_
-        Also write everything as JSON, with the machine; in a folder, into a file named by the machine.
+        Also write everything as JSON, with facts about the machine. A folder gets a file named after
+        the machine.
     """
     sizes = [_parse(each) for each in size or DEFAULT_SIZES[suite]]
     ratios = attention_ratio or ([0.0, 0.25, 0.5, 1.0] if suite == "speed" else [0.5])

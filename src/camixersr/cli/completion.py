@@ -15,16 +15,16 @@ def completion(
     *,
     show: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
-    """Have the Tab key complete commands and options, in bash, zsh or fish.
+    """Make the Tab key complete commands and options, in bash, zsh or fish.
 
-    It writes one file, and for bash and zsh adds a line to ~/.bashrc or ~/.zshrc that reads it.
+    This writes one file. For bash and zsh it also adds a line to ~/.bashrc or ~/.zshrc that reads the file.
 
     Parameters
     ----------
     shell
-        Which shell. By default the one that runs.
+        Which shell. Default: the shell that runs now.
     show
-        Print the script, and install nothing.
+        Print the script and install nothing.
     """
     from cyclopts.completion.detect import ShellDetectionError
 

@@ -23,18 +23,18 @@ def check(
     *,
     sets: Annotated[list[str] | None, Parameter(name="--set", negative=(), consume_multiple=True)] = None,
 ) -> int:
-    """Say which sets of the paper's tables a folder has, whether they are right, and which are missing.
+    """Check which sets of the paper's tables a folder has, and whether they are right.
 
-    Every picture is decoded. Numbers of pictures, sizes of pairs and depths are checked; of Set5, Set14
-    and BSD100 (x4) also the pixels. The exit code is 3 if something is wrong, else 4 if something is
-    missing. docs/data.md says where sets come from, and how their folders may look.
+    This decodes every picture. It checks the number of pictures, the sizes of pairs and the depths. Of
+    Set5, Set14 and BSD100 (x4) it also checks the pixels. The exit code is 3 if something is wrong, else 4
+    if something is missing. docs/data.md says where sets come from, and how their folders may look.
 
     Parameters
     ----------
     data
         The folder.
     sets
-        Names of sets, or folders below. Default: all sets of the paper's tables.
+        Names of sets, or folders in the data folder. Default: all sets of the paper's tables.
     """
     from rich.table import Table
 

@@ -23,18 +23,18 @@ def doctor(
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
     json_: Annotated[bool, Parameter(name="--json", negative=())] = False,
 ) -> None:
-    """Show the machine, the backends, what was chosen on it and why, and where things are kept.
+    """Show this machine, its backends, the fastest of them as measured, and the cache folder.
 
     Parameters
     ----------
     measure
-        Measure which backend is the fastest, also if it has been before, and keep that as the choice.
+        Measure again which backend is the fastest, and keep the answer for --backend fastest.
     model
-        To measure with: a name from `camixersr models list`, or a file of weights.
+        Model to measure with: a name from `camixersr models list`, or a file of weights.
     device
-        To measure on.
+        Device to measure on.
     precision
-        To measure in; auto is fp32.
+        Number format to measure in. auto: fp32.
     json_
         Print JSON instead of text.
     """

@@ -37,48 +37,51 @@ def evaluate(
     csv_: Annotated[Path | None, Parameter(name="--csv")] = None,
     report: Path | None = None,
 ) -> int:
-    """Score models on benchmark sets, beside bicubic interpolation; restoring ones beside their input.
+    """Score models on benchmark sets, beside bicubic interpolation.
+
+    Models that restore are scored beside their input.
 
     Parameters
     ----------
     model
-        Names or files; all of one scale.
+        Names from `camixersr models list`, or files of weights. All have the same scale.
     data
-        Folders, each with high/ and low/, or with high pictures only (low ones are then made; for models
-        that restore, by --quality or --sigma).
+        Folders, each with high/ and low/, or with high pictures only. Missing low pictures are made. For
+        models that restore, --quality or --sigma says how.
     attention_ratio
-        One or several, each in [0, 1]. Default: 0.5.
+        One or several attention ratios, each in [0, 1]. Default: 0.5.
     routing
-        auto: calibrated thresholds where the model has them, so that the ratio is an average over
-        photographs; top-share: exactly that share of every picture's windows.
+        auto: calibrated thresholds if the model has them, so the ratio is an average over photographs.
+        top-share: exactly that share of every picture's windows.
     protocol
-        classic: luma, border of the scale cropped. large: RGB, no border; also cut into tiles as
-        the paper does. erp: RGB of panoramas, weighted by the cosine of the latitude; enlarged as the
-        sphere they are, and flat; at the seam separately. restoration: luma, RGB and PSNR-B, no border.
-        auto: restoration for models that restore, else classic.
+        classic: luma, with a border as wide as the scale cropped. large: RGB without border, whole and cut
+        into tiles as in the paper. erp: RGB of panoramas, weighted by the cosine of the latitude.
+        Panoramas are enlarged as a sphere and flat, and the seam is scored separately.
+        restoration: luma, RGB and PSNR-B without border. auto: restoration for models that restore, else
+        classic.
     reduction
-        How low pictures are made where there are none: bicubic, as MATLAB does; of panoramas also closed,
-        bicubic around the sphere, so that the low ones have no seam; or fisheye, through two fisheye
-        pictures, as cameras see them.
+        How to make missing low pictures. bicubic: as MATLAB does. closed: bicubic around the sphere, so
+        the low panoramas have no seam. fisheye: through two fisheye pictures, as cameras see panoramas.
     quality
-        Of models that undo JPEG: low pictures are made by compressing high ones at this quality; one
-        or several.
+        One or several JPEG qualities. Low pictures are made by compressing high ones at this quality.
+        This is for models that undo JPEG.
     sigma
-        Of models that remove noise: its standard deviation in 8-bit steps; one or several.
+        One or several standard deviations of noise, in 8-bit steps. This is for models that remove noise.
     tile
-        Side of a tile in low pixels, a multiple of 64 (authors' models: 16); 0 for whole pictures.
+        Side of a tile in low pixels: a multiple of 64 (of 16 for the authors' models), or 0 for whole
+        pictures.
     device
         Where to compute.
     backend
         What computes, as for `camixersr upscale`.
     precision
-        What to compute in; auto is fp32.
+        Number format to compute in. auto: fp32.
     json_
-        Also write everything as JSON, each picture's scores included.
+        Also write everything as JSON, with each picture's scores.
     csv_
-        Also write one line a picture, model and ratio.
+        Also write a CSV file with a line for each picture, model and ratio.
     report
-        Also write a page with plots and pictures into this folder (needs the extra `report`).
+        Also write a page with plots and pictures into this folder. This needs the extra `report`.
     """
     ratios = [0.5] if attention_ratio is None else attention_ratio
     if not all(0.0 <= ratio <= 1.0 for ratio in ratios):

@@ -37,22 +37,22 @@ def export(
     model
         A name from `camixersr models list`, or a file of weights.
     to
-        The format: onnx is one .onnx file; openvino an .xml and a .bin beside it.
+        The format. onnx: one .onnx file. openvino: an .xml file and a .bin file beside it.
     output
-        File to write. By default the model's name in the current folder.
+        File to write. Default: the model's name, in the current folder.
     tile
-        Side of the pieces that the file is for, a multiple of 16; OpenVINO runs such faster.
+        Make a file for pieces of this side, a multiple of 16. OpenVINO runs such a file faster.
     dynamic
-        A file for pieces of any size, sides multiples of 16; what is written without --tile.
+        Make a file for pieces of any size whose sides are multiples of 16. This is the default.
     simple
-        A file with an image in and an image out, of any size; its attention ratio is fixed.
-        Without this the file also takes the routing as inputs and gives it back.
+        Make a file with one input and one output: an image of any size. Its attention ratio is fixed.
+        Without this option the file also takes the routing as inputs, and gives it back.
     attention_ratio
-        Of a --simple file: 0 is fastest, 1 attends everything. Default: 0.5.
+        The fixed ratio of a --simple file, from 0 (fastest) to 1 (attention everywhere). Default: 0.5.
     precision
-        Of the weights in the file: fp16 takes half the bytes.
+        Number format of the weights in the file. fp16 takes half the bytes.
     photo
-        Pictures to check on, as they would be enlarged. Default: a photograph in this package.
+        Pictures to check the file on, before enlarging. Default: a photograph in this package.
     overwrite
         Replace files that exist.
     json_
@@ -63,7 +63,9 @@ def export(
     if tile is not None and tile < 16:
         raise UsageError(f"--tile must be a multiple of 16, got {tile}")
     if attention_ratio is not None and not simple:
-        raise UsageError("--attention-ratio is for a file that fixes it; add --simple")
+        raise UsageError(
+            "only a --simple file has a fixed --attention-ratio; add --simple, or leave the ratio out"
+        )
     ratio = (0.5 if attention_ratio is None else attention_ratio) if simple else None
     from camixersr.catalogue import find
     from camixersr.cli.bars import steps

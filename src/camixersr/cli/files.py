@@ -62,7 +62,7 @@ def make(
         cancel=stopping,
     )
     if any(job.target == STREAM for job in run.jobs) and sys.stdout.isatty():
-        raise UsageError("a picture is not for a terminal; name a file with -o")
+        raise UsageError("standard output is a terminal, which cannot take a picture; name a file with -o")
     if flags.json_ is not None:
         run.keep_apart({"the facts (--json)": flags.json_})
         if not (flags.overwrite or flags.resume):

@@ -34,15 +34,15 @@ class Flags:
 
     Attributes:
         overwrite: Replace files that exist.
-        resume: Do what an interrupted run with the same options has not done: of a folder the
-            pictures that are missing, of a large picture the tiles. Ctrl-C prints the command.
-        json_: Also write the facts of the summary as JSON; a list for several inputs.
+        resume: Go on with an interrupted run that had the same options. It makes the missing pictures of a
+            folder, or the missing tiles of a large picture. Ctrl-C prints the command to use.
+        json_: Also write the facts of the summary as JSON. Several inputs give a list.
         skip_existing: Leave out inputs whose result exists.
-        spill: Folder for the intermediate files of large pictures, instead of the output's.
-        route_map: Also write a picture of where attention went; a folder for several inputs.
-        compare: Also write a page, one HTML file, to compare the result with bicubic interpolation: a
-            slider, zoom, and the route map. For one input.
-        max_pixels: Refuse larger inputs before decoding them. Default: 2,000,000,000.
+        spill: Folder for the intermediate files of large pictures. Default: the output's folder.
+        route_map: Also write a picture that shows where attention went. For several inputs, name a folder.
+        compare: Also write an HTML page that compares the result with bicubic interpolation. It has a
+            slider, a zoom and the route map. This works for one input.
+        max_pixels: Refuse inputs with more pixels before decoding them. Default: 2,000,000,000.
     """
 
     overwrite: Annotated[bool, Parameter(negative=(), group=FIRST)] = False

@@ -20,14 +20,14 @@ def info(
     json_: Annotated[bool, Parameter(name="--json", negative=())] = False,
     given: Any = None,
 ) -> int:
-    """Show what a picture is, what `upscale` would make of it, and how long that takes.
+    """Show what a picture is, what `upscale` would make of it, and how long that would take.
 
     Parameters
     ----------
     file
         The picture.
     measure
-        Time a part of it on this machine, which takes some seconds.
+        Time a part of the picture on this machine. This takes some seconds.
     json_
         Print JSON instead of text.
     """

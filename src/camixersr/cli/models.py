@@ -16,7 +16,7 @@ app = App(name="models", help="List, show, fetch and convert models.")
 
 @app.command(name="list")
 def list_models() -> None:
-    """List the models that are embedded and those that can be fetched."""
+    """List the embedded models, and those that `camixersr models pull` fetches."""
     from rich.table import Table
 
     from camixersr.catalogue import OFFICIAL, cached_path, embedded
@@ -35,12 +35,12 @@ def list_models() -> None:
 def show(model: str, /, *, json_: Annotated[bool, Parameter(name="--json", negative=())] = False) -> None:
     """Show what a model is, where it comes from and what it scores.
 
-    A file of the authors' is recognised by its hash, whatever it is called.
+    camixersr knows the authors' files by their hash, whatever their names.
 
     Parameters
     ----------
     model
-        Name or file.
+        A name from `camixersr models list`, or a file of weights.
     json_
         Print JSON instead of text.
     """
@@ -83,7 +83,7 @@ def pull(model: str, /) -> None:
     Parameters
     ----------
     model
-        Name of an official model; `camixersr models list` shows them.
+        Name of an official model. `camixersr models list` shows them.
     """
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
@@ -105,7 +105,7 @@ def pull(model: str, /) -> None:
 def convert(
     source: Path, target: Path, /, *, overwrite: Annotated[bool, Parameter(negative=())] = False
 ) -> None:
-    """Convert an authors' checkpoint (.pth) to a file of weights of ours (.safetensors).
+    """Convert a checkpoint of the authors (.pth) to our file of weights (.safetensors).
 
     Parameters
     ----------

@@ -32,27 +32,27 @@ def prune(
     overwrite: Annotated[bool, Parameter(negative=())] = False,
     json_: Annotated[bool, Parameter(name="--json", negative=())] = False,
 ) -> None:
-    """Make a model smaller: narrower attention, mixers and feed-forwards; see docs/pruning.md.
+    """Make a model smaller: narrower attention, mixers and feed-forwards. See docs/pruning.md.
 
     Parameters
     ----------
     model
         A name from `camixersr models list`, or a file of weights.
     data
-        Folder of photographs, as the model was trained on; 32 of them are looked at.
+        Folder of photographs like those the model was trained on. 32 of them are used.
     macs
-        Share of the multiply-adds that may remain, between 0 and 1. Give this or one of the next two.
+        Share of the multiply-adds that may remain, between 0 and 1. Give this, --parameters or --seconds.
     parameters
         Share of the weights that may remain.
     seconds
         Share of the time that may remain, measured on this machine's CPU.
     attention_ratio
-        Share of windows attended, at which multiply-adds and seconds count.
+        Share of windows with attention for which multiply-adds and seconds are counted.
     output
-        File to write. By default the model's name with -pruned, in the current folder.
+        File to write. Default: the model's name with -pruned, in the current folder.
     fine_tune
-        Recipe (TOML) to train the smaller model by afterwards; the file then stays as what the
-        training starts from, and the trained model lies in the recipe's output folder.
+        Recipe (TOML) to train the smaller model by afterwards. The training starts from the file. The
+        trained model lies in the recipe's output folder.
     overwrite
         Replace the file if it exists.
     json_

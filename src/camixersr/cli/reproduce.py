@@ -31,50 +31,56 @@ def reproduce(
     backend: Literal["torch", "native", "compile", "onnxruntime", "openvino", "auto"] = "torch",
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
 ) -> int:
-    """Measure a table of the paper on your data, and put published numbers beside it.
+    """Measure a table of the paper on your data, and show the published numbers beside it.
 
-    A set that is not found is named, and the exit code is 4. A picture that does not fit (half of a
-    pair, another size, 16 bits) is named, and the exit code is 3. A set with such pictures is compared
-    with nothing.
+    If a set is missing, a line names it and the exit code is 4. If a picture does not fit (half of a pair,
+    another size, 16 bits), a line names it and the exit code is 3. A set with such a picture gets no
+    published numbers beside it.
 
     Parameters
     ----------
     table
-        lightweight: x2, x3, x4; Set5, Set14, BSD100, Urban100, Manga109; luma. large: F2K, Test2K, Test4K,
-        Test8K; RGB; whole, and in tiles of 64 with an overlap of 4. omni: ODI-SR, SUN360; RGB, plain and
-        weighted. gamma: the sweep of the attention ratio. classsr: as large, of a ClassSR (--model).
-        ablation: from the findings of `camixersr ablate` (--findings).
+        lightweight: Set5, Set14, BSD100, Urban100 and Manga109 at x2, x3 and x4, in luma.
+        large: F2K, Test2K, Test4K and Test8K in RGB, whole and in tiles of 64 with an overlap of 4.
+        omni: ODI-SR and SUN360 in RGB, plain and weighted. gamma: the sweep of the attention ratio.
+        classsr: as large, for a ClassSR (--model). ablation: the findings of `camixersr ablate`
+        (--findings).
     data
-        Folder with the sets, in any usual layout (docs/data.md); `camixersr data check` looks at it.
+        Folder with the sets, in any usual layout (docs/data.md). `camixersr data check` checks it.
     model
-        Names or files. Default: the paper's that were fetched, and ours.
+        Names or files of models. Default: the paper's models that you fetched, and ours.
     sets
-        Other sets: names, or folders below --data.
+        Other sets: their names, or folders in --data.
     attention_ratio
-        One or several, each in [0, 1]. Default: 1 and 0.5; of gamma 0 to 1; of omni and classsr 0.5.
+        One or several ratios, each in [0, 1]. Default: 1 and 0.5. For gamma: 0 to 1. For omni and
+        classsr: 0.5.
     findings
-        findings.json of `camixersr ablate`.
+        The file findings.json that `camixersr ablate` wrote.
     published
-        Published numbers: a file like src/camixersr/published.toml, instead of it.
+        File of published numbers to use instead of src/camixersr/published.toml, in the same form.
     save
-        Also write the table: .json, .csv, .md or .tex, by the name; several if you like.
+        Also write the table to one or several files. The name gives the format: .json, .csv, .md or .tex.
     tile
-        auto, 0 for whole pictures, or a side in low pixels, as for `camixersr upscale`.
+        auto, 0 for whole pictures, or the side of a tile in low pixels, as for `camixersr upscale`.
     device
         Where to compute.
     backend
         What computes, as for `camixersr upscale`.
     precision
-        What to compute in; auto is fp32.
+        Number format to compute in. auto: fp32.
     """
     if any(not 0.0 <= each <= 1.0 for each in attention_ratio or ()):
         raise UsageError(f"--attention-ratio must lie in [0, 1], got {attention_ratio}")
     if tile != "auto" and not tile.isdecimal():
         raise UsageError(f"--tile must be auto or a whole number, got {tile!r}")
     if (table == "ablation") != (findings is not None):
-        raise UsageError("the table ablation, and it alone, needs --findings FILE of `camixersr ablate`")
+        raise UsageError(
+            "the table ablation needs --findings FILE of `camixersr ablate`; no other table takes it"
+        )
     if (table != "ablation") != (data is not None):
-        raise UsageError("--data FOLDER is needed for all tables but ablation, which has --findings")
+        raise UsageError(
+            "--data FOLDER is needed for every table except ablation, which takes --findings instead"
+        )
     from camixersr.image.files import require_writable
     from camixersr.published import load
     from camixersr.reproduce import ablation, measure, write

@@ -24,18 +24,18 @@ def restore(
     given: Any = None,
     flags: Flags | None = None,
 ) -> int:
-    """Restore pictures: undo what JPEG compression (or noise, with a model for it) did to them.
+    """Restore pictures: undo JPEG compression, or noise if you give a model for it.
 
     Size, depth, transparency and metadata stay as they are.
 
     Parameters
     ----------
     inputs
-        Pictures of any format that `camixersr upscale` reads, folders with all below them, patterns
-        such as 'photos/**/*.jpg', or - for standard input.
+        Pictures, folders with everything below them, patterns such as 'photos/**/*.jpg', or - for
+        standard input. The formats are those of `camixersr upscale`.
     output
-        File to write, folder/ or - for standard output. By default NAME_restored beside each input
-        or folder, in its format; a JPEG is written at quality 95, and --format png keeps every bit.
+        File to write, folder/ or - for standard output. Default: NAME_restored beside each input or
+        folder, in its format. A JPEG is written at quality 95; --format png keeps every bit.
     """
     options = options_of(given)
     from camixersr.runs.files import restore_files

@@ -31,35 +31,38 @@ def routes(
     json_: Annotated[Path | None, Parameter(name="--json")] = None,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
 ) -> int:
-    """Audit a model's routing on some images.
+    """Audit where a model spends attention on some images.
 
-    Prints, for each block: the share of windows it attends and how that varies from image to image;
-    the share that its predictor by itself calls for attention (score above 1/2); how far its scores
-    spread inside an image; how its scores rank windows compared with their local detail and, with
-    --gain, with the gain of attending, measured. With originals, PSNR with the model's own windows
-    beside as many random ones, the lowest scores, the most detailed ones, none and all. Then one line
-    of verdict.
+    For each block this prints the share of windows that get attention, and how it varies between images.
+    It prints the share of windows with a score above 1/2, and how far scores spread inside an image. It
+    compares the scores with local detail and, with --gain, with the measured gain of attention.
+
+    With originals it also prints PSNR with the windows that the model chooses. Beside it stand as many
+    random windows, those with the lowest scores, the most detailed ones, none and all. The last line is
+    the verdict.
 
     Parameters
     ----------
     inputs
-        Low-resolution images (or originals, with --reduce); the more, the better the verdict.
+        Low-resolution images, or originals with --reduce. More images give a better verdict.
     model
         A name from `camixersr models list`, or a file of weights.
     attention_ratio
-        As in `upscale`, 0 to 1.
+        Share of windows that get attention, from 0 to 1, as for `camixersr upscale`.
     high
-        Folder with the originals of the images, of the same names.
+        Folder with the originals of the images, under the same names.
     reduce
-        The images are originals; their low-resolution versions are made here.
+        The images are originals. This command makes their low-resolution versions.
     quality
-        The same for a model that undoes JPEG: the images are originals, and compressed here.
+        The images are originals. This command compresses them at this quality, for a model that
+        undoes JPEG.
     sigma
-        The same for a model that removes noise, in 8-bit steps.
+        The images are originals. This command adds noise of this standard deviation, in 8-bit steps, for a
+        model that removes noise.
     gain
-        Also measure the gain of attending, against the originals: one pass a block and image.
+        Also measure the gain of attention against the originals, in a pass for each block and image.
     output
-        Folder for pictures: each image's map over all blocks, and of the scores block by block.
+        Folder for maps of each image: one over all blocks, and one of the scores block by block.
     json_
         Also write everything as JSON.
     device

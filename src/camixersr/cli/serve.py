@@ -27,32 +27,32 @@ def serve(
     device: str = "auto",
     backend: Literal["auto", "fastest", "native", "torch", "compile", "onnxruntime", "openvino"] = "auto",
 ) -> None:
-    """Serve a page in the browser and an HTTP interface that enlarge pictures (docs/service.md).
+    """Enlarge pictures over HTTP, with a page for the browser. See docs/service.md.
 
     Parameters
     ----------
     host
-        Address to listen on. Any but this machine's own needs --token-file.
+        Address to listen on. If other machines can reach it, it needs --token-file.
     port
         Port to listen on.
     data
         Folder for the queue, uploads and results. Default: the user's data folder.
     token_file
-        File of tokens, one a line. Who has one may use the service, and sees the jobs made with it.
+        File of tokens, one a line. A token lets its owner use the service and see the jobs made with it.
     allow_host
-        Name under which the service is reached, beside localhost, for example behind a proxy.
+        Another name of this service beside localhost, for example the name of a proxy.
     max_megapixels_in
-        Refuse larger pictures.
+        Refuse pictures with more megapixels.
     max_megapixels_out
-        Refuse to make larger results.
+        Refuse to make results with more megapixels.
     max_upload
-        Refuse larger files, such as 500MB.
+        Refuse larger files. Give a size such as 500MB.
     max_queue
-        Jobs that may wait; more are answered with 429.
+        Most jobs that may wait. The answer to more jobs is 429.
     keep
-        Hours after which a finished job is removed with its files.
+        Hours to keep a finished job and its files.
     device
-        Where to compute: cpu, cuda, cuda:1, mps; several with commas, or all, get a process each.
+        Where to compute: cpu, cuda, cuda:1 or mps. Several with commas, or all, get a process each.
     backend
         What computes, as for `camixersr upscale`.
     """

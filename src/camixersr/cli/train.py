@@ -21,9 +21,9 @@ def train(
     photos: Path | None = None,
     validation: Path | None = None,
 ) -> None:
-    """Train a model by a recipe (TOML); see docs/training.md.
+    """Train a model by a recipe (TOML). See docs/training.md.
 
-    Ctrl-C ends the run after the step under way and leaves a checkpoint to resume from.
+    Ctrl-C finishes the current step and writes a checkpoint. --resume goes on from there.
 
     Parameters
     ----------
@@ -32,11 +32,11 @@ def train(
     resume
         Continue from the last checkpoint in the recipe's output folder.
     dry_run
-        Print the plan, with sizes, time and memory measured on two steps; train and write nothing.
+        Print the plan with sizes, time and memory, measured on two steps. Train and write nothing.
     photos
         Train on the photographs in this folder instead of the recipe's.
     validation
-        Score on this folder instead of the recipe's: high/ and low/, or high pictures only.
+        Score on this folder instead of the recipe's. It has high/ and low/, or high pictures only.
     """
     from camixersr.train.class_recipe import ClassRecipe, load_any
     from camixersr.train.recipe import with_folders

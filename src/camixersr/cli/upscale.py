@@ -25,11 +25,12 @@ def upscale(
     Parameters
     ----------
     inputs
-        Pictures (PNG, JPEG, WebP, TIFF, AVIF, HEIC, GIF, BMP, PPM; camera RAW with an extra),
-        folders with all below them, patterns such as 'photos/**/*.jpg', or - for standard input.
+        Pictures, folders with everything below them, patterns such as 'photos/**/*.jpg', or - for
+        standard input. Formats: PNG, JPEG, WebP, TIFF, AVIF, HEIC, GIF, BMP, PPM, and camera RAW with
+        the extra `raw`.
     output
-        File to write, folder/ or - for standard output. By default NAME_x4 beside each input, and a
-        folder FOLDER_x4 beside a folder, whose tree is mirrored.
+        File to write, folder/ or - for standard output. Default: NAME_x4 beside each input. A folder
+        gives FOLDER_x4 beside it, with the same tree.
     """
     options = options_of(given)
     from camixersr.runs.files import upscale_files

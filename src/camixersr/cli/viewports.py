@@ -18,19 +18,19 @@ def viewports(
     side: int = 512,
     overwrite: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
-    """Write flat views of a 360-degree panorama: front, right, back (with the seam), left, up, down.
+    """Write six flat views of a 360-degree panorama: front, right, back (with the seam), left, up, down.
 
     Parameters
     ----------
     panorama
         An equirectangular panorama, twice as wide as high.
     output
-        Folder for the pictures, front.png and so on; made if it is missing.
+        Folder for the pictures (front.png and so on). It is made if it does not exist.
     compare
-        Another panorama of the same place, of any size: its views are put on the left, so that
-        before and after can be seen side by side.
+        Another panorama of the same place, of any size. Its views go on the left, so you see before
+        and after side by side.
     degrees
-        How much a view takes in, below 180.
+        Angle that a view takes in, below 180.
     side
         Rows and columns of a view.
     overwrite

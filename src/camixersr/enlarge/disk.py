@@ -336,8 +336,8 @@ def _require_room(folder: Path, needed: int) -> None:
         return  # then the disk tells when it is full
     if needed > free:
         raise OutputError(
-            f"{folder.parent}: {shown_bytes(needed)} are needed there meanwhile, {shown_bytes(free)} are "
-            "free; make room, or name a folder on another disk with --spill"
+            f"{folder.parent}: expected {shown_bytes(needed)} free for intermediate files, got "
+            f"{shown_bytes(free)}; make room, or name a folder on another disk with --spill"
         )
 
 

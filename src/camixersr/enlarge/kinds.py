@@ -95,7 +95,7 @@ def _of_array(array: NDArray[Any], white: float | None) -> tuple[Picture, Back]:
         pixels = _to_one(pixels, scale)
         alpha = None if alpha is None else _to_one(alpha, scale).clip(0.0, 1.0)
     elif white is not None:
-        raise UsageError(f"white is for floating point, and of {dtype} it is known; leave it out")
+        raise UsageError(f"white is for floating point, got {dtype}, whose white is known; leave it out")
 
     def back(high: Picture) -> NDArray[Any]:
         result = join(high.pixels, high.alpha)

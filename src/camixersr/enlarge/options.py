@@ -38,48 +38,50 @@ class Options:
     """How to enlarge pictures, and how to write the results.
 
     Attributes:
-        model: A name from `camixersr models list`, or a file of weights. Default: an embedded one.
-        scale: How many times as high and wide, for example 4 or 1.5, as far as the models go. Default: 4,
-            or what the given model does.
-        width: Columns of the result; rows follow, unless the height is given too.
-        height: Rows of the result; columns follow.
+        model: A name from `camixersr models list`, or a file of weights. Default: an embedded model.
+        scale: How many times as high and wide the result is, for example 4 or 1.5. The models set the
+            limit. Default: 4, or the scale of the given model.
+        width: Columns of the result. The rows follow, unless the height is given too.
+        height: Rows of the result. The columns follow, unless the width is given too.
         fit: Frame that the result just fits into, for example 3840x2160.
         megapixels: Size of the result, in millions of pixels.
-        at_most: Never go beyond what the model makes: a small picture stays smaller than asked for. Else
-            bicubic interpolation does the rest of --width, --height, --fit and --megapixels.
-        attention_ratio: Share of windows that get attention, an average over photographs: 0 (fastest)
-            to 1.
-        restore: Undo what JPEG compression did, before enlarging. auto: of JPEGs of quality 85 and less,
-            which were always better for it; on: of all pictures; off: of none.
+        at_most: Stop at what the model makes. A small picture then stays smaller than you asked for.
+            Without this option bicubic interpolation enlarges it further, to the --width, --height, --fit
+            or --megapixels that you asked for.
+        attention_ratio: Share of windows that get attention, from 0 (fastest) to 1. It is an average over
+            photographs.
+        restore: Undo JPEG compression before enlarging. auto: in JPEGs of quality 85 and less, which were
+            always better for it. on: in all pictures. off: in none.
         preview: Enlarge only the part with most detail, 256 x 256 pixels, for a quick look.
-        routing: auto: by thresholds, so that a plain picture spends less than the ratio; top-share:
-            exactly that share of every picture's windows.
-        max_share: Never attend more than this share of each picture's windows.
+        routing: How windows are chosen for attention. auto: by thresholds, so a plain picture spends less
+            than the ratio. top-share: exactly that share of every picture's windows.
+        max_share: Never give attention to more than this share of a picture's windows.
         seconds: Choose the attention ratio so that each picture takes no longer than this.
-        memory: Choose tiles so that no more memory is needed in all, such as 2GB.
-        tile: Side of a tile in pixels of the input, a multiple of 64; 0 for none; or auto.
-        batch: Tiles of a picture that are computed at once; auto is one on the CPU, and on a GPU as
-            many as its memory is expected to hold.
-        device: Where to compute: cpu, cuda, cuda:1, mps; several such as cuda:0,cuda:1, or all, share a
-            picture's tiles or a folder's files; auto is the first accelerator, else the CPU.
-        backend: What computes: native, our own program for the CPU; torch; torch.compile; ONNX Runtime or
-            OpenVINO (extras, on the CPU). auto is native where it computes the model, else torch.
-            fastest is measured once for a model, for at most 15 seconds (`camixersr doctor`).
-        precision: What to compute in; auto is fp32.
+        memory: Choose tiles so that camixersr needs no more memory than this in all, such as 2GB.
+        tile: Side of a tile in pixels of the input: a multiple of 64, 0 for no tiles, or auto.
+        batch: Tiles of a picture that are computed at once. auto: one on the CPU. On a GPU: as many as
+            its memory should hold.
+        device: Where to compute: cpu, cuda, cuda:1 or mps. Several devices (cuda:0,cuda:1, or all) share a
+            picture's tiles or a folder's files. auto: the first accelerator, else the CPU.
+        backend: What computes: native (our own program for the CPU), torch, or compile (torch.compile).
+            The extras onnxruntime and openvino compute on the CPU. auto: native where it computes the
+            model, else torch. fastest: the fastest backend here. camixersr measures each model once, for
+            at most 15 seconds (see `camixersr doctor`).
+        precision: Number format to compute in. auto: fp32.
         alpha: What enlarges transparency: the model, or bicubic interpolation.
-        projection: erp: the pictures are equirectangular 360-degree panoramas, and are enlarged without
-            a seam. auto: those whose metadata (GPano) says so. flat: none is.
-        salvage: Of damaged or truncated pictures take what there is, instead of refusing them.
-        color: Keep the colour values and their profile, or convert them to sRGB.
-        format: Format of the results. Default: the source's where it can hold the result, else PNG or
+        projection: Which pictures are equirectangular 360-degree panoramas, to be enlarged without a seam.
+            erp: all of them. auto: those whose metadata (GPano) says it. flat: none.
+        salvage: Enlarge what can be read of a damaged or truncated picture, instead of refusing it.
+        color: keep: the colour values and their profile stay. srgb: the colours are converted to sRGB.
+        format: Format of the results. Default: the source's format if it can hold the result, else PNG or
             TIFF.
-        quality: 1 to 100, for JPEG and WebP (default 95) and AVIF (90).
-        subsampling: Of colour, for JPEG and AVIF. Default: 4:4:4.
-        compression: For PNG 0 to 9 (default 6), for TIFF none, lzw, deflate (default) or packbits.
-        lossless: WebP and AVIF without loss, or not. Default: as the source was.
-        strip: Write no metadata at all; colours with a profile are converted to sRGB.
-        name: Names of results, from {stem}, {name} (with suffix) and {size} (x4, w1920 ...). Default:
-            {stem}_{size}, or {stem}_restored.
+        quality: Quality from 1 to 100. Default: 95 for JPEG and WebP, 90 for AVIF.
+        subsampling: Colour subsampling of JPEG and AVIF. Default: 4:4:4.
+        compression: Of PNG: 0 to 9 (default 6). Of TIFF: none, lzw, deflate (default) or packbits.
+        lossless: Write WebP and AVIF without loss. Default: as the source was.
+        strip: Write no metadata. Colours with a profile are converted to sRGB.
+        name: Names of the results, made of {stem}, {name} (with suffix) and {size} (x4, w1920 ...).
+            Default: {stem}_{size}, or {stem}_restored.
 
     Raises:
         UsageError: an unknown value, or two that exclude each other.

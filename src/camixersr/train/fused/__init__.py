@@ -137,9 +137,9 @@ class FusedStep:
             or (config.pool and config.pool < patch)
         ):
             raise UsageError(
-                f'kernels = "fused" expects a network that is not pruned, with windows of {WINDOW} and at '
-                f"most {WIDEST} channels, and patches, which it pools over, of a multiple of {WINDOW} "
-                f'pixels; got {config} and patches of {patch}: use kernels = "torch"'
+                f'kernels = "fused" expects an unpruned network, windows of {WINDOW}, at most {WIDEST} '
+                f"channels, and pooling over patches of a multiple of {WINDOW} pixels; got {config} and "
+                f'patches of {patch}; use kernels = "torch"'
             )
         self.patch = patch
         self.scale = config.scale
