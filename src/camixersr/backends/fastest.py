@@ -182,7 +182,7 @@ class _Race:
             self.error = error
 
     def _measure(self) -> None:
-        """Measure every backend; torch, which is always there, first."""
+        """Measure every backend, torch first."""
         from camixersr.backends.parity import compare, sample_photo
 
         photo = sample_photo()
