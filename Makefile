@@ -52,9 +52,9 @@ serve: $(SERVE)
 demo: $(INSTALLED)
 	$(BIN)/python tools/demo.py
 
-# two processes of one thread each: files of tests go to whoever is free
+# two processes of one thread each, half the tests each; who is done first takes some of the rest
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
 lint: $(DEV)
 	$(BIN)/ruff check .
