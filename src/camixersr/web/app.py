@@ -143,6 +143,7 @@ def _listening(host: str, port: int) -> socket.socket:
         if sys.platform != "win32":  # there it would share a port that is in use
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(where[4])
+        listening.listen(2048)  # whoever is told the address may come at once
     except OSError as error:
         if listening is not None:
             listening.close()
