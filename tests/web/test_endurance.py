@@ -93,7 +93,7 @@ def test_200_jobs_of_16_clients(serve: Callable[..., Server], tmp_path: Path) ->
 
 
 def test_a_server_that_is_killed_ten_times(serve: Callable[..., Server], tmp_path: Path) -> None:
-    contents = [png(48, 64, seed=number) for number in range(20)]
+    contents = [png(200, 300, seed=number) for number in range(20)]
     results = expected(contents, tmp_path / "expected")
     server = serve().ready()
     jobs = [server.job(content, f"{number}.png") for number, content in enumerate(contents)]
