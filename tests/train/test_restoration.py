@@ -194,3 +194,15 @@ def test_a_range_in_a_recipe_is_a_list_of_numbers(tmp_path: Path) -> None:
     path.write_text('photos = "p"\noutput = "o"\nmodel = "s-x1"\ntask = "jpeg"\nquality = "20"\n')
     with pytest.raises(InputError, match="quality should be"):
         load_recipe(path)
+
+
+def test_a_body_that_pools_over_other_cells_gives_no_name() -> None:
+    """The restorer of noise was called s-x4, after the body that it began with."""
+    from dataclasses import replace
+
+    from camixersr.models import PRESETS
+    from camixersr.train.fit import is_narrower
+
+    preset = PRESETS["s-x4"]
+    assert not is_narrower(replace(preset, pool=64), preset)
+    assert is_narrower(replace(preset, pool=64, hidden=30), preset)

@@ -10,7 +10,7 @@ from filelock import FileLock
 from camixersr.data import BICUBIC, FISHEYES, degrading, open_set
 from camixersr.errors import UsageError
 from camixersr.image.files import make_folder
-from camixersr.models import Backbone, Network, Trainable, classic
+from camixersr.models import Backbone, Config, Network, Trainable, classic
 from camixersr.models.omni_parts import OmniFeedForward
 from camixersr.nn.layers import FeedForward
 from camixersr.train.calibrate import calibrate
@@ -28,7 +28,7 @@ from camixersr.train.start import find_photos, fused_step, preset_of, start_netw
 from camixersr.train.teacher import Hints, check_hints, load_answers, load_teacher
 from camixersr.weights import Model, save
 
-__all__ = ["fit"]
+__all__ = ["fit", "is_narrower"]
 
 
 def fit(
@@ -84,7 +84,7 @@ def fit(
         trained, fresh = network, start_own(recipe, network)
     else:
         trained, before = start_network(recipe)
-        if before is not None and trained.config != preset_of(recipe):
+        if before is not None and is_narrower(trained.config, preset_of(recipe)):
             name = name or before.name
         fresh = before is None or before.network.config.scale != trained.config.scale
     scale = trained.config.scale
@@ -162,6 +162,13 @@ def fit(
     }
     save(file, replace(model, scores=scores))
     return file
+
+
+def is_narrower(config: Config, preset: Config) -> bool:
+    """Whether a network was pruned: what it pools over does not count."""
+    if config.kind == "classic" and preset.kind == "classic":
+        config = replace(config, pool=preset.pool)
+    return config != preset
 
 
 def _taught(network: Trainable, recipe: Recipe, photos: Photos, cache: Path) -> dict[str, Any]:
