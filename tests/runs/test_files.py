@@ -254,7 +254,7 @@ def test_a_compressed_jpeg_is_restored_or_that_is_suggested_once_a_run(
 ) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()
-    for name, quality in (("a", 95), ("b", 60), ("c", 40), ("d", 75)):
+    for name, quality in (("a", 95), ("b", 60), ("c", 40), ("d", 90)):
         Image.fromarray(noise_picture(16, 16)).save(folder / f"{name}.jpg", quality=quality)
     Image.fromarray(noise_picture(16, 16)).save(folder / "e.png")
     results = list(camixersr.upscale_files(folder, options=options))
@@ -264,7 +264,7 @@ def test_a_compressed_jpeg_is_restored_or_that_is_suggested_once_a_run(
     assert said[0].startswith("a JPEG of quality 60, restored by s-jpeg before it is enlarged")
     plain = replace(options, restore="off")
     results = list(camixersr.upscale_files(folder, options=plain, existing="overwrite"))
-    assert [each.facts.get("quality") for each in results] == [95, 60, 40, 75, None]
+    assert [each.facts.get("quality") for each in results] == [95, 60, 40, 90, None]
     hints = [[note for note in each.notes if "restore" in note] for each in results]
     assert [len(each) for each in hints] == [0, 1, 0, 0, 0]
     assert "a JPEG of quality 60" in hints[1][0]
