@@ -86,7 +86,7 @@ def main() -> None:
     if reason := why_not():
         print(f"torch computed this: {reason}")
     else:
-        print("`--backend native` computes it faster: the native core is built")
+        print("the native core computed this")
     for path in (result, OUTPUT / "before-after.png", routes):
         print(f"look at {path}")
 
