@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
 from platformdirs import user_cache_path
@@ -270,6 +270,8 @@ def pull(
                 if len(content) > LONGEST:
                     break
     except (URLError, OSError, ValueError) as error:
+        if isinstance(error, HTTPError):
+            error.close()  # it holds the connection
         reason = getattr(error, "reason", None) or error
         raise DownloadError(
             f"{address}: cannot be fetched ({reason}). Fetch it on another machine and put it at {target}; "
