@@ -13,6 +13,7 @@ would be sure before it knows.
 
 import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -128,7 +129,7 @@ class Setup:
     say: Say = lambda line: None
 
 
-class Classifying(Learning):
+class Classifying(Learning, ABC):
     """One phase of a ClassSR under its recipe.
 
     Attributes:
@@ -163,13 +164,13 @@ class Classifying(Learning):
         """The factor to the class loss when so much of the phase is done."""
         return 1.0
 
+    @abstractmethod
     def made(self, batch: Any) -> Made:
         """What a step compares."""
-        raise NotImplementedError  # each phase has its own
 
+    @abstractmethod
     def train_dataloader(self) -> DataLoader[Tensor]:
         """Batches, from where the run stands."""
-        raise NotImplementedError
 
     def losses(self, low: Tensor, high: Tensor, made: Sequence[Tensor]) -> dict[str, Tensor]:
         """The three losses of a batch, unweighted.
