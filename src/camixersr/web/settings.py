@@ -46,7 +46,7 @@ class Settings:
     max_queue: int = 1000
     keep: float = 24.0
     device: str = "auto"
-    backend: str = "torch"
+    backend: str = "auto"
 
     def __post_init__(self) -> None:
         for name in ("max_in", "max_out", "max_upload", "max_queue", "keep"):
