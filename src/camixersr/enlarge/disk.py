@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from camixersr import __version__
 from camixersr.backends.devices import TORCH, set_threads, threads
 from camixersr.enlarge.enlarge import Cancel, Steps, beyond
-from camixersr.enlarge.forecast import LONG, PATCH, measure_pace
+from camixersr.enlarge.forecast import LONG, PATCH, estimate
 from camixersr.enlarge.options import Options
 from camixersr.enlarge.spilled import High, Low, resize
 from camixersr.errors import MemoryLimitError, OutputError
@@ -190,10 +190,10 @@ def enlarge_file(
                 low.sync()
             if long:
                 patch, pixels = _middle(low, tile), seen.layout.height * seen.layout.width
-                pace = measure_pace(computer, patch, target, options)
+                pace = estimate(computer, patch, target, options)
                 seconds = pace.seconds(todo, high.height * high.width)
                 if fresh and restorer is not None:
-                    seconds += measure_pace(restorer, patch, target, options).seconds(pixels, 0)
+                    seconds += estimate(restorer, patch, target, options).seconds(pixels, 0)
                 say(f"{said}; about {shown_time(seconds)}{there}")
             restoring = (0, 0)
             if restorer is not None:

@@ -12,7 +12,7 @@ from camixersr.image.planes import Form
 from camixersr.image.stream import encoding_seconds
 from camixersr.inference.computer import Computer
 
-__all__ = ["LONG", "PATCH", "Pace", "measure_pace"]
+__all__ = ["LONG", "PATCH", "Estimate", "estimate"]
 
 LONG = 4_000_000
 """Low pixels from which on a job is worth a forecast, which takes as long as a few patches."""
@@ -25,7 +25,7 @@ _WARM = 64
 
 
 @dataclass(frozen=True)
-class Pace:
+class Estimate:
     """What was measured.
 
     Attributes:
@@ -41,7 +41,7 @@ class Pace:
         return low * self.low + high * self.high
 
 
-def measure_pace(computer: Computer, low: NDArray[np.float32], target: Path, options: Options) -> Pace:
+def estimate(computer: Computer, low: NDArray[np.float32], target: Path, options: Options) -> Estimate:
     """Time a patch of a picture.
 
     Args:
@@ -57,4 +57,4 @@ def measure_pace(computer: Computer, low: NDArray[np.float32], target: Path, opt
     taken = time.perf_counter() - began
     sample = Form(np.dtype(np.uint8), grey=False).pixels(made.high)
     pixels = low.shape[-2] * low.shape[-1] * len(set(computer.devices))
-    return Pace(taken / pixels, encoding_seconds(target, sample, options.write))
+    return Estimate(taken / pixels, encoding_seconds(target, sample, options.write))

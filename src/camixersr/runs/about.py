@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from camixersr.enlarge.forecast import PATCH, measure_pace
+from camixersr.enlarge.forecast import PATCH, estimate
 from camixersr.enlarge.options import Options
 from camixersr.image.degradation import quality_of
 from camixersr.image.encode import write
@@ -65,11 +65,9 @@ def about(
     if measure and computer is not None:
         patch = _patch(path, low, max_pixels)
         pixels = low[0] * low[1]
-        seconds = measure_pace(computer, patch, Path(f"x{suffix}"), options).seconds(
-            pixels, high[0] * high[1]
-        )
+        seconds = estimate(computer, patch, Path(f"x{suffix}"), options).seconds(pixels, high[0] * high[1])
         if restored:
-            seconds += measure_pace(models.restorer, patch, Path(f"x{suffix}"), options).seconds(pixels, 0)
+            seconds += estimate(models.restorer, patch, Path(f"x{suffix}"), options).seconds(pixels, 0)
     return {
         "size": [low[1], low[0]],
         "format": seen.kind,

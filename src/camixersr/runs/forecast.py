@@ -4,7 +4,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 
-from camixersr.enlarge.forecast import LONG, PATCH, Pace, measure_pace
+from camixersr.enlarge.forecast import LONG, PATCH, Estimate, estimate
 from camixersr.errors import CamixerError
 from camixersr.image.decode import read
 from camixersr.image.planes import Planes
@@ -78,7 +78,7 @@ def forecast(
     return f"{what}; about {shown_time(seconds)}"
 
 
-def _pace(seen: Sequence[tuple[Job, Look]], models: Models, check: Callable[[], None]) -> Pace | None:
+def _pace(seen: Sequence[tuple[Job, Look]], models: Models, check: Callable[[], None]) -> Estimate | None:
     """Of the smallest picture that a whole patch can be cut from; None if it is damaged."""
     options = models.options
     side = PATCH if options.memory is None else LEAST  # no more memory than is granted
@@ -102,4 +102,4 @@ def _pace(seen: Sequence[tuple[Job, Look]], models: Models, check: Callable[[], 
     colour = Planes.of(picture.pixels[rows, columns], alpha).colour
     check()
     computer = models.reaching(size, models.size(*size))
-    return measure_pace(computer, colour, job.target, options)
+    return estimate(computer, colour, job.target, options)
