@@ -88,6 +88,7 @@ def step_by_torch(
     return pixels, guide, 3.0 * gate_loss(torch.stack(odds, dim=1)), torch.stack(features, dim=1).sum()
 
 
+@pytest.mark.parametrize("instructions", ["the best", "AVX2"])
 @pytest.mark.parametrize(
     ("channels", "scale", "blocks", "patch", "latitude", "kind"),
     [
@@ -99,6 +100,8 @@ def step_by_torch(
 )
 def test_losses_and_gradients_are_torchs(
     cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    instructions: str,
     channels: int,
     scale: int,
     blocks: tuple[int, ...],
@@ -106,6 +109,10 @@ def test_losses_and_gradients_are_torchs(
     latitude: bool,
     kind: PixelLoss,
 ) -> None:
+    if instructions == "AVX2":
+        if "avx512f" not in fused._processor():
+            pytest.skip("AVX2 is the best here")
+        monkeypatch.setattr(fused, "FLAGS", (*fused.FLAGS, "-mno-avx512f"))
     network = random_network(channels, scale, blocks, latitude=latitude).train().requires_grad_(True)
     with torch.no_grad():
         for predictor in network.modules():
@@ -375,7 +382,7 @@ def test_what_it_is_not_made_for_is_refused_in_one_line(
         FusedStep(random_network(20, 2, (1,)), 24, tmp_path)
     network = random_network(16, 2, (1,))
     monkeypatch.setattr(fused, "_processor", lambda: "")
-    with pytest.raises(DeviceError, match="AVX-512"):
+    with pytest.raises(DeviceError, match="AVX2 and FMA or AVX-512"):
         FusedStep(network, 16, tmp_path)
     monkeypatch.setattr(fused, "_processor", lambda: "avx512f")
     monkeypatch.setenv("CXX", "false")

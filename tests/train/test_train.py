@@ -82,7 +82,7 @@ def needs_fused(folder: Path) -> None:
     try:
         FusedStep(random_network(12, 2, (1, 1)), 16, folder)
     except DeviceError as error:
-        pytest.skip(f"needs AVX-512 and a C++ compiler: {error}")
+        pytest.skip(f"needs AVX2 or AVX-512, and a C++ compiler: {error}")
 
 
 def run(plan: Recipe, **options) -> Path:

@@ -38,7 +38,7 @@ from camixersr.train.objective import GATE, gate_loss
 
 __all__ = ["FusedStep", "Losses", "Patch", "PatchLoss", "names"]
 
-SOURCES = ("step.cpp", "attention.h", "half.h", "layers.h", "planes.h", "tiles.h")
+SOURCES = ("step.cpp", "attention.h", "half.h", "layers.h", "planes.h", "tiles.h", "vector.h")
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffast-math", "-fno-finite-math-only", "-shared", "-fPIC")
 WINDOW = 16
 WIDEST = 64
@@ -123,7 +123,7 @@ class FusedStep:
 
     Raises:
         UsageError: the network or the patch is none that the program can be made for.
-        DeviceError: no AVX-512 (for `half`, AVX512-BF16), or no C++ compiler, or it fails.
+        DeviceError: neither AVX2 nor AVX-512 (for `half`, no AVX512-BF16), or no C++ compiler, or it fails.
         OutputError: the folder cannot be written.
     """
 
@@ -334,9 +334,9 @@ class _Known(torch.autograd.Function):
 def _build(defined: Mapping[str, Any], folder: Path) -> Path:
     """Compile the program for a shape, or find what an earlier run compiled."""
     processor = _processor()
-    if "avx512f" not in processor:
+    if "avx512f" not in processor and not ("avx2" in processor and "fma" in processor):
         raise DeviceError(
-            'kernels = "fused" expects a processor with AVX-512 (and Linux), and found none; '
+            'kernels = "fused" expects a processor with AVX2 and FMA or AVX-512 (and Linux), and found none; '
             'use kernels = "torch"'
         )
     if defined["HALF"] and "avx512_bf16" not in processor:

@@ -40,17 +40,18 @@ struct AttentionScratch {
 };
 
 static size_t corner(int window) { return (size_t)(window / ACROSS) * M * SIDE + window % ACROSS * M; }
+static size_t inside(int token) { return (size_t)(token / M) * SIDE + token % M; }  // from the corner
 static void take(const float* map, int K, int window, float* out) {
   map += corner(window);
   for (int c = 0; c < K; c++)
-    for (int y = 0; y < M; y++) store(out + c * BESIDE + M * y, load(map + (size_t)c * STRIDE + y * SIDE));
+    for (int i = 0; i < TOKENS; i += LANES) store(out + c * BESIDE + i, load(map + (size_t)c * STRIDE + inside(i)));
 }
 static void put(const float* in, int K, int window, float* map, bool add) {
   map += corner(window);
   for (int c = 0; c < K; c++)
-    for (int y = 0; y < M; y++) {
-      float* to = map + (size_t)c * STRIDE + y * SIDE;
-      Vector x = load(in + c * BESIDE + M * y);
+    for (int i = 0; i < TOKENS; i += LANES) {
+      float* to = map + (size_t)c * STRIDE + inside(i);
+      Vector x = load(in + c * BESIDE + i);
       store(to, add ? load(to) + x : x);
     }
 }
@@ -146,33 +147,33 @@ static void recall(const Kept* kept, int row, Vector* numbers) {
 }
 #endif
 
-// Where sixteen tokens of a row read the map: four corners, and how far between them.
+// Where neighbouring tokens of a row read the map: four corners, and how far between them.
 struct Spot {
-  __m512i at[4];
+  Whole at[4];
   Vector right, down, part[4];
   Mask inside_x, inside_y;
 };
 static Spot spot(const Attended& w, int window, int token) {
+  static const float LANE[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
   Spot s;
-  Vector lane = _mm512_set_ps(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0), last = all(SIDE - 1.f);
-  Vector x = all(window % ACROSS * M) + lane + load(w.move + token);
-  Vector y = all(window / ACROSS * M + token / M) + load(w.move + BESIDE + token);
-  s.inside_x = at_most(all(0.f), x) & at_most(x, last);
-  s.inside_y = at_most(all(0.f), y) & at_most(y, last);
+  Vector last = all(SIDE - 1.f);
+  Vector x = all((float)(window % ACROSS * M + token % M)) + load(LANE) + load(w.move + token);
+  Vector y = all((float)(window / ACROSS * M + token / M)) + load(w.move + BESIDE + token);
+  s.inside_x = both(at_most(all(0.f), x), at_most(x, last));
+  s.inside_y = both(at_most(all(0.f), y), at_most(y, last));
   x = smaller(larger(x, all(0.f)), last);
   y = smaller(larger(y, all(0.f)), last);
-  Vector left = _mm512_floor_ps(x), top = _mm512_floor_ps(y);
+  Vector left = floor(x), top = floor(y);
   s.right = x - left;
   s.down = y - top;
-  __m512i one = _mm512_set1_epi32(1), side = _mm512_set1_epi32(SIDE), end = _mm512_set1_epi32(SIDE - 1);
-  __m512i x0 = _mm512_cvtps_epi32(left), x1 = _mm512_min_epi32(_mm512_add_epi32(x0, one), end);
-  __m512i y0 = _mm512_cvtps_epi32(top), y1 = _mm512_min_epi32(_mm512_add_epi32(y0, one), end);
-  y0 = _mm512_mullo_epi32(y0, side);
-  y1 = _mm512_mullo_epi32(y1, side);
-  s.at[0] = _mm512_add_epi32(y0, x0);
-  s.at[1] = _mm512_add_epi32(y0, x1);
-  s.at[2] = _mm512_add_epi32(y1, x0);
-  s.at[3] = _mm512_add_epi32(y1, x1);
+  Whole end = all(SIDE - 1), x0 = whole(left), x1 = smaller(plus(x0, all(1)), end);
+  Whole y0 = whole(top), y1 = smaller(plus(y0, all(1)), end);
+  y0 = times(y0, all(SIDE));
+  y1 = times(y1, all(SIDE));
+  s.at[0] = plus(y0, x0);
+  s.at[1] = plus(y0, x1);
+  s.at[2] = plus(y1, x0);
+  s.at[3] = plus(y1, x1);
   Vector stay_x = all(1.f) - s.right, stay_y = all(1.f) - s.down;
   s.part[0] = stay_x * stay_y;
   s.part[1] = s.right * stay_y;
@@ -180,7 +181,6 @@ static Spot spot(const Attended& w, int window, int token) {
   s.part[3] = s.right * s.down;
   return s;
 }
-static inline Vector gather(const float* plane, __m512i at) { return _mm512_i32gather_ps(at, plane, 4); }
 
 // x: the block's input; v: its values; hints: the predictor's features. The result is in w.out.
 static void attend(const AttentionWeights& p, const float* x, const float* v, const float* hints, int window,
@@ -278,11 +278,11 @@ static void attend_back(const AttentionWeights& p, const AttentionWeights& to, c
     Spot t = spot(w, window, i);
     Vector gright = all(0.f), gdown = all(0.f);
     alignas(64) int at[4][LANES];
-    for (int j = 0; j < 4; j++) _mm512_store_si512(at[j], t.at[j]);
+    for (int j = 0; j < 4; j++) store(at[j], t.at[j]);
     for (int c = 0; c < C; c++) {
       Vector q = load(gseen + c * BESIDE + i);
       alignas(64) float share[4][LANES];
-      for (int j = 0; j < 4; j++) _mm512_store_ps(share[j], q * t.part[j]);
+      for (int j = 0; j < 4; j++) store(share[j], q * t.part[j]);
       gright = fma(q, load(w.right + c * BESIDE + i), gright);
       gdown = fma(q, load(w.down + c * BESIDE + i), gdown);
       float* out = gx + (size_t)c * STRIDE;
@@ -320,8 +320,8 @@ static void choose(const AttentionWeights& p, const float* hints, float least, C
     float two[2] = {p.mask2_b[0], p.mask2_b[1]};
     for (int h = 0; h < GATES; h++) {
       Vector s = all(0.f);
-      for (int y = 0; y < M; y++)
-        s = fma(load(choice.mean + corner(w) + y * SIDE), load(p.mask1_w + h * TOKENS + M * y), s);
+      for (int i = 0; i < TOKENS; i += LANES)
+        s = fma(load(choice.mean + corner(w) + inside(i)), load(p.mask1_w + h * TOKENS + i), s);
       float t = sum(s) + p.mask1_b[h];
       t = choice.hidden[w][h] = t > 0 ? t : .1f * t;
       two[0] += p.mask2_w[h] * t;
@@ -342,9 +342,9 @@ static void choose_back(const AttentionWeights& p, const AttentionWeights& to, c
       for (int l = 0; l < 2; l++) to.mask2_w[l * GATES + h] += two[l] * choice.hidden[w][h];
       if (choice.hidden[w][h] < 0) g *= .1f;
       to.mask1_b[h] += g;
-      for (int y = 0; y < M; y++) {
-        float* at = to.mask1_w + h * TOKENS + M * y;
-        store(at, fma(all(g), load(choice.mean + corner(w) + y * SIDE), load(at)));
+      for (int i = 0; i < TOKENS; i += LANES) {
+        float* at = to.mask1_w + h * TOKENS + i;
+        store(at, fma(all(g), load(choice.mean + corner(w) + inside(i)), load(at)));
       }
     }
     for (int l = 0; l < 2; l++) to.mask2_b[l] += two[l];

@@ -117,7 +117,7 @@ static void normalise(const float* in, int K, const float* w, const float* b, fl
       Vector d = load(in + (size_t)c * STRIDE + p) - mean;
       q = fma(d, d, q);
     }
-    Vector r = all(1.f) / _mm512_sqrt_ps(fma(q, all(1.f / K), all(1e-6f)));
+    Vector r = all(1.f) / root(fma(q, all(1.f / K), all(1e-6f)));
     store(inverse + p, r);
     for (int c = 0; c < K; c++) {
       size_t i = (size_t)c * STRIDE + p;

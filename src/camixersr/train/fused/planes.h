@@ -1,79 +1,27 @@
-// Planes, and what is computed on them: AVX-512, single precision.
+// Planes, and what is computed on them, in single precision.
 //
 // A map of K channels is K planes, one after another, each PATCH x PATCH numbers and a gap that keeps
-// planes from falling on the same lines of the cache. Everything here is a loop over planes, sixteen
-// pixels at a time, so that a picture of 48 x 48 stays in the cache from one layer to the next. That,
+// planes from falling on the same lines of the cache. Everything here is a loop over planes, a vector
+// of pixels at a time, so that a picture of 48 x 48 stays in the cache from one layer to the next. That,
 // and sums that stay in registers, is all there is to it.
 #pragma once
-#include <immintrin.h>
 #include <sys/mman.h>
 
-#include <cmath>
-#include <cstddef>
-#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <initializer_list>
 #include <new>
 
+#include "vector.h"
+
 // CHANNELS, SCALE, PATCH and GROUPS ("{4,4,6,6}") are given on the compiler's command line.
 constexpr int C = CHANNELS;
 constexpr int SIDE = PATCH, PIXELS = SIDE * SIDE;
 constexpr int STRIDE = PIXELS + 16;  // from plane to plane
-constexpr int LANES = 16;
-constexpr int RUN = SIDE % 48 == 0 ? 3 : SIDE % 32 == 0 ? 2 : 1;  // vectors held at once
+constexpr int RUN = SIDE % (3 * LANES) == 0 && MOST_COLUMNS > 2 ? 3 : SIDE % (2 * LANES) == 0 ? 2 : 1;  // vectors held at once
 constexpr int RUNS = SIDE / (LANES * RUN);                        // such runs in a row
 constexpr int PAD = 16, ROW = SIDE + 2 * PAD, PADDED = ROW * (SIDE + 4) + 16;  // with a border of zeros
-static_assert(SIDE % LANES == 0, "PATCH must be a multiple of 16");
-
-typedef __m512 Vector;
-typedef __mmask16 Mask;
-
-static inline Vector load(const float* p) { return _mm512_loadu_ps(p); }
-static inline void store(float* p, Vector x) { _mm512_storeu_ps(p, x); }
-static inline Vector all(float x) { return _mm512_set1_ps(x); }
-static inline float sum(Vector x) { return _mm512_reduce_add_ps(x); }
-// Four sums at once: a third of the work of one after another.
-static inline __m128 sums(Vector a, Vector b, Vector c, Vector d) {
-  Vector ab = _mm512_unpacklo_ps(a, b) + _mm512_unpackhi_ps(a, b);
-  Vector cd = _mm512_unpacklo_ps(c, d) + _mm512_unpackhi_ps(c, d);
-  Vector lanes = _mm512_shuffle_ps(ab, cd, 0x44) + _mm512_shuffle_ps(ab, cd, 0xee);
-  __m256d upper = _mm512_extractf64x4_pd(_mm512_castps_pd(lanes), 1);
-  __m256 half = _mm512_castps512_ps256(lanes) + _mm256_castpd_ps(upper);
-  return _mm256_castps256_ps128(half) + _mm256_extractf128_ps(half, 1);
-}
-static inline Vector fma(Vector a, Vector b, Vector c) { return _mm512_fmadd_ps(a, b, c); }
-static inline Vector larger(Vector a, Vector b) { return _mm512_max_ps(a, b); }
-static inline Vector smaller(Vector a, Vector b) { return _mm512_min_ps(a, b); }
-static inline Vector where(Mask m, Vector yes, Vector no) { return _mm512_mask_blend_ps(m, no, yes); }
-static inline Mask below(Vector a, Vector b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
-static inline Mask at_most(Vector a, Vector b) { return _mm512_cmp_ps_mask(a, b, _CMP_LE_OQ); }
-
-// e to the x: the Cephes library's polynomial, error about 1e-7 of the value.
-static inline Vector exponential(Vector x) {
-  x = smaller(larger(x, all(-87.f)), all(87.f));
-  Vector n = _mm512_roundscale_ps(x * all(1.44269504088896f), 0);
-  Vector r = _mm512_fnmadd_ps(n, all(0.693359375f), x);
-  r = _mm512_fnmadd_ps(n, all(-2.12194440e-4f), r);
-  Vector p = all(1.9875691500e-4f);
-  for (float a : {1.3981999507e-3f, 8.3334519073e-3f, 4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f})
-    p = fma(p, r, all(a));
-  return _mm512_scalef_ps(fma(p * r, r, r + all(1.f)), n);
-}
-
-static inline Vector sigmoid(Vector x) { return all(1.f) / (all(1.f) + exponential(all(0.f) - x)); }
-
-// Distribution and density of the normal law, of which GELU and its derivative are made:
-// Abramowitz and Stegun 7.1.26, error below 1.5e-7.
-static inline void normal_law(Vector x, Vector& distribution, Vector& density) {
-  Vector bell = exponential(all(-.5f) * x * x);
-  Vector t = all(1.f) / fma(all(0.3275911f * 0.70710678f), _mm512_abs_ps(x), all(1.f));
-  Vector y = all(1.061405429f);
-  for (float a : {-1.453152027f, 1.421413741f, -0.284496736f, 0.254829592f}) y = fma(y, t, all(a));
-  Vector tail = all(.5f) * y * t * bell;
-  distribution = where(below(x, all(0.f)), tail, all(1.f) - tail);
-  density = bell * all(0.3989422804f);
-}
+static_assert(SIDE % 16 == 0, "PATCH must be a multiple of 16");
 
 // Where a matrix product reads: row k of its right-hand side begins at base + offset[k]; it has `rows`
 // rows of `runs` runs each, `step` numbers apart.
@@ -131,7 +79,7 @@ static void multiply(const float* w, int to, int tk, int O, int K, Source in, fl
   for (int o = 0, tile; o < O; o += tile) {
     tile = 1;
     for (int size : {9, 8, 6, 5, 4, 3, 2})
-      if (tile == 1 && O % size == 0) tile = size;
+      if (tile == 1 && size <= MOST_ROWS && O % size == 0) tile = size;
     for (int k = 0; k < K; k++)
       for (int i = 0; i < tile; i++) packed[k * tile + i] = w[(o + i) * to + k * tk];
     float* at = out + (size_t)o * stride;
@@ -178,7 +126,9 @@ static void correlate_tile(const float* g, int stride, Source in, float* to, int
 
 template <int OUT>
 static void correlate_rows(const float* g, int stride, Source in, float* to, int K) {
-  int tile = K % 4 == 0 ? 4 : K % 3 == 0 ? 3 : K % 2 == 0 ? 2 : 1;
+  int tile = 1;
+  for (int size : {4, 3, 2})
+    if (tile == 1 && size <= MOST_COLUMNS && K % size == 0) tile = size;
   for (int k = 0; k < K; k += tile, in.offset += tile) switch (tile) {
       case 4: correlate_tile<OUT, 4>(g, stride, in, to + k, K); break;
       case 3: correlate_tile<OUT, 3>(g, stride, in, to + k, K); break;

@@ -202,7 +202,7 @@ static void backward(const BlockWeights& p, const BlockWeights& to, BlockRecord&
   for (int w = 0; w < WINDOWS; w++)
     if (r.choice.attended[w])
       for (int c = 0; c < C; c++)
-        for (int row = 0; row < M; row++) store(gv + (size_t)c * STRIDE + corner(w) + row * SIDE, all(0.f));
+        for (int i = 0; i < TOKENS; i += LANES) store(gv + (size_t)c * STRIDE + corner(w) + inside(i), all(0.f));
   for (int q = 0; q < PIXELS; q += LANES) {
     Vector total = all(0.f), spatial = load(r.spatial + q);
     for (int c = 0; c < C; c++) {
