@@ -121,7 +121,7 @@ class Recipe:
         precision: "bf16" runs matrix products and convolutions in bfloat16 (autocast; "fused": the
             products of attention).
         kernels: "torch"; or "fused" for a program that computes a step's gradients on the CPU, compiled
-            when the run starts (classic networks, routing by detail; wants AVX2 or AVX-512, and a compiler).
+            when the run starts (classic networks, routing by detail; wants AVX2 or AVX-512, and g++).
         compile: compile the feed-forwards with `torch.compile`; not worth it on the CPUs tried.
         devices: processes on this machine, one an accelerator (or, on a CPU, one a share of it).
     """

@@ -336,7 +336,7 @@ def _build(defined: Mapping[str, Any], folder: Path) -> Path:
     processor = _processor()
     if "avx512f" not in processor and not ("avx2" in processor and "fma" in processor):
         raise DeviceError(
-            'kernels = "fused" expects a processor with AVX2 and FMA or AVX-512 (and Linux), and found none; '
+            'kernels = "fused" expects Linux on a processor with AVX2 and FMA or AVX-512, and found none; '
             'use kernels = "torch"'
         )
     if defined["HALF"] and "avx512_bf16" not in processor:
