@@ -22,8 +22,8 @@ __all__ = ["KINDS", "Native", "why_not_for"]
 KINDS = frozenset({"classic"})
 """Of networks that it computes."""
 
-FOOTPRINT = Footprint(8, 40)
-"""Head, three streams, both branches, and the stream pixel by pixel; the rest exists for some rows only."""
+FOOTPRINT = Footprint(3, 60)
+"""Three streams, and what the predictor leaves to be read; the rest exists for some rows only."""
 
 WHOLE, TILE = 1024 * 1024, 768
 """As of `Limits`."""

@@ -58,19 +58,18 @@ static void warp(const Block<HALF>& p, const CamixerShape& s, const Maps& maps, 
           bottom_weight + i);
   }
   int channels = maps.beside;
-  const float* pixels = maps.pixels.get();
-  const float* own = pixels + ((size_t)y * maps.W + block * BLOCK) * channels;
+  const float* own = maps.pixels_at(y) + (size_t)block * BLOCK * channels;
   for (int i = 0; i < BLOCK; i++, own += channels, out += channels) {
-    const float* a = pixels + ((size_t)top[i] * maps.W + left[i]) * channels;
-    const float* b = a + (left[i] < maps.W - 1 ? channels : 0);
-    size_t down = top[i] < maps.H - 1 ? (size_t)maps.W * channels : 0;
+    size_t at = (size_t)left[i] * channels, right = left[i] < maps.W - 1 ? channels : 0;
+    const float* above = maps.pixels_at(top[i]) + at;
+    const float* below = maps.pixels_at(top[i] < maps.H - 1 ? top[i] + 1 : top[i]) + at;
     float r = right_weight[i], d = bottom_weight[i];
     Vector wa = all((1.f - r) * (1.f - d)), wb = all(r * (1.f - d)), wc = all((1.f - r) * d), wd = all(r * d);
     for (int c = 0; c < channels; c += LANES) {
-      Vector sum = fma(wa, load(a + c), load(own + c));
-      sum = fma(wb, load(b + c), sum);
-      sum = fma(wc, load(a + down + c), sum);
-      store(out + c, fma(wd, load(b + down + c), sum));
+      Vector sum = fma(wa, load(above + c), load(own + c));
+      sum = fma(wb, load(above + right + c), sum);
+      sum = fma(wc, load(below + c), sum);
+      store(out + c, fma(wd, load(below + right + c), sum));
     }
   }
 }

@@ -1,8 +1,8 @@
 // A picture through a network: routing, both branches, and what comes after them, block by block.
 //
-// After a block's routing is known, `mix` computes its windows, attended or not, into a planar map; `finish` takes
-// rows of that through the convolutions, both norms and the feed-forward, and on to the next block's predictor,
-// while they are in the cache. Between the two all threads wait for each other: nothing else is shared.
+// After a block's routing is known, the picture passes in bands of a few rows of windows: `mix` computes a band's
+// windows, attended or not; `finish` takes rows of that through the convolutions, both norms and the feed-forward, and on
+// to the next block's predictor, while they are in the cache. Between the two all threads wait for each other.
 #pragma once
 #include "attention.h"
 #include "ends.h"
@@ -106,7 +106,7 @@ static void spread(const CamixerShape& s, Maps& maps, const float* stream, int r
     for (int x = 0; x < maps.across; x++) {
       if (!maps.near[row * maps.across + x]) continue;
       const float* from = stream + maps.blocked(y, x, s.channels);
-      float* to = maps.pixels.get() + ((size_t)y * maps.W + x * BLOCK) * maps.beside;
+      float* to = maps.pixels_at(y) + (size_t)x * BLOCK * maps.beside;
       for (int c = 0; c < s.channels; c += BLOCK) {
         const float* part = from + c * BLOCK;
         if (c + BLOCK > s.channels) {
@@ -164,7 +164,7 @@ static void mix(const Block<HALF>& p, const CamixerShape& s, Maps& maps, const f
   for (int y = 0; y < WINDOW; y++) {
     const float *v = k.v.get() + (size_t)y * v_rows * BLOCK, *attended = nullptr;
     if (share > 0.f) attended = k.attention.result.get() + (size_t)y * v_rows * BLOCK;
-    float* to = maps.mixed.get() + maps.blocked(top + y, block, s.values);
+    float* to = maps.mixed_at(top + y, block, s.values);
     for (int i = 0; i < BLOCK; i += LANES) {
       if (share >= 1.f) {
         for (int c = 0; c < s.values; c++) store(to + c * BLOCK + i, load(attended + c * BLOCK + i));
@@ -193,12 +193,12 @@ static int compute(const Network<HALF>& network, const CamixerPicture& picture) 
   const CamixerShape& s = network.shape;
   Maps maps(s, picture);
   const Image image(picture, maps);
-  const std::vector<Part> parts = parts_of(maps);
   const int down = maps.H / WINDOW, windows = down * maps.across;
   const int count = picture.threads < 1 ? 1 : picture.threads;
   std::vector<MixScratch<HALF>> mixing;
-  std::vector<Finisher<HALF>> finishing;
-  for (int i = 0; i < count; i++) mixing.emplace_back(s), finishing.emplace_back(s, maps);
+  std::vector<Finisher<HALF>> columns;
+  for (int i = 0; i < count; i++) mixing.emplace_back(s);
+  for (Column column : columns_of(maps, count)) columns.emplace_back(s, maps, column);
   Threads threads(count, prepare_thread, release_thread);
   auto each = [&](int tasks, auto task) {
     threads.each(tasks, [&](int number, int thread) {
@@ -210,9 +210,9 @@ static int compute(const Network<HALF>& network, const CamixerPicture& picture) 
   each(down, [&](int row, int) { enter(network, image, maps, row * WINDOW); });
   each(down, [&](int row, int) { look_around(network, maps, row * WINDOW); });
   std::memset(maps.reads.get(), 0, (size_t)maps.H * maps.wide * GLOBAL * 4);  // margins are elsewhere from here on
-  const float* stream = maps.head.get();
+  const float* stream = maps.stream[0].get();
   const float* before = stream;  // what the group was given
-  each((int)parts.size(), [&](int i, int t) { finishing[t].predict(parts[i], stream, network.blocks[0]); });
+  each((int)columns.size(), [&](int i, int) { columns[i].predict(stream, network.blocks[0]); });
   for (int number = 0, group = 0, blocks = (int)network.blocks.size(); number < blocks; number++) {
     const Block<HALF>& p = network.blocks[number];
     float *logits = picture.logits + (size_t)number * windows, *mask = picture.mask + (size_t)number * windows;
@@ -229,20 +229,27 @@ static int compute(const Network<HALF>& network, const CamixerPicture& picture) 
     pool(p, s, maps, picture.pooled ? picture.pooled + number * s.hints : nullptr,
          picture.means ? picture.means + number * s.hints : nullptr);
     mark(maps, mask);
-    each(down, [&](int row, int) { spread(s, maps, stream, row); });
-    each(windows, [&](int n, int t) { mix(p, s, maps, stream, n, mask[n], mixing[t]); });
     bool ends = number + 1 == network.last[group];
     float* to = nullptr;  // a map that holds neither the block's input nor the group's
     for (const Numbers& map : maps.stream)
       if (map.get() != stream && map.get() != before) to = map.get();
     const Block<HALF>* next = number + 1 < blocks ? &network.blocks[number + 1] : nullptr;
     const Matrix<HALF>* tail = ends ? &network.tails[group] : nullptr;
-    each((int)parts.size(), [&](int i, int t) { finishing[t](parts[i], p, stream, to, tail, before, next); });
+    for (int top = 0, known = 0; top < down; top += maps.band) {
+      const int bottom = top + maps.band < down ? top + maps.band : down, below = bottom < down ? bottom + 1 : down;
+      const int first = top * maps.across;
+      each(below - known, [&](int i, int) { spread(s, maps, stream, known + i); });
+      known = below;
+      each(bottom * maps.across - first,
+           [&](int i, int t) { mix(p, s, maps, stream, first + i, mask[first + i], mixing[t]); });
+      each((int)columns.size(), [&](int i, int) { columns[i](bottom * WINDOW, p, stream, to, tail, before, next); });
+    }
     stream = to;
     if (ends) before = to, group++;
   }
+  maps.only(stream);
   each((picture.height + LEAVE_ROWS - 1) / LEAVE_ROWS,
-       [&](int i, int) { leave(network, maps, picture, stream, i * LEAVE_ROWS); });
+       [&](int i, int) { leave(network, image, maps, picture, stream, i * LEAVE_ROWS); });
   return 0;
 }
 

@@ -38,6 +38,24 @@ static std::vector<int> taps(int channels, size_t channel, const ptrdiff_t* row)
   return result;
 }
 
+// The first features of `count` blocks of a row. `table`: of the picture's planes.
+template <bool HALF>
+static void head(const Network<HALF>& network, const Image& image, const Maps& maps, const int* table, int y, int block,
+                 int count, float* to) {
+  const CamixerShape& s = network.shape;
+  size_t next = (size_t)s.channels * BLOCK;
+  network.head(Table{table}, image.numbers.get() + image.row(0, y, maps) + block * BLOCK, count, to, BLOCK, next);
+  if (!s.latitude || image.planes < 4) return;
+  for (int b = 0; b < count; b++)
+    for (int i = 0; i < BLOCK; i += LANES) {
+      Vector away = all(1.f) - load(image.numbers.get() + image.row(3, y, maps) + (block + b) * BLOCK + i);
+      for (int c = 0; c < s.channels; c++) {
+        float* at = to + b * next + c * BLOCK + i;
+        store(at, fma(all(network.latitude[c]), away, load(at)));
+      }
+    }
+}
+
 // Rows of the first features, and of the hidden layer of the global condition (planar, in maps.reads).
 template <bool HALF>
 static void enter(const Network<HALF>& network, const Image& image, Maps& maps, int top) {
@@ -45,18 +63,9 @@ static void enter(const Network<HALF>& network, const Image& image, Maps& maps, 
   const ptrdiff_t apart[3] = {-maps.wide, 0, maps.wide};
   const std::vector<int> table = taps(3, image.plane, apart);
   for (int y = top; y < top + WINDOW; y++) {
-    float* x = maps.head.get() + maps.blocked(y, 0, s.channels);
+    float* x = maps.stream[0].get() + maps.blocked(y, 0, s.channels);
     size_t next = (size_t)s.channels * BLOCK;
-    network.head(Table{table.data()}, image.numbers.get() + image.row(0, y, maps), maps.across, x, BLOCK, next);
-    if (s.latitude && image.planes > 3)
-      for (int b = 0; b < maps.across; b++)
-        for (int i = 0; i < BLOCK; i += LANES) {
-          Vector away = all(1.f) - load(image.numbers.get() + image.row(3, y, maps) + b * BLOCK + i);
-          for (int c = 0; c < s.channels; c++) {
-            float* at = x + b * next + c * BLOCK + i;
-            store(at, fma(all(network.latitude[c]), away, load(at)));
-          }
-        }
+    head(network, image, maps, table.data(), y, 0, maps.across, x);
     float* hidden = maps.reads.get() + maps.planar(y, GLOBAL);
     network.global_in(x, next, maps.across, hidden, maps.wide, BLOCK);
     for (int c = 0; c < GLOBAL; c++)
@@ -94,8 +103,8 @@ constexpr int LEAVE_ROWS = 32;  // low rows that a task of `leave` computes
 
 // Rows of the enlarged picture, from what the last group gives.
 template <bool HALF>
-static void leave(const Network<HALF>& network, const Maps& maps, const CamixerPicture& picture, const float* y_map,
-                  int top) {
+static void leave(const Network<HALF>& network, const Image& image, const Maps& maps, const CamixerPicture& picture,
+                  const float* y_map, int top) {
   const CamixerShape& s = network.shape;
   const int bottom = top + LEAVE_ROWS < picture.height ? top + LEAVE_ROWS : picture.height;
   const int first = top > 0 ? top - 1 : 0, last = bottom < maps.H ? bottom + 1 : maps.H;  // of body_tail's
@@ -105,9 +114,11 @@ static void leave(const Network<HALF>& network, const Maps& maps, const CamixerP
   const int wide = (TOGETHER + 2) * BLOCK + 2 * MARGIN + BLOCK;
   const size_t row = (size_t)C * wide;
   Numbers in = numbers(row * (LEAVE_ROWS + 4) + MARGIN), middle = numbers(row * (LEAVE_ROWS + 2) + MARGIN);
-  Numbers x = zeros((size_t)C * BLOCK), out = zeros((size_t)up(outs, OUTS) * BLOCK * TOGETHER);
+  Numbers x = zeros((size_t)C * BLOCK * (TOGETHER + 2)), out = zeros((size_t)up(outs, OUTS) * BLOCK * TOGETHER);
   const ptrdiff_t apart[3] = {-(ptrdiff_t)row, 0, (ptrdiff_t)row};
   const std::vector<int> table = taps(C, wide, apart);
+  const ptrdiff_t image_apart[3] = {-maps.wide, 0, maps.wide};
+  const std::vector<int> image_table = taps(3, image.plane, image_apart);
   for (int left = 0; left < maps.across && left * BLOCK < picture.width; left += TOGETHER) {
     const int stop = left + TOGETHER < maps.across ? left + TOGETHER : maps.across;
     const int b0 = left > 0 ? left - 1 : 0, b1 = stop < maps.across ? stop + 1 : maps.across;
@@ -121,11 +132,12 @@ static void leave(const Network<HALF>& network, const Maps& maps, const CamixerP
     for (int y = first; y < last; y++) {
       float* to = middle.get() + (y - top + 1) * row + MARGIN;
       network.body_tail(Table{table.data()}, in.get() + (y - first + 1) * row + MARGIN, b1 - b0, to, wide, BLOCK);
-      for (int b = b0; b < b1; b++)
+      head(network, image, maps, image_table.data(), y, b0, b1 - b0, x.get());  // again: cheaper than to keep it
+      for (int b = 0; b < b1 - b0; b++)
         for (int c = 0; c < C; c++)
           for (int i = 0; i < BLOCK; i += LANES) {
-            float* at = to + (size_t)c * wide + (b - b0) * BLOCK + i;
-            store(at, load(at) + load(maps.head.get() + maps.blocked(y, b, C) + c * BLOCK + i));
+            float* at = to + (size_t)c * wide + b * BLOCK + i;
+            store(at, load(at) + load(x.get() + ((size_t)b * C + c) * BLOCK + i));
           }
     }
     const size_t next = (size_t)up(outs, OUTS) * BLOCK;

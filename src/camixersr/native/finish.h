@@ -1,7 +1,8 @@
 // What follows both branches: convolutions, norms and the feed-forward of some rows, and the next block's predictor.
 //
-// A thread takes a part of the map, `Part`, row by row. What convolutions need of neighbouring rows stays in rings of
-// a few rows, planar; beside and below the part it is computed twice, here and by the neighbour, to the same bytes.
+// The map is cut into columns, `Column`, which go down it row by row as far as both branches are known. What convolutions
+// need of neighbouring rows stays in rings of a few rows, planar; beside the column it is computed twice, here and by the
+// neighbour, to the same bytes.
 #pragma once
 #include "maps.h"
 
@@ -9,22 +10,22 @@ namespace PATH_NAME {
 
 constexpr int ROWS = 4;       // rows that a depthwise convolution computes at once
 constexpr int RING = 8;       // rows that a ring holds: ROWS and two on both sides
-constexpr int PART_ROWS = 64, PART_BLOCKS = 16;  // most rows and blocks of a part
-
+constexpr int MOST_BLOCKS = 16, LEAST_BLOCKS = 4;  // of a column
 constexpr int CHUNK = 4;  // blocks that pass from a convolution to a product at once
 
-struct Part {
-  int top, bottom, left, right;  // rows and blocks
+struct Column {
+  int left, right;  // blocks
 };
 
-static std::vector<Part> parts_of(const Maps& maps) {
-  std::vector<Part> parts;
-  int columns = (maps.across + PART_BLOCKS - 1) / PART_BLOCKS;
-  for (int top = 0; top < maps.H; top += PART_ROWS)
-    for (int i = 0; i < columns; i++)
-      parts.push_back({top, top + PART_ROWS < maps.H ? top + PART_ROWS : maps.H, maps.across * i / columns,
-                       maps.across * (i + 1) / columns});
-  return parts;
+// As many columns as `threads` have equal work with.
+static std::vector<Column> columns_of(const Maps& maps, int threads) {
+  int count = (maps.across + MOST_BLOCKS - 1) / MOST_BLOCKS;
+  count = (count + threads - 1) / threads * threads;
+  int most = maps.across < LEAST_BLOCKS ? 1 : maps.across / LEAST_BLOCKS;
+  if (count > most) count = most;
+  std::vector<Column> columns;
+  for (int i = 0; i < count; i++) columns.push_back({maps.across * i / count, maps.across * (i + 1) / count});
+  return columns;
 }
 
 // A depthwise 3 x 3 convolution of a channel of planar rows: G rows of `length` numbers from G + 2 * D rows; taps lie D
@@ -61,12 +62,14 @@ static void depthwise(int rows, const float* const* in, int length, const float*
   for (int r = 0; r < rows; r++) depthwise<1, D>(in + r, length, w, bias, out + r * row, row);
 }
 
-// What a thread needs for its part; the same for every block.
+// What a column needs, the same for every block, and how far it is.
 template <bool HALF>
 class Finisher {
  public:
-  Finisher(const CamixerShape& s, Maps& maps) : s(s), maps(maps) {
-    blocks = (maps.across < PART_BLOCKS ? maps.across : PART_BLOCKS) + 2;
+  Finisher(const CamixerShape& s, Maps& maps, Column column) : s(s), maps(maps), column(column) {
+    first = column.left > 0 ? column.left - 1 : 0;
+    count = (column.right < maps.across ? column.right + 1 : maps.across) - first;
+    blocks = count;
     wide = blocks * BLOCK + 2 * MARGIN;
     if (wide / BLOCK % 4 == 0) wide += BLOCK;
     wide_rows = up(2 * s.hidden, TILE);
@@ -83,47 +86,42 @@ class Finisher {
     sums = zeros((size_t)blocks * s.hints * BLOCK);
   }
 
+  // Goes on as far as both branches' rows above `mixed_rows` allow; a block is done when these are all.
   // stream: what the block was given; `to`: where its result goes; tail, group: of the last block of a group the
   // group's convolution and input, to which it is added; next: the block that follows, or null.
-  void operator()(const Part& part, const Block<HALF>& p, const float* stream, float* to, const Matrix<HALF>* tail,
+  void operator()(int mixed_rows, const Block<HALF>& p, const float* stream, float* to, const Matrix<HALF>* tail,
                   const float* group, const Block<HALF>* next) {
-    first = part.left > 0 ? part.left - 1 : 0;
-    count = (part.right < maps.across ? part.right + 1 : maps.across) - first;
-    clear_right(mixed.get(), 2 * s.values), clear_right(local.get(), s.values), clear_right(feed.get(), wide_rows);
-    int begin = part.top > 0 ? part.top - 1 : 0, end = part.bottom < maps.H ? part.bottom + 1 : maps.H;
-    int known = begin > 2 ? begin - 2 : 0;  // rows of `local` that are there
-    copied = known > 0 ? known - 1 : 0;
-    int given = part.top;                   // rows of the result that are there
-    // Groups begin a row above the part, so that what a ring still has to hold never exceeds it: so at the top, too.
-    for (int y = begin, rows; y < end; y += rows) {
-      rows = y == 0 ? ROWS - 1 : end - y < ROWS ? end - y : ROWS;
-      for (int need = y + rows + 2 < maps.H ? y + rows + 2 : maps.H; known < need;) {
-        int some = need - known < ROWS ? need - known : ROWS;
-        convolve(p, known, some);
-        known += some;
+    // Groups are of one row less at the top, so that what a ring still has to hold never exceeds it.
+    for (int rows; middles < maps.H; middles += rows) {
+      rows = middles == 0 ? ROWS - 1 : maps.H - middles < ROWS ? maps.H - middles : ROWS;
+      const int need = middles + rows + 2 < maps.H ? middles + rows + 2 : maps.H;
+      if (mixed_rows < maps.H && mixed_rows < need + 1) return;
+      while (locals < need) {
+        int some = need - locals < ROWS ? need - locals : ROWS;
+        convolve(p, locals, some);
+        locals += some;
       }
-      mixed_to_middle(p, stream, y, rows);
-      int ready = y + rows;  // the feed-forward's convolution needs a row more, but for the last one
-      while (given < part.bottom) {
-        some_rows = part.bottom - given < ROWS ? part.bottom - given : ROWS;
-        if (given + some_rows + 1 > ready && ready < maps.H) break;
-        middle_to_result(p, part, given, to, tail, group, next);
-        given += some_rows;
-      }
+      mixed_to_middle(p, stream, middles, rows);
+      int ready = middles + rows;  // the feed-forward's convolution needs a row more, but for the last one
+      for (; results < maps.H && (results + ROWS + 1 <= ready || ready == maps.H); results += ROWS)
+        middle_to_result(p, results, to, tail, group, next);
     }
+    middles = locals = copied = results = 0;  // of the next block
   }
 
-  // What the first block's predictor says of a part.
-  void predict(const Part& part, const float* stream, const Block<HALF>& p) {
-    first = part.left;
-    for (int y = part.top; y < part.bottom; y += ROWS)
-      for (int block = part.left; block < part.right; block++) predict(p, stream, y, ROWS, block);
+  // What the first block's predictor says.
+  void predict(const float* stream, const Block<HALF>& p) {
+    for (int y = 0; y < maps.H; y += ROWS)
+      for (int block = column.left; block < column.right; block++) predict(p, stream, y, ROWS, block);
   }
 
  private:
   const CamixerShape& s;
   Maps& maps;
-  int blocks, wide, wide_rows, first = 0, count = 0, some_rows = 0, copied = 0;
+  Column column;
+  int first, count;  // blocks that are computed: a column's neighbours, too
+  int blocks, wide, wide_rows;
+  int copied = 0, locals = 0, middles = 0, results = 0;  // rows that are there, in `mixed`, `local`, `middle`, the result
   // Rings, planar: both branches, V (of twice as many rows); after the first convolution, V; inside the feed-forward, 2F.
   Numbers mixed, local, feed;
   Numbers middle;       // a ring, blocked: the stream between mixer and feed-forward
@@ -135,16 +133,11 @@ class Finisher {
   float* middle_at(int y, int block) const {
     return middle.get() + ((size_t)(y % RING) * blocks + block) * s.channels * BLOCK;
   }
-  // Zeros to the right of a part that is narrower than the one before.
-  void clear_right(float* ring, int channels) const {
-    for (int i = 0; i < RING * channels; i++) std::memset(ring + (size_t)i * wide + MARGIN + count * BLOCK, 0, BLOCK * 4);
-  }
-
   // `rows` rows of the first convolution, from the map.
   void convolve(const Block<HALF>& p, int y, int rows) {
     for (; copied < maps.H && copied < y + rows + 1; copied++) {  // from blocked to planar
       float* to = mixed_row(copied);
-      const float* from = maps.mixed.get() + maps.blocked(copied, first, s.values);
+      const float* from = maps.mixed_at(copied, first, s.values);
       for (int b = 0; b < count; b++, to += BLOCK)
         for (int c = 0; c < s.values; c++, from += BLOCK)
           for (int i = 0; i < BLOCK; i += LANES) store(to + (size_t)c * wide + i, load(from + i));
@@ -240,15 +233,15 @@ class Finisher {
     }
   }
 
-  // The rest of the feed-forward of `some_rows` rows -> to; and what the next block's predictor says of them.
-  void middle_to_result(const Block<HALF>& p, const Part& part, int y, float* to, const Matrix<HALF>* tail,
-                        const float* group, const Block<HALF>* next) {
-    const int rows = some_rows;
+  // The rest of the feed-forward of ROWS rows -> to; and what the next block's predictor says of them.
+  void middle_to_result(const Block<HALF>& p, int y, float* to, const Matrix<HALF>* tail, const float* group,
+                        const Block<HALF>* next) {
+    constexpr int rows = ROWS;
     const int operands = rows_of<HALF>(s.hidden), inner = rows_of<HALF>(s.channels), outs = up(s.channels, TILE);
     constexpr int LONG = CHUNK * BLOCK;
     float* four = scratch.get();  // 2 channels and their gates x ROWS x LONG
-    for (int block0 = part.left; block0 < part.right; block0 += CHUNK) {
-      const int some = part.right - block0 < CHUNK ? part.right - block0 : CHUNK;
+    for (int block0 = column.left; block0 < column.right; block0 += CHUNK) {
+      const int some = column.right - block0 < CHUNK ? column.right - block0 : CHUNK;
       for (int c = 0; c < s.hidden; c += 2) {
         for (int n = 0; n < 4; n++) {
           int channel = c + n % 2;

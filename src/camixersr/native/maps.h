@@ -6,15 +6,18 @@ namespace PATH_NAME {
 
 constexpr int MARGIN = BLOCK;  // zeros on both sides of a planar row
 
-// A range of blocks and rows.
+// A picture is computed in bands of rows of windows. Of what passes from one step to the next within a block only the
+// rows of a band and its neighbours are kept, in rings.
 struct Maps {
   int H, W, across;  // low pixels, multiples of windows; blocks in a row
+  int band;          // rows of windows in a band
+  int mixed_rows, pixel_rows;  // rows that rings hold: a band, and a row of windows above; and one below
   int wide;          // numbers of a planar row of one channel
   int beside;        // channels of a pixel in `pixels`
-  Numbers head, stream[3];         // blocked, C channels: what the first block is given; what each gives
+  Numbers stream[3];               // blocked, C channels: what blocks are given and give
   Numbers condition;               // blocked, 2 channels
-  Numbers pixels;                  // the stream again, each pixel's channels together: what warping reads
-  Numbers mixed;                   // blocked, V channels: both branches
+  Numbers pixels;                  // a ring: the stream again, each pixel's channels together: what warping reads
+  Numbers mixed;                   // a ring, blocked, V channels: both branches
   Numbers reads;                   // planar, 9 + h channels
   Numbers place;                   // N x 256: means of the predictor's features, window by window
   Numbers sums;                    // N x c: sums of the features over windows
@@ -29,11 +32,14 @@ struct Maps {
     wide = W + 2 * MARGIN;
     if (wide / BLOCK % 4 == 0) wide += BLOCK;  // neighbouring channels must not fall on the same lines of the cache
     beside = up(s.channels, BLOCK);
+    band = across < LEAST / 2 ? (LEAST + across - 1) / across : 2;
+    mixed_rows = (band + 1) * WINDOW < H ? (band + 1) * WINDOW : H;
+    pixel_rows = (band + 2) * WINDOW < H ? (band + 2) * WINDOW : H;
     size_t pixels_of = (size_t)H * W, windows = pixels_of / TOKENS;
-    for (Numbers* map : {&head, &stream[0], &stream[1], &stream[2]}) *map = numbers(pixels_of * s.channels);
+    for (Numbers& map : stream) map = numbers(pixels_of * s.channels);
     condition = numbers(pixels_of * 2);
-    pixels = numbers(pixels_of * beside);
-    mixed = numbers(pixels_of * s.values);
+    pixels = numbers((size_t)pixel_rows * W * beside);
+    mixed = numbers((size_t)mixed_rows * W * s.values);
     reads = zeros((size_t)H * wide * (TAPS + s.offsets) + MARGIN);
     place = numbers(pixels_of);
     sums = numbers(windows * s.hints);
@@ -45,10 +51,21 @@ struct Maps {
   }
 
   size_t blocked(int y, int block, int channels) const { return ((size_t)y * across + block) * channels * BLOCK; }
+  // Where rows of the rings begin.
+  float* mixed_at(int y, int block, int values) const { return mixed.get() + blocked(y % mixed_rows, block, values); }
+  float* pixels_at(int y) const { return pixels.get() + (size_t)(y % pixel_rows) * W * beside; }
   // Where channel 0 of a row of a planar map begins.
   size_t planar(int y, int channels) const { return (size_t)y * wide * channels + MARGIN; }
 
+  // Gives back all memory but the last stream's: the enlarged picture needs some.
+  void only(const float* last) {
+    for (Numbers& map : stream)
+      if (map.get() != last) map.reset();
+    for (Numbers* map : {&condition, &pixels, &mixed, &reads, &place}) map->reset();
+  }
+
  private:
+  static constexpr int LEAST = 64;  // windows in a band: less is not worth waiting for each other
   static int cells(int side, int before, int length, std::vector<int>& of) {
     for (int at = 0; at < length; at += WINDOW) of.push_back(side ? (before + at) / side : 0);
     return of.back() + 1;
