@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from camixersr.backends.choose import available, make
-from camixersr.backends.pools import OwnedMean, Recording, Replayed
+from camixersr.backends.plain import Plain
+from camixersr.backends.pools import OwnedMean, PoolPanorama, Recording, Replayed
 from camixersr.backends.protocol import Backend
 from camixersr.errors import CancelledError, MissingExtraError, UsageError
+from camixersr.image.panorama import Panorama
 from camixersr.inference.computer import Computer
 from camixersr.models import CAMixerSR, CAMixerSRConfig
 from camixersr.models.calibration import Threshold
@@ -75,6 +77,8 @@ MEANS = tuple(np.full(6, 0.1 * (block + 1), np.float32) for block in range(3))
         PoolCells(32),
         PoolCells(32, (16, 0)),
         PoolCells(64, (7, 3)),  # of no whole windows: torch computes
+        PoolPanorama((16, 48), ((32, 48), (48, 16, 16))),  # cells of several sizes
+        PoolPanorama((24, 40), ((80,), (40, 40))),  # of no whole windows: torch computes
         Replayed(MEANS),
         OwnedMean(slice(3, 40), slice(8, 50)),  # of part of the picture: torch computes
     ],
@@ -85,6 +89,19 @@ def test_every_pool_counts(pool: Pool) -> None:
     low = planes(64, 80)
     ours, theirs = (each.route(low, TopShare(0.5), pool) for each in (native, torch_))
     assert np.abs(ours.high - theirs.high).max() < 1e-5
+
+
+@pytest.mark.parametrize(("height", "width"), [(96, 192), (80, 160)])
+def test_a_panorama_whose_last_cells_are_smaller_needs_no_torch(
+    height: int, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Model("tiny", random_network(pool=64))
+    low = torch.rand(3, height, width).numpy()
+    sphere = Panorama.whole(height, width)
+    theirs = Computer(model, backend="torch", device="cpu").run(low, attention_ratio=0.5, panorama=sphere)
+    monkeypatch.setattr(Plain, "route", lambda *_: pytest.fail("torch computes"))
+    ours = Computer(model, backend="native", device="cpu").run(low, attention_ratio=0.5, panorama=sphere)
+    assert np.abs(ours.high - theirs.high).max() < 1e-4
 
 
 def test_means_are_recorded() -> None:

@@ -120,7 +120,7 @@ def test_a_tile_has_the_pictures_bytes(precision: str) -> None:
     middle = float(np.median(core(low, top(0.0)).logits))
     some = Thresholds([middle], [0.01])
     whole = core(low, some).high
-    tile = core(low[:, 16:192, 48:320], some, pool=Pool(64, before=(16, 48))).high
+    tile = core(low[:, 16:192, 48:320], some, pool=Pool.even(64, 176, 272, before=(16, 48))).high
     assert tile[:, 160:256, 224:512].tobytes() == whole[:, 192:288, 320:608].tobytes()
 
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from functools import cache
+from itertools import accumulate, chain
 
 import numpy as np
 from numpy.typing import NDArray
 
 from camixersr.backends.devices import threads
 from camixersr.backends.orders import choose
-from camixersr.backends.pools import Recording, Replayed
+from camixersr.backends.pools import PoolPanorama, Recording, Replayed
 from camixersr.backends.protocol import Backend, Footprint, Limits, Planes, Routed, Step
 from camixersr.models.pools import PoolCells
 from camixersr.native.core import WINDOW, Core, Pool, fits
@@ -79,7 +80,7 @@ class Native:
         self, low: Planes, policy: Policy | tuple[Policy, ...], pool: AnyPool, step: Step = lambda: None
     ) -> Routed:
         """See `Backend.route`."""
-        known = _known(pool)
+        known = _known(pool, *low.shape[-2:])
         if known is None or isinstance(policy, tuple) or len(low) > 1:
             return self._plain().route(low, policy, pool, step)
 
@@ -105,12 +106,29 @@ class Native:
         raise AssertionError("a network has at least one block")
 
 
-def _known(pool: AnyPool) -> Pool | None:
-    """What the core is told of a pool; None for one that it cannot be given."""
+def _known(pool: AnyPool, height: int, width: int) -> Pool | None:
+    """What the core is told of a pool over a picture; None for one that it cannot be given."""
     if isinstance(pool, PoolCells):
         aligned = not any(length % WINDOW for length in (pool.side, *pool.before))
-        return Pool(pool.side, pool.before) if aligned else None
+        return Pool.even(pool.side, height, width, pool.before) if aligned else None
+    if isinstance(pool, PoolPanorama):
+        return _cells_of(pool, -(-height // WINDOW), -(-width // WINDOW))
     inner = pool.inner if isinstance(pool, Recording) else pool
     if isinstance(inner, Replayed):
         return Pool(given=np.stack(inner.means).astype(np.float32))
     return Pool() if inner is pool_image else None
+
+
+def _cells_of(pool: PoolPanorama, down: int, across: int) -> Pool | None:
+    """The cells of a panorama in windows; None where one begins inside a window."""
+    begin = [0, *accumulate(pool.heights[:-1])]
+    columns = [[0, *accumulate(widths[:-1])] for widths in pool.widths]
+    if any(start % WINDOW for start in (*begin, *chain(*columns))):
+        return None
+    cells = np.empty((down, across), np.int32)
+    number = 0
+    for top, starts in zip(begin, columns, strict=True):
+        for left in starts:
+            cells[top // WINDOW :, left // WINDOW :] = number
+            number += 1
+    return Pool(cells)

@@ -66,17 +66,16 @@ static void route(const Block<HALF>& p, const Maps& maps, int row, float* logits
 
 // Channel attention of every cell, from sums over windows, or from means that are given.
 template <bool HALF>
-static void pool(const Block<HALF>& p, const CamixerShape& s, Maps& maps, const float* given, float* own) {
-  int down = maps.H / WINDOW, cells = maps.cells_down * maps.cells_across;
+static void pool(const Block<HALF>& p, const CamixerShape& s, Maps& maps, int cells, const float* given, float* own) {
+  int windows = maps.H / WINDOW * maps.across;
   std::vector<double> sums((size_t)cells * s.hints), whole(s.hints);
   std::vector<long> count(cells);
-  for (int y = 0; y < down; y++)
-    for (int x = 0; x < maps.across; x++) {
-      int cell = maps.cell_of_row[y] * maps.cells_across + maps.cell_of_column[x];
-      const float* of = maps.sums.get() + ((size_t)y * maps.across + x) * s.hints;
-      count[cell] += TOKENS;
-      for (int i = 0; i < s.hints; i++) sums[(size_t)cell * s.hints + i] += of[i], whole[i] += of[i];
-    }
+  for (int n = 0; n < windows; n++) {
+    int cell = maps.cell_of[n];
+    const float* of = maps.sums.get() + (size_t)n * s.hints;
+    count[cell] += TOKENS;
+    for (int i = 0; i < s.hints; i++) sums[(size_t)cell * s.hints + i] += of[i], whole[i] += of[i];
+  }
   for (int i = 0; own && i < s.hints; i++) own[i] = (float)(whole[i] / ((double)maps.H * maps.W));
   for (int cell = 0; cell < cells; cell++)
     for (int c = 0; c < s.values; c++) {
@@ -226,7 +225,7 @@ static int compute(const Network<HALF>& network, const CamixerPicture& picture) 
         mask[n] = band > 0.f ? std::fmin(std::fmax(above / band, 0.f), 1.f) : above >= 0.f;
       }
     }
-    pool(p, s, maps, picture.pooled ? picture.pooled + number * s.hints : nullptr,
+    pool(p, s, maps, picture.cells, picture.pooled ? picture.pooled + number * s.hints : nullptr,
          picture.means ? picture.means + number * s.hints : nullptr);
     mark(maps, mask);
     bool ends = number + 1 == network.last[group];

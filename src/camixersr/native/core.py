@@ -64,14 +64,32 @@ class Pool(NamedTuple):
     """What channel attention knows of the picture.
 
     Attributes:
-        cell: side of the cells that it pools over, a multiple of 16; 0 is the whole picture.
-        before: rows and columns of the first cells that lie before the picture, multiples of 16.
+        cells: of the windows, h x w, the number of the cell that each belongs to, from 0, all numbers
+            there; None for one cell, the whole picture.
         given: blocks x hints, means that take the place of the picture's own.
     """
 
-    cell: int = 0
-    before: tuple[int, int] = (0, 0)
+    cells: NDArray[np.integer[Any]] | None = None
     given: Array | None = None
+
+    @classmethod
+    def even(cls, side: int, height: int, width: int, before: tuple[int, int] = (0, 0)) -> "Pool":
+        """Over square cells.
+
+        Args:
+            side: of the cells, in pixels, a multiple of 16; 0 is the whole picture.
+            height: of the picture, in pixels.
+            width: of the picture, in pixels.
+            before: rows and columns of the first cells that lie before the picture, multiples of 16.
+        """
+        if not side:
+            return cls()
+        assert side % WINDOW == before[0] % WINDOW == before[1] % WINDOW == 0
+        down, across = (
+            (first + np.arange(0, length, WINDOW)) // side
+            for first, length in zip(before, (height, width), strict=True)
+        )
+        return cls(down[:, None] * (across[-1] + 1) + across)
 
 
 class Answer(NamedTuple):
@@ -105,9 +123,8 @@ class _Picture(ctypes.Structure):
         ("width", ctypes.c_int32),
         ("low", ctypes.c_void_p),
         ("planes", ctypes.c_int32),
-        ("cell", ctypes.c_int32),
-        ("above", ctypes.c_int32),
-        ("left", ctypes.c_int32),
+        ("cells", ctypes.c_int32),
+        ("cell_of", ctypes.c_void_p),
         ("pooled", ctypes.c_void_p),
         ("choose", _Choose),
         ("thresholds", ctypes.c_void_p),
@@ -247,8 +264,9 @@ class Core:
         low = np.ascontiguousarray(low, np.float32)
         planes, height, width = low.shape
         assert planes == 3 or (planes == 4 and self.config.latitude)
-        pool = Pool(self.config.pool) if pool is None else pool
-        N, s = -(-height // WINDOW) * -(-width // WINDOW), self.config.scale
+        pool = Pool.even(self.config.pool, height, width) if pool is None else pool
+        windows, s = (-(-height // WINDOW), -(-width // WINDOW)), self.config.scale
+        N = windows[0] * windows[1]
         answer = Answer(
             np.empty((3, s * height, s * width), np.float32),
             np.empty((self.blocks, N), np.float32),
@@ -256,8 +274,12 @@ class Core:
             np.empty((self.blocks, self.hints), np.float32),
         )
         picture = _Picture(height=height, width=width, low=low.ctypes.data, planes=planes, threads=threads)
-        picture.cell, (picture.above, picture.left) = pool.cell, pool.before
-        assert pool.cell % WINDOW == picture.above % WINDOW == picture.left % WINDOW == 0
+        cells = (
+            np.zeros(windows, np.int32) if pool.cells is None else pool.cells.astype(np.int32, order="C")
+        )
+        assert cells.shape == windows
+        assert cells.min() >= 0
+        picture.cells, picture.cell_of = int(cells.max()) + 1, cells.ctypes.data
         held: list[Any] = []  # what the core reads must live as long as it computes
 
         def address(values: Any, *shape: int) -> int:

@@ -176,9 +176,8 @@ class Finisher {
         }
         for (int r = 0; r < rows; r++) {
           const float* mixed = mixed_row(y + r) + (size_t)c * wide + b0 * BLOCK;
-          const int* cell_of = maps.cell_of_column.data() + first + b0;
-          const float* channel =
-              maps.channel.get() + (size_t)maps.cell_of_row[(y + r) / WINDOW] * maps.cells_across * s.values + c;
+          const int32_t* cell_of = maps.cell_of + (size_t)(y + r) / WINDOW * maps.across + first + b0;
+          const float* channel = maps.channel.get() + c;
           float* to = operand.get() + (size_t)r * CHUNK * operands * BLOCK;
           for (int i = 0; i < some * BLOCK; i += LANES) {
             const float *of = channel + (size_t)cell_of[i / BLOCK] * s.values, *from = both + r * LONG + i;

@@ -20,8 +20,8 @@ struct CamixerPicture {
   int32_t height, width;     // low pixels
   const float* low;          // 3 x height x width; a network with latitude: 4 planes, or 3 for the equator
   int32_t planes;            // 3 or 4
-  int32_t cell;              // side of the cells that channel attention pools over; 0: the whole picture
-  int32_t above, left;       // rows and columns of the first cells that lie before the picture
+  int32_t cells;             // that channel attention pools over
+  const int32_t* cell_of;    // N: the cell of each window, from 0
   const float* pooled;       // blocks x hints, means that take the place of the picture's; or null
   CamixerChoose choose;      // null: by thresholds
   const float* thresholds;   // blocks: log-odds from which windows are attended

@@ -24,8 +24,7 @@ struct Maps {
   Numbers channel;                 // cells x V: channel attention
   Numbers nothing;                 // a planar row of zeros
   std::vector<uint8_t> near;       // N: an attended window lies beside, or is this one
-  std::vector<int> cell_of_row, cell_of_column;  // of windows
-  int cells_down, cells_across;
+  const int32_t* cell_of;          // N: the cell of each window
 
   Maps(const CamixerShape& s, const CamixerPicture& picture) {
     H = up(picture.height, WINDOW), W = up(picture.width, WINDOW), across = W / BLOCK;
@@ -45,9 +44,8 @@ struct Maps {
     sums = numbers(windows * s.hints);
     nothing = zeros((size_t)wide + MARGIN);
     near.resize(windows);
-    cells_down = cells(picture.cell, picture.above, H, cell_of_row);
-    cells_across = cells(picture.cell, picture.left, W, cell_of_column);
-    channel = numbers((size_t)cells_down * cells_across * s.values);
+    cell_of = picture.cell_of;
+    channel = numbers((size_t)picture.cells * s.values);
   }
 
   size_t blocked(int y, int block, int channels) const { return ((size_t)y * across + block) * channels * BLOCK; }
@@ -66,10 +64,6 @@ struct Maps {
 
  private:
   static constexpr int LEAST = 64;  // windows in a band: less is not worth waiting for each other
-  static int cells(int side, int before, int length, std::vector<int>& of) {
-    for (int at = 0; at < length; at += WINDOW) of.push_back(side ? (before + at) / side : 0);
-    return of.back() + 1;
-  }
 };
 
 }  // namespace PATH_NAME
