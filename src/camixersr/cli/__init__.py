@@ -40,6 +40,7 @@ from camixersr.cli import (
     talk,
     train,
     upscale,
+    video,
     viewports,
 )
 from camixersr.errors import CamixerError, MissingExtraError, UsageError
@@ -57,6 +58,7 @@ app = App(
 )
 app.command(upscale.upscale)
 app.command(restore.restore)
+app.command(video.video)
 app.command(models.app)
 app.command(evaluate.evaluate)
 app.command(reproduce.reproduce)

@@ -110,6 +110,11 @@ class Bars:
         self._progress.reset(self._task, description=name, total=None, left="")
         self._began, self._share, self._last = self._clock(), 0.0, 0.0
 
+    def rename(self, name: str) -> None:
+        """Say more of the picture, or film, that is shown."""
+        self._name = name
+        self._progress.update(self._task, description=name)
+
     def finished(self, made: bool) -> None:
         """Count one more picture; one that was there already, or failed, tells nothing of the others."""
         if made:

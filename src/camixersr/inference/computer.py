@@ -20,6 +20,7 @@ from camixersr.backends.devices import devices_of
 from camixersr.backends.protocol import Backend, Planes, Routed
 from camixersr.errors import ShapeError, UsageError, ValueRangeError
 from camixersr.image.panorama import Panorama
+from camixersr.inference.before import Before
 from camixersr.inference.branches import run_branches
 from camixersr.inference.compute import route_sanely, too_small
 from camixersr.inference.cost import Bill, Cost, Done, Progress
@@ -211,6 +212,7 @@ class Computer:
         progress: Progress | None = None,
         panorama: Panorama | None = None,
         pacing: tuple[Speed, float] | None = None,
+        before: Before | None = None,
     ) -> Enlarged:
         """Compute one RGB image, and tell what it cost.
 
@@ -221,6 +223,8 @@ class Computer:
             progress: told how far it is.
             panorama: what the image shows of a sphere; None for a flat one.
             pacing: as for `plan`.
+            before: of pictures that follow one another, the last: what is the same in both, to the bit, is
+                not computed again. It remembers this one for the next.
 
         Returns:
             The enlargement.
@@ -258,18 +262,29 @@ class Computer:
             sum(map(len, batches)),
         )
         shape = 3, self.scale * low.shape[1], self.scale * low.shape[2]
+        done: list[Done] = []
+        same = () if before is None else before.same(plan, batches, low)
+        todo = [batch for batch in batches if batch not in same]
         with ExitStack() as shared:
-            if len(self.devices) == 1 or len(batches) == 1:
+            if len(self.devices) == 1 or len(todo) < 2:
                 picture, high = source(low), np.empty(shape, np.float32)
                 canvas = HighInMemory(high, self.scale)
             else:
                 picture = source(shared.enter_context(Shared.of(low)))
                 result = shared.enter_context(Shared(shape))
                 high, canvas = result.array, HighInMemory(result, self.scale)
-            for _ in shared.enter_context(
-                closing(self.compute_tiles(plan, batches, picture, canvas, bill))
-            ):
-                pass
+            if before is not None and same:
+                done += before.take(plan, same, high)
+                for each in done:
+                    bill.reuse(plan.tiles[each.number], each)
+            if todo:
+                for batch in shared.enter_context(
+                    closing(self.compute_tiles(plan, todo, picture, canvas, bill))
+                ):
+                    done += batch
+            if before is not None:
+                before.reused = sum(map(len, same))
+                before.keep(plan, batches, low, high, done)
         return Enlarged(**vars(bill.cost()), high=high)
 
     def compute_tiles(

@@ -142,6 +142,12 @@ class Bill:
         self.tile(tile, done)
         self._total -= tile.pixels * self._blocks  # no work of this run: it would belie the time left
 
+    def reuse(self, tile: Tile, done: Done) -> None:
+        """Count a tile whose pixels are those of the picture before: it shows, and costs nothing."""
+        self._attended[owned(tile, self._config.window)] = done.attended
+        self._precisions.add(done.precision)
+        self._total -= tile.pixels * self._blocks
+
     def elsewhere(self, process: int, peak: int | None) -> None:
         """Count the highest memory of another process, by its number."""
         self._elsewhere[process] = max(self._elsewhere.get(process, 0), peak or 0)
