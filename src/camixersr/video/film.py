@@ -83,6 +83,7 @@ class Film:
         rate: frames a second, on average: a hint for encoders; None if it is not known.
         aspect: width of a pixel, of its height; None if it is not said.
         rotation: degrees, anticlockwise, that a player turns it: 0, 90, 180, 270.
+        display: the matrix that says so, and whether it is mirrored, in fixed point; None if there is none.
         interlaced: its frames are two fields each.
         light: of an HDR film; None where it is not said.
         captions: it carries closed captions inside the picture stream.
@@ -102,6 +103,7 @@ class Film:
     rate: Fraction | None
     aspect: Fraction | None
     rotation: int
+    display: tuple[int, ...] | None
     interlaced: bool
     light: Light | None = None
     captions: bool = False
@@ -284,6 +286,7 @@ def _film(
         rate=stream.average_rate,
         aspect=Fraction(aspect) if aspect else None,
         rotation=round(first.rotation / 90) * 90 % 360,
+        display=_display(first),
         interlaced=interlaced,
         light=_light(first),
         captions=captions,
@@ -293,6 +296,11 @@ def _film(
 
 def _side(frame: VideoFrame) -> list[Any]:
     return list(frame.side_data)  # pyright: ignore[reportUnknownVariableType] - typed as a dictionary
+
+
+def _display(frame: VideoFrame) -> tuple[int, ...] | None:
+    matrix = next((bytes(each) for each in _side(frame) if each.type == Type.DISPLAYMATRIX), None)
+    return None if matrix is None else struct.unpack("=9i", matrix[:36])
 
 
 def _light(frame: VideoFrame) -> Light | None:

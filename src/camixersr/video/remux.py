@@ -18,7 +18,6 @@ from camixersr.errors import OutputError, UsageError
 from camixersr.image.files import replacing, shown
 from camixersr.video.encode import STEP, container_name
 from camixersr.video.film import Film, opened
-from camixersr.video.rotation import turned
 
 __all__ = ["Part", "copied", "remux"]
 
@@ -101,6 +100,7 @@ def remux(
     target: Path,
     *,
     copy: Sequence[int],
+    aspect: Fraction | None,
     begin: Fraction | None,
     end: Fraction | None,
     check: Callable[[], None] = lambda: None,
@@ -112,6 +112,7 @@ def remux(
         parts: in order.
         target: the file to make or replace.
         copy: numbers of streams to copy.
+        aspect: width of a pixel of the result, of its height.
         begin: seconds of the source at which the result begins, and where its clock shows 0; None for the
             source's own beginning, and its own clock.
         end: where copied streams end; None for their ends.
@@ -127,7 +128,7 @@ def remux(
                 opened(film.path) as source,
                 av.open(str(partial), "w", format=container_name(target)) as out,
             ):
-                streams = _streams(source, out, film, parts[0].path, copy)
+                streams = _streams(source, out, film, parts[0].path, copy, aspect)
                 out.metadata.update(_kept(source.metadata))
                 out.set_chapters(window.chapters(source))
                 frames = _in_order(parts, film, window)
@@ -136,10 +137,12 @@ def remux(
             raise OutputError(f"{shown(target)}: cannot be written: {error.strerror}") from error
 
 
-def _streams(source: Any, out: Any, film: Film, first: Path, copy: Sequence[int]) -> dict[int, Any]:
+def _streams(
+    source: Any, out: Any, film: Film, first: Path, copy: Sequence[int], aspect: Fraction | None
+) -> dict[int, Any]:
     """Make the streams of the result, in the order of the source: its numbers -> them."""
     return {
-        stream.index: _picture_stream(out, first, stream, film)
+        stream.index: _picture_stream(out, first, stream, film, aspect)
         if stream.index == film.index
         else _copy_of(out, stream)
         for stream in source.streams
@@ -164,7 +167,7 @@ def _mux(
         ]
         wanted = [stream for stream in wanted if stream.index != film.index]
         for packet in source.demux(wanted) if wanted else ():
-            if window.move(packet):
+            if window.move(packet) and not _is_pause(packet):
                 packet.stream = streams[packet.stream.index]
                 yield packet
 
@@ -179,6 +182,11 @@ def _mux(
         out.mux_one(packet)
 
 
+def _is_pause(packet: Any) -> bool:
+    """Whether it is the empty text between two subtitles of an MP4: its writer puts those in by itself."""
+    return packet.stream.type == "subtitle" and packet.size == 2 and bytes(packet) == b"\0\0"
+
+
 def _has_packets(stream: Any, out: Any) -> bool:
     return stream.type != "attachment" and not (out.format.name == "matroska" and stream.type == "video")
 
@@ -188,10 +196,15 @@ def _begins(packet: Any) -> float:
     return float(ticks * packet.time_base)
 
 
-def _picture_stream(out: Any, first: Path, stream: Any, film: Film) -> Any:
+def _picture_stream(out: Any, first: Path, stream: Any, film: Film, aspect: Fraction | None) -> Any:
     """The stream of enlarged frames: its codec is the first segment's, its words the film's."""
-    with opened(first) as part, turned(part.streams.video[0], film.rotation) as template:
-        made = out.add_stream_from_template(template, opaque=True)
+    with opened(first) as part:
+        made = out.add_stream_from_template(part.streams.video[0], opaque=True)
+    made.set_display_matrix(film.display)
+    if film.rate is not None:
+        made.codec_context.framerate = film.rate
+    if aspect is not None:
+        made.codec_context.sample_aspect_ratio = aspect
     made.metadata.update(_kept(stream.metadata))
     made.disposition = stream.disposition
     per_second = Fraction(1) / film.time_base

@@ -300,6 +300,7 @@ def _put_together(
         parts,
         target,
         copy=copy,
+        aspect=task.aspect,
         begin=film.times[first] * film.time_base if first else None,
         end=ends * film.time_base if stop < len(film.times) else None,
         check=check,
