@@ -34,6 +34,7 @@ PAGES = (
             "start",
             "training",
             "tutorial",
+            "video",
         )
     ),
 )
