@@ -25,6 +25,8 @@ import camixersr.backends.devices as devices
 devices.TORCH = ""
 import camixersr.backends.choose as choose
 choose.TORCH = ""
+import camixersr.backends.fastest as fastest
+fastest.TORCH = ""
 """
 
 
@@ -104,6 +106,20 @@ def test_what_needs_torch_says_what_to_install(
     assert "needs torch" in said
     assert "research" in said
     assert not (tmp_path / "b.png").exists()
+
+
+@pytest.mark.parametrize("command", [("upscale", "--backend", "fastest"), ("doctor", "--measure")])
+def test_nothing_is_measured_where_torch_is_missing(
+    picture: Path, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    """What is missing is said at once, and not after the line that measuring begins."""
+    inputs = (picture, "-o", tmp_path / "b.png") if command[0] == "upscale" else ()
+    done = run(*command, *inputs, before=HIDDEN)
+    assert done.returncode == 2
+    assert "measuring" not in done.stdout + done.stderr
+    (said,) = [line for line in done.stderr.splitlines() if line.startswith("camixersr:")]
+    assert "backend fastest needs torch" in said
+    assert "research" in said
 
 
 def test_policies_choose_the_same_of_arrays_as_of_tensors() -> None:

@@ -1,6 +1,7 @@
 """Tables of the paper: published, measured and difference, whole or with what is missing named."""
 
 import csv
+import inspect
 import json
 import re
 from pathlib import Path
@@ -9,6 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from camixersr.backends.choose import usual
+from camixersr.cli.evaluate import evaluate as evaluate_command
+from camixersr.cli.reproduce import reproduce as reproduce_command
 from camixersr.data import BICUBIC, open_set
 from camixersr.errors import InputError
 from camixersr.evaluation import evaluate
@@ -96,6 +100,7 @@ def test_a_table_is_what_evaluate_measures_beside_what_is_stated(
     assert made["cells"][1]["macs"] == rows[1].images[0].macs
     assert {"macs_720p", "flops_32"} <= made["spent"][0].keys()
     assert made["facts"]["low_images"] == {"Set5 x2": "made here: bicubic"}
+    assert made["facts"]["backend"] == {"tiny": usual(tiny.model, device="cpu")}
 
     numbers = f"{rows[1].psnr:.3f}", f"{rows[1].psnr - 21.0:+.3f}"
     for text in (said.out, files[2].read_text(), files[3].read_text()):
@@ -106,6 +111,14 @@ def test_a_table_is_what_evaluate_measures_beside_what_is_stated(
     table = files[3].read_text().split(r"\begin{tabular}")[1]
     columns = {len(re.findall(r"(?<!\\)&", line)) for line in table.splitlines() if line.endswith(r"\\")}
     assert len(columns) == 1
+
+
+def test_both_commands_that_score_offer_the_same_backends() -> None:
+    ours, theirs = (
+        inspect.signature(command).parameters["backend"]
+        for command in (reproduce_command, evaluate_command)
+    )
+    assert (ours.annotation, ours.default) == (theirs.annotation, theirs.default)
 
 
 def test_what_is_missing_is_named_and_the_exit_code_says_so(

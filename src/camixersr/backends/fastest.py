@@ -19,9 +19,10 @@ import numpy as np
 from camixersr import __version__
 from camixersr.backends.cache import folder, keep, kept, key
 from camixersr.backends.choose import Available, available, make
-from camixersr.backends.devices import threads
+from camixersr.backends.devices import TORCH, threads
 from camixersr.backends.protocol import Backend, Planes
-from camixersr.errors import CamixerError
+from camixersr.errors import CamixerError, MissingExtraError
+from camixersr.extras import install_line
 from camixersr.nn.pool import Pool
 from camixersr.nn.routing import TopShare
 from camixersr.weights import Model
@@ -112,7 +113,15 @@ def choose(
 
     Returns:
         The choice, measured now or before.
+
+    Raises:
+        MissingExtraError: there is no torch, which the other backends are compared with.
     """
+    if not TORCH:
+        raise MissingExtraError(
+            f"backend fastest needs torch, to compare results with; {install_line('research')}, or use "
+            "--backend auto"
+        )
     if not again and (choice := known(model, device, precision)) is not None:
         return choice
     say(

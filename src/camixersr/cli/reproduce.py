@@ -28,7 +28,7 @@ def reproduce(
     save: Annotated[list[Path] | None, Parameter(negative=(), consume_multiple=True)] = None,
     tile: Annotated[str, Parameter(show_default=False)] = "auto",
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
-    backend: Literal["torch", "native", "compile", "onnxruntime", "openvino", "auto"] = "torch",
+    backend: Literal["auto", "fastest", "native", "torch", "compile", "onnxruntime", "openvino"] = "auto",
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
 ) -> int:
     """Measure a table of the paper on your data, and show the published numbers beside it.

@@ -50,7 +50,8 @@ KNOWN: Mapping[str, KnownSet] = {
         KnownSet("Test2K", 100, (4,), ("2K", "DIV8K_2K")),
         KnownSet("Test4K", 100, (4,), ("4K", "DIV8K_4K")),
         KnownSet("Test8K", 100, (4,), ("8K", "DIV8K_8K")),
-        KnownSet("ODI-SR", 100, (2, 4), ("odisr_test",), panoramas=True),
+        # the authors' make_clean_lau_dataset.py (OSRT's) leaves three of LAU-Net's 100 out: 014, 023, 045
+        KnownSet("ODI-SR", 97, (2, 4), ("odisr_test",), panoramas=True),
         KnownSet("SUN360", 100, (2, 4), ("sun_test", "sun360_test", "sun"), panoramas=True),
     )
 }

@@ -106,7 +106,7 @@ def reproduce(
         ratios: attention ratios; by default the table's.
         stated: published numbers; those of `published.toml` by default.
         computing: `device`, `backend`, `precision` and `tile` of `Computer`.
-        say: told, in a line, what is computed.
+        say: told, in a line each, what is computed, and if backends are measured before.
 
     Returns:
         The table.
@@ -121,7 +121,7 @@ def reproduce(
     stated = published.load() if stated is None else stated
     loaded, missing = _models(models, table)
     ratios = tuple(ratios) or table.ratios
-    computers = [Computer(model, **(computing or {})) for model in loaded]
+    computers = [Computer(model, **(computing or {}), say=say) for model in loaded]
     scales = sorted({computer.scale for computer in computers})
     cells: list[Cell] = []
     problems: list[str] = []
