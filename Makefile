@@ -29,7 +29,7 @@ $(INSTALLED): pyproject.toml constraints.txt $(NATIVE) | $(BIN)/python
 	touch $@
 
 $(DEV): pyproject.toml constraints.txt $(NATIVE) | $(BIN)/python
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,report,raw,export,serve,video,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,report,raw,export,serve,fleet,video,dev]'
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt spandrel # less torchvision, which few of its networks use
 	touch $(INSTALLED) $@
 

@@ -29,6 +29,7 @@ from camixersr.cli import (
     doctor,
     evaluate,
     export,
+    fleet,
     info,
     models,
     prune,
@@ -67,6 +68,7 @@ app.command(routes.routes)
 app.command(benchmark.benchmark)
 app.command(export.export)
 app.command(serve.serve)
+app.command(fleet.app)
 app.command(doctor.doctor)
 app.command(train.train)
 app.command(ablate.ablate)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from camixersr.image.raw import Layout, Raw
 from camixersr.inference.sources import Piece
 from camixersr.inference.tiles import Tile
 
-__all__ = ["High", "Low", "resize"]
+__all__ = ["High", "Low", "Readable", "Writable", "resize"]
 
 CONTEXT = 4
 """Low pixels that bicubic enlargement looks at beside a place; it needs two."""
@@ -28,11 +28,49 @@ STRIP_PIXELS = 1 << 20
 """Most pixels of such a strip."""
 
 
+class Readable(Protocol):
+    """What is read like a `Raw` file, wherever it lies."""
+
+    @property
+    def layout(self) -> Layout:
+        """What it holds."""
+        ...
+
+    def read(self, rows: slice, columns: slice) -> NDArray[Any]:
+        """See `Raw.read`."""
+        ...
+
+    def close(self) -> None:
+        """See `Raw.close`."""
+        ...
+
+
+class Writable(Protocol):
+    """What is written like a `Raw` file."""
+
+    @property
+    def layout(self) -> Layout:
+        """What it holds."""
+        ...
+
+    def write(self, top: int, left: int, pixels: NDArray[Any]) -> None:
+        """See `Raw.write`."""
+        ...
+
+    def sync(self) -> None:
+        """See `Raw.sync`."""
+        ...
+
+    def close(self) -> None:
+        """See `Raw.close`."""
+        ...
+
+
 @dataclass(frozen=True)
 class Low:
     """A `Source` that reads from a raw file."""
 
-    raw: Raw
+    raw: Readable
     panorama: None = None
 
     @property
@@ -85,8 +123,8 @@ def form_of(layout: Layout) -> Form:
 class High:
     """A `Canvas` that is a raw file, with the transparency of another."""
 
-    low: Raw
-    high: Raw
+    low: Readable
+    high: Writable
 
     def put(self, tile: Tile, pieces: Sequence[Piece]) -> None:
         """See `Canvas.put`."""
@@ -108,7 +146,7 @@ class High:
         self.high.close()
 
 
-def _alpha(tile: Tile, low: Raw, scale: int, form: Form) -> NDArray[Any]:
+def _alpha(tile: Tile, low: Readable, scale: int, form: Form) -> NDArray[Any]:
     """The transparency of what a tile owns, enlarged bicubically: h x w, as stored."""
     spans = []
     for span, length in ((tile.rows, low.layout.height), (tile.columns, low.layout.width)):

@@ -12,7 +12,7 @@ from camixersr.image.files import shown
 from camixersr.image.formats import READABLE
 from camixersr.runs.manifest import place_of, results_in
 
-__all__ = ["STREAM", "Found", "find", "require_regular", "searched_folder"]
+__all__ = ["STREAM", "Found", "find", "is_picture", "require_regular", "searched_folder"]
 
 STREAM = Path("-")
 """Standard input, or standard output."""
@@ -90,7 +90,8 @@ def find(
     return found
 
 
-def _is_picture(name: str) -> bool:
+def is_picture(name: str) -> bool:
+    """Whether folders are searched for a file of that name: it is not hidden, and its suffix is known."""
     return not name.startswith(".") and Path(name).suffix.lower() in READABLE
 
 
@@ -108,14 +109,14 @@ def _walk(folder: Path, output: Path | None) -> Iterator[Path]:
             for each in folders
             if not each.startswith(".") and (barred is None or Path(place, each).resolve() != barred)
         )
-        yield from (Path(place, name) for name in sorted(names) if _is_picture(name))
+        yield from (Path(place, name) for name in sorted(names) if is_picture(name))
 
 
 def _match(pattern: Path, folder: Path, output: Path | None) -> Iterator[Path]:
     barred = _barred(output, folder)
     for path in map(Path, sorted(glob.glob(str(pattern), recursive=True))):  # noqa: PTH207 - any path
         inside = barred is not None and path.parent.resolve().is_relative_to(barred)
-        if _is_picture(path.name) and not path.is_dir() and not inside:
+        if is_picture(path.name) and not path.is_dir() and not inside:
             yield path
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Hashable, MutableMapping
 from dataclasses import replace
 from typing import Any
 
+from camixersr import __version__
 from camixersr.backends.choose import require
 from camixersr.backends.devices import devices_of
 from camixersr.catalogue import default_model, embedded, find
@@ -34,6 +35,8 @@ class Models:
         say: told, in a line each, if backends are measured, and what came of it.
         measuring: told meanwhile of which model, how many seconds that has taken, and how many it takes
             at most.
+        kept: where loaded models are kept; of this object alone by default.
+        make: makes what computes, called as `Computer` is.
 
     Raises:
         CamixerError: a given model that is missing, damaged, or of the other kind; a device or backend
@@ -48,7 +51,9 @@ class Models:
         say: Callable[[str], None],
         measuring: Callable[[str, float, float], None] = lambda model, done, total: None,
         kept: Kept | None = None,
+        make: Callable[..., Computer] = Computer,
     ) -> None:
+        self._make = make
         self.options, self.restoring, self._say, self._measuring = options, restoring, say, measuring
         self.devices = devices_of(options.device)
         self._loaded: Kept = {} if kept is None else kept
@@ -93,6 +98,10 @@ class Models:
             used += [] if self.options.restore == "off" else [self.restorer]
             return {each.model.name: each.model.sha256 for each in used}
         return {name: digest(path) for name, path in embedded().items()}
+
+    def record(self) -> dict[str, Any]:
+        """All that decides results, as plain JSON values: options, models' digests, this version."""
+        return self.options.record() | {"model": self.digests(), "version": __version__}
 
     def on(self, device: str) -> Options:
         """The options for one of the devices, in a process of its own."""
@@ -150,7 +159,7 @@ class Models:
             if model.classes is not None:
                 raise UsageError(f"model {model.name} routes by classes; leave --routing top-share out")
             model = replace(model, calibration=None)
-        return Computer(
+        return self._make(
             model,
             device=options.device,
             backend=options.backend,

@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from camixersr import __version__
 from camixersr.enlarge.disk import enlarge_file
 from camixersr.enlarge.enlarge import enlarge
 from camixersr.enlarge.options import RESTORER
@@ -74,7 +73,7 @@ class Pictures:
         self._said: set[str] = set()  # what of a folder is said once
         self._record: dict[str, Any] = {}
         if manifest is not None:
-            self._record = self.options.record() | {"model": models.digests(), "version": __version__}
+            self._record = models.record()
 
     # decode -----------------------------------------------------------------------------------------
 

@@ -1,0 +1,1 @@
+"""Many machines: pictures in folders or object stores, enlarged by Ray's workers; the extra `fleet`."""

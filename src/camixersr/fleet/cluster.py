@@ -1,0 +1,327 @@
+"""Ray, and nothing else here knows it: a cluster joined or started, actors over keys, a ledger for them.
+
+A cluster of this machine listens on the loopback address alone, with a token, and sends no statistics.
+What Ray says of itself stays in its own logs.
+"""
+
+import contextlib
+import logging
+import os
+import secrets
+import tempfile
+import threading
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from camixersr.errors import DeviceError, UsageError, ValueRangeError
+from camixersr.fleet.ledger import Asked, Ledger, State
+from camixersr.fleet.places import Place
+from camixersr.fleet.rows import Row, Task
+from camixersr.fleet.scratch import Scratch
+from camixersr.fleet.secrets import one_line
+from camixersr.fleet.work import Orders, Worker
+
+__all__ = ["Cluster", "RemoteLedger", "Resources"]
+
+OBJECTS = 100 * 2**20
+"""Bytes of Ray's store of objects, on this machine: rows alone pass through it."""
+
+ROWS_A_TASK = 16
+"""Most keys that Ray hands to a worker at once; a worker that dies has them handed out again."""
+
+_HERE = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+}
+"""For any cluster."""
+
+_LOCAL = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # whatever the system: Ray then listens on 127.0.0.1 alone
+    "RAY_AUTH_MODE": "token",
+}
+"""For one of this machine alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What workers get.
+
+    Attributes:
+        address: "local", "auto" or `ray://host:port`.
+        workers: how many; None for as many as the cluster has processors or accelerators for.
+        cpus: processors each.
+        gpus: accelerators each, or a share of one.
+    """
+
+    address: str = "local"
+    workers: int | None = None
+    cpus: int = 1
+    gpus: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.address not in ("local", "auto") and not self.address.startswith("ray://"):
+            raise UsageError(f"--address must be local, auto or ray://host:port, got {self.address!r}")
+        if self.workers is not None and self.workers < 1:
+            raise ValueRangeError(f"--workers must be at least 1, got {self.workers}")
+        if self.cpus < 1:
+            raise ValueRangeError(f"--cpus-per-worker must be at least 1, got {self.cpus}")
+        if self.gpus < 0:
+            raise ValueRangeError(f"--gpus-per-worker must be at least 0, got {self.gpus:g}")
+
+
+class RemoteLedger:
+    """A `Ledger` in an actor, as workers see it.
+
+    Args:
+        actor: Ray's handle.
+    """
+
+    def __init__(self, actor: Any) -> None:
+        self.actor = actor
+
+    def _ask(self, name: str, *given: Any) -> Any:
+        import ray
+
+        return ray.get(getattr(self.actor, name).remote(*given))
+
+    def begin(self, task: Task) -> Asked:
+        """See `Ledgers.begin`."""
+        return self._ask("begin", task)
+
+    def end(self, row: Row) -> None:
+        """See `Ledgers.end`."""
+        self._ask("end", row)
+
+    def set_aside(self, key: str) -> None:
+        """See `Ledgers.set_aside`."""
+        self._ask("set_aside", key)
+
+    def release(self, key: str) -> None:
+        """See `Ledger.release`."""
+        self._ask("release", key)
+
+    def stop(self) -> None:
+        """See `Ledger.stop`."""
+        self._ask("stop")
+
+    def state(self) -> State:
+        """See `Ledger.state`."""
+        return self._ask("state")
+
+    def failures(self) -> Sequence[Row]:
+        """See `Ledger.failures`."""
+        return self._ask("failures")
+
+    def close(self) -> None:
+        """See `Ledger.close`."""
+        self._ask("close")
+
+
+class PictureActor:
+    """A worker of Ray Data: a row in is a task, a row out says what came of it.
+
+    Args:
+        orders: of the run.
+        ledger: its actor.
+    """
+
+    def __init__(self, orders: Orders, ledger: Any) -> None:
+        self._worker = Worker(orders, RemoteLedger(ledger))
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Do a picture."""
+        return {"status": self._worker.do(Task.read(row["task"]))}
+
+
+class Cluster:
+    """A Ray cluster, joined or started; close it, or use `with`.
+
+    Args:
+        resources: what workers get.
+
+    Raises:
+        DeviceError: there is none at that address, or it has too little.
+    """
+
+    def __init__(self, resources: Resources) -> None:
+        self.resources = resources
+        self._scratch: Scratch | None = None
+        self._before = {name: os.environ.get(name) for name in (*_HERE, *_LOCAL, "RAY_AUTH_TOKEN")}
+        os.environ.update(_HERE)
+        given: dict[str, Any] = {}
+        if resources.address == "local":
+            os.environ.update(_LOCAL, RAY_AUTH_TOKEN=secrets.token_hex(32))
+            self._scratch = Scratch(Path(tempfile.gettempdir()), "camixersr-ray-")
+            given = {
+                "num_cpus": self._processors(),
+                "include_dashboard": False,
+                "object_store_memory": OBJECTS,
+                "_temp_dir": str(self._scratch.folder),
+            }
+        try:
+            with _silent():
+                import ray
+
+                ray.init(
+                    address=resources.address,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    configure_logging=False,
+                    **given,
+                )
+                self._prepare()
+        except BaseException as error:
+            self.close()
+            if isinstance(error, ImportError | KeyboardInterrupt | SystemExit | DeviceError):
+                raise
+            raise DeviceError(f"Ray at {resources.address} cannot be used: {one_line(error)}") from error
+
+    def _processors(self) -> int:
+        """As many as the workers need; as many as there are, unless workers were asked for."""
+        from camixersr.backends.devices import threads
+
+        count = self.resources.workers
+        return max(1, threads()) if count is None else count * self.resources.cpus
+
+    def _prepare(self) -> None:
+        import ray
+        import ray.data
+
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        context.print_on_execution_start = False
+        context.enable_operator_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        have: Mapping[str, float] = ray.cluster_resources()
+        wanted = {"CPU": float(self.resources.cpus), "GPU": self.resources.gpus}
+        fits = [int(have.get(name, 0.0) / each + 1e-6) for name, each in wanted.items() if each > 0]
+        self.workers = min(fits) if self.resources.workers is None else self.resources.workers
+        if self.workers < 1 or self.workers > min(fits):
+            raise DeviceError(
+                f"expected room for {max(1, self.workers)} workers of {self.resources.cpus} processors and "
+                f"{self.resources.gpus:g} accelerators, got {have.get('CPU', 0):g} and "
+                f"{have.get('GPU', 0):g}; ask for fewer or smaller workers"
+            )
+
+    def __enter__(self) -> "Cluster":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the cluster; one that was started here ends."""
+        with contextlib.suppress(ImportError), _silent():
+            import ray
+
+            ray.shutdown()
+        if self._scratch is not None:
+            self._scratch.close()
+        for name, value in self._before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+    def ledger(self, results: Place, run: str, options: str, retries: int) -> RemoteLedger:
+        """Begin a ledger.
+
+        Args:
+            results: as for `Ledger`; likewise the others.
+            run: name.
+            options: digest.
+            retries: of each picture.
+        """
+        import ray
+
+        made = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Ledger)
+        return RemoteLedger(made.remote(results, run, options, retries))
+
+    def pictures(self, orders: Orders, ledger: RemoteLedger, tasks: Sequence[Task]) -> "Work":
+        """Begin pictures; what comes of them is told to the ledger.
+
+        Args:
+            orders: of the run.
+            ledger: of the run.
+            tasks: to be done.
+        """
+        rows = [{"task": each.line()} for each in tasks]
+        return Work(lambda: self.mapped(rows, PictureActor, (orders, ledger.actor)))
+
+    def mapped(
+        self, rows: Sequence[Mapping[str, Any]], actor: type, given: tuple[Any, ...]
+    ) -> Generator[dict[str, Any]]:
+        """Rows through actors, by Ray Data.
+
+        Args:
+            rows: small, of plain values.
+            actor: class whose objects are called with a row and return one.
+            given: what they are made with.
+
+        Yields:
+            What they return, in any order.
+        """
+        import ray.data
+
+        count = min(self.workers, len(rows))
+        a_task = max(1, min(ROWS_A_TASK, len(rows) // (8 * count)))
+        with _silent():
+            data = ray.data.from_items(list(rows), override_num_blocks=-(-len(rows) // a_task)).map(
+                actor,
+                fn_constructor_args=given,
+                compute=ray.data.ActorPoolStrategy(min_size=1, max_size=count),
+                num_cpus=self.resources.cpus,
+                num_gpus=self.resources.gpus or None,
+            )
+            yield from data.iter_rows()
+
+
+class Work:
+    """Rows on their way, in a thread of their own.
+
+    Args:
+        begin: gives an iterator over what comes of them.
+    """
+
+    def __init__(self, begin: Callable[[], Iterator[Any]]) -> None:
+        self._begin = begin
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._work, name="fleet", daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        try:
+            for _ in self._begin():
+                pass
+        except BaseException as error:  # noqa: BLE001 - raised again by `wait`
+            self._error = error
+
+    def wait(self, seconds: float) -> bool:
+        """Wait so long at most; whether all is done.
+
+        Raises:
+            DeviceError: Ray gave up.
+        """
+        self._thread.join(seconds)
+        if self._thread.is_alive():
+            return False
+        if self._error is not None:
+            raise DeviceError(f"Ray gave up: {one_line(self._error)}") from self._error
+        return True
+
+
+@contextmanager
+def _silent() -> Generator[None]:
+    """What Ray logs in here by Python is not for the user."""
+    loggers = [logging.getLogger(name) for name in ("ray", "ray.data", "ray._private")]
+    before = [each.level for each in loggers]
+    for each in loggers:
+        each.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for each, level in zip(loggers, before, strict=True):
+            each.setLevel(level)

@@ -1,0 +1,83 @@
+"""Folders for what is under way: held by their users, and removed by the next when these are dead."""
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from camixersr.errors import OutputError
+from camixersr.image.files import make_folder, shown
+from camixersr.image.locks import hold
+
+__all__ = ["Scratch", "sweep"]
+
+LOCK = ".held"
+
+
+def sweep(root: Path, prefix: str = "w-") -> None:
+    """Remove what processes left there that have ended.
+
+    Args:
+        root: with their folders, or missing.
+        prefix: that the folders' names begin with.
+    """
+    for each in root.glob(f"{prefix}*") if root.is_dir() else ():
+        with contextlib.suppress(OSError):
+            held = os.open(each / LOCK, os.O_RDWR)
+            try:
+                hold(held)
+                shutil.rmtree(each)
+            finally:
+                os.close(held)
+
+
+class Scratch:
+    """A folder of this process's own; close it, or use `with`.
+
+    Args:
+        root: where it lies; made if it is missing.
+        prefix: its name begins with.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+
+    def __init__(self, root: Path, prefix: str = "w-") -> None:
+        make_folder(root)
+        sweep(root, prefix)
+        try:
+            self.folder = Path(tempfile.mkdtemp(prefix=prefix, dir=root))
+            taking = self.folder / f"{LOCK}-soon"
+            self._held = os.open(taking, os.O_RDWR | os.O_CREAT, 0o600)
+            with contextlib.suppress(OSError):  # a file system without locks: nobody else can hold it
+                hold(self._held)
+            taking.rename(self.folder / LOCK)  # held before anybody finds it
+        except OSError as error:
+            raise OutputError(f"{shown(root)}: cannot be used: {error.strerror or error}") from error
+
+    def __enter__(self) -> "Scratch":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def room(self) -> Generator[Path]:
+        """A folder for one picture, gone afterwards."""
+        folder = Path(tempfile.mkdtemp(dir=self.folder))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def close(self) -> None:
+        """Remove the folder."""
+        with contextlib.suppress(OSError):
+            shutil.rmtree(self.folder)
+        with contextlib.suppress(OSError):
+            os.close(self._held)
+        with contextlib.suppress(OSError):  # if it is empty now
+            self.folder.parent.rmdir()

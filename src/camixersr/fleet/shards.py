@@ -1,0 +1,361 @@
+"""One picture over all workers: its tiles are rows, and one writer assembles what they make.
+
+This machine decodes the picture, surveys it where its tiles must know of each other, and encodes the
+result: `camixersr.enlarge.disk`, as ever. Only the tiles go elsewhere. A worker reads the part of the raw
+picture that its tile needs, computes it as one machine does, and writes the pixels that the tile owns as a
+block beside the results. Pixels never pass through Ray.
+"""
+
+import hashlib
+import json
+import os
+import pickle
+import shutil
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from camixersr.backends.devices import set_threads
+from camixersr.enlarge.options import Options
+from camixersr.enlarge.spilled import High, Low
+from camixersr.errors import CancelledError, DownloadError
+from camixersr.fleet.cluster import Cluster, RemoteLedger
+from camixersr.fleet.places import Place, Store
+from camixersr.fleet.rows import SHARDS, Row, Task
+from camixersr.fleet.secrets import one_line
+from camixersr.fleet.work import Orders, delivered, enlarged, scratch_root
+from camixersr.image.panorama import Panorama
+from camixersr.image.raw import Layout, Raw
+from camixersr.inference.computer import Computer
+from camixersr.inference.cost import Bill, Done
+from camixersr.inference.plan import Plan
+from camixersr.inference.schedule import Batch, compute_here
+from camixersr.inference.sources import Canvas, Source
+from camixersr.inference.sphere import Spherical
+from camixersr.runs.models import Models
+from camixersr.runs.work import Settings
+from camixersr.weights import Model
+
+__all__ = ["Blocks", "Far", "Shards", "Sharing", "TileOrders", "Tiles"]
+
+Spread = Callable[["Sharing", Plan, Sequence[Batch], Raw, Raw, Panorama | None], Iterator[list[Done]]]
+"""Has batches of tiles computed elsewhere; gives what was done of each, once it is in the raw result."""
+
+
+class Far:
+    """A raw picture in a store, read by ranges: see `camixersr.enlarge.spilled.Readable`.
+
+    Args:
+        store: where it lies.
+        key: of it.
+        layout: what it holds.
+    """
+
+    def __init__(self, store: Store, key: str, layout: Layout) -> None:
+        self._store, self._key, self.layout = store, key, layout
+
+    def read(self, rows: slice, columns: slice) -> NDArray[Any]:
+        """Read a rectangle: h x w x bands."""
+        layout, width = self.layout, columns.stop - columns.start
+        pixel = layout.pixel
+        if width == layout.width:
+            spans = [(rows.start * width * pixel, rows.stop * width * pixel)]
+        else:
+            starts = [(row * layout.width + columns.start) * pixel for row in range(rows.start, rows.stop)]
+            spans = [(start, start + width * pixel) for start in starts]
+        content = b"".join(self._store.ranges(self._key, spans))
+        return np.frombuffer(content, layout.dtype).reshape(rows.stop - rows.start, width, layout.bands)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class Blocks:
+    """A raw result that is written as blocks into a store: see `camixersr.enlarge.spilled.Writable`.
+
+    Args:
+        store: where they go.
+        prefix: of their keys.
+        layout: of the result.
+
+    Attributes:
+        written: of each block its key, and where it goes: top, left, height, width; in high pixels.
+    """
+
+    def __init__(self, store: Store, prefix: str, layout: Layout) -> None:
+        self._store, self._prefix, self.layout = store, prefix, layout
+        self.written: list[tuple[str, int, int, int, int]] = []
+
+    def write(self, top: int, left: int, pixels: NDArray[Any]) -> None:
+        """Write h x w x bands at a place."""
+        key = f"{self._prefix}{top}-{left}.raw"
+        self._store.write(key, np.ascontiguousarray(pixels).tobytes())
+        self.written.append((key, top, left, *pixels.shape[:2]))
+
+    def sync(self) -> None:
+        """What is written is there."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TileOrders:
+    """What workers are told of a picture whose tiles they share.
+
+    Attributes:
+        place: where its raw picture lies, and blocks go.
+        low: key of the raw picture.
+        prefix: of blocks.
+        low_layout: of the picture.
+        high_layout: of the result that the model makes.
+        model: that computes.
+        options: which backend and device.
+        plan: of the picture: all tiles, and what each must know of the others.
+        panorama: what the picture shows of a sphere; None for a flat one.
+        threads: that a worker computes with; None for all.
+    """
+
+    place: Place
+    low: str
+    prefix: str
+    low_layout: Layout
+    high_layout: Layout
+    model: Model
+    options: Options
+    plan: Plan
+    panorama: Panorama | None
+    threads: int | None
+
+
+class Tiles:
+    """A worker for tiles of one picture; a row in is a batch, a row out what was done, and blocks.
+
+    Args:
+        orders: of the picture.
+        store: open; by default it is opened here.
+    """
+
+    def __init__(self, orders: TileOrders, store: Store | None = None) -> None:
+        if orders.threads is not None:
+            set_threads(orders.threads)
+        options = orders.options
+        self._backend = Computer(
+            orders.model,
+            backend=options.backend,
+            device=options.device,
+            precision=options.precision,
+            tile=options.tile,
+            batch=options.batch,
+        ).backend
+        self._orders = orders
+        self._store = orders.place.open() if store is None else store
+        self._raw = Far(self._store, orders.low, orders.low_layout)
+        self._source: Source = Low(self._raw)
+        if orders.panorama is not None:
+            self._source = Spherical(self._source, orders.panorama, orders.model.config.latitude)
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Compute a batch of tiles."""
+        orders, batch = self._orders, tuple(json.loads(row["batch"]))
+        blocks = Blocks(self._store, orders.prefix, orders.high_layout)
+        canvas = High(self._raw, blocks)
+        done = list(
+            compute_here(
+                self._backend, orders.plan, iter([batch]), self._source, canvas, lambda pixels: lambda: None
+            )
+        )
+        return {"done": pickle.dumps(done[0]), "blocks": json.dumps(blocks.written)}
+
+
+class Sharing(Computer):
+    """A `Computer` that has the tiles of pictures on the disk computed elsewhere.
+
+    Args:
+        model: as for `Computer`; so are the others.
+        spread: does that.
+    """
+
+    def __init__(self, model: Model, *, spread: Spread, **how: Any) -> None:
+        super().__init__(model, **how)
+        self._spread = spread
+
+    def compute_tiles(
+        self, plan: Plan, batches: Sequence[Batch], source: Source, canvas: Canvas, bill: Bill
+    ) -> Generator[list[Done]]:
+        """See `Computer.compute_tiles`."""
+        spread = isinstance(canvas, High) and isinstance(canvas.low, Raw) and isinstance(canvas.high, Raw)
+        if not spread or len(batches) < 2 or plan.pace is not None:
+            yield from super().compute_tiles(plan, batches, source, canvas, bill)
+            return
+        assert isinstance(canvas, High)
+        assert isinstance(canvas.low, Raw)
+        assert isinstance(canvas.high, Raw)
+        blocks = sum(self.model.config.blocks)
+        for done in self._spread(self, plan, batches, canvas.low, canvas.high, source.panorama):
+            for each in done:
+                bill.tile(plan.tiles[each.number], each)
+                bill.advance(plan.tiles[each.number].pixels * blocks)
+            yield done
+
+
+class Shards:
+    """Pictures that all workers share, one after another.
+
+    Args:
+        orders: of the run.
+        cluster: with the workers.
+        ledger: of the run.
+        store: the place of results.
+        say: told, in a line each, what a person wants to know.
+    """
+
+    def __init__(
+        self,
+        orders: Orders,
+        cluster: Cluster,
+        ledger: RemoteLedger,
+        store: Store,
+        say: Callable[[str], None],
+    ) -> None:
+        self._orders, self._cluster, self._ledger, self._store = orders, cluster, ledger, store
+        self._say = say
+        self._models = Models(
+            orders.options,
+            restoring=False,
+            say=say,
+            make=partial(Sharing, spread=self._spread),
+        )
+        self._prefix = ""
+
+    def do(self, task: Task, *, check: Callable[[], bool]) -> None:
+        """Do a picture, as often as it takes; what was computed outlives a run that is killed.
+
+        Args:
+            task: the picture.
+            check: asked often whether to stop.
+        """
+        name = hashlib.sha256(f"{task.key}\0{task.version}\0{self._orders.digest}".encode()).hexdigest()[
+            :24
+        ]
+        self._prefix = f"{SHARDS}{name}/"
+        room = scratch_root(self._orders.results, self._orders.scratch) / f"large-{name}"
+
+        def checked() -> None:
+            if check():
+                raise CancelledError("stopped, as was asked for; what was computed is kept")
+
+        while (asked := self._ledger.begin(task)).go:
+            began = time.perf_counter()
+            row = Row(
+                key=task.key,
+                size=task.size,
+                version=task.version,
+                options=self._orders.digest,
+                status="failed",
+                worker="all",
+                attempt=asked.attempt,
+            )
+            try:
+                facts = self._one(task, room, checked)
+                self._ledger.end(replace(row, **facts, seconds=round(time.perf_counter() - began, 3)))
+            except CancelledError:
+                self._ledger.release(task.key)
+                return
+            except Exception as error:  # noqa: BLE001 - one bad picture never stops the rest
+                line = one_line(error).replace(str(room), "scratch")
+                if asked.last:
+                    self._ledger.end(
+                        replace(row, error=line, seconds=round(time.perf_counter() - began, 3))
+                    )
+                else:
+                    continue
+            shutil.rmtree(room, ignore_errors=True)
+            self._store.remove([each.key for each in self._store.entries(self._prefix)])
+
+    def _one(self, task: Task, room: Path, check: Callable[[], None]) -> dict[str, Any]:
+        source = self._orders.source.open()
+        room.mkdir(parents=True, exist_ok=True)
+        file = source.local(task.key) or room / "in" / PurePosixPath(task.key).name
+        if source.local(task.key) is None and not (file.is_file() and file.stat().st_size == task.size):
+            file.parent.mkdir(exist_ok=True)
+            source.fetch(task.key, file)
+            if (size := file.stat().st_size) != task.size:
+                raise DownloadError(f"{task.key}: expected {task.size} bytes, got {size}; run again")
+        settings = Settings(
+            existing="resume or overwrite",
+            keep_begun=True,
+            folder=None,
+            spill=room,
+            max_pixels=self._orders.max_pixels,
+        )
+        self._say(f"{task.key}: its tiles are shared by {self._cluster.workers} workers")
+        result = enlarged(
+            self._models,
+            task,
+            file,
+            room,
+            max_pixels=self._orders.max_pixels,
+            settings=settings,
+            check=check,
+        )
+        assert result is not None
+        return delivered(self._store, task, result, self._orders.models)
+
+    def _spread(
+        self,
+        computer: Sharing,
+        plan: Plan,
+        batches: Sequence[Batch],
+        low: Raw,
+        high: Raw,
+        panorama: Panorama | None,
+    ) -> Iterator[list[Done]]:
+        """Have tiles computed by all workers; see `Spread`."""
+        key = f"{self._prefix}{low.path.name}"
+        self._send(low.path, key)
+        orders = TileOrders(
+            place=self._orders.results,
+            low=key,
+            prefix=f"{self._prefix}{computer.model.name}-",
+            low_layout=low.layout,
+            high_layout=high.layout,
+            model=computer.model,
+            options=self._orders.options,
+            plan=plan,
+            panorama=panorama,
+            threads=self._orders.threads,
+        )
+        rows = [{"batch": json.dumps(batch)} for batch in batches]
+        with closing(self._cluster.mapped(rows, Tiles, (orders,))) as computed:
+            for row in computed:
+                blocks: list[tuple[str, int, int, int, int]] = json.loads(row["blocks"])
+                for block, top, left, height, width in blocks:
+                    pixels = np.frombuffer(self._store.read(block), high.layout.dtype)
+                    high.write(top, left, pixels.reshape(height, width, high.layout.bands))
+                high.sync()
+                done: list[Done] = pickle.loads(row["done"])
+                yield done
+                self._store.remove([block for block, *_ in blocks])
+        self._store.remove([key])
+
+    def _send(self, path: Path, key: str) -> None:
+        """Put the raw picture where workers find it; it stays here, too."""
+        if self._store.local(key) is None:
+            self._store.deliver(path, key)
+            return
+        twin = path.with_suffix(".twin")
+        with suppress(FileNotFoundError):
+            twin.unlink()
+        try:
+            os.link(path, twin)
+        except OSError:  # a file system without links
+            shutil.copyfile(path, twin)
+        self._store.deliver(twin, key)
