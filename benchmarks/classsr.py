@@ -11,8 +11,10 @@ Options:
     --base MODEL     the plain model, instead of the one in the file (where joint steps changed it)
     --top-share      shares of each picture's (or class's) windows instead of thresholds
     --classes A,B,C  the classes' ratios, instead of the file's
+    --every N        every Nth picture of the set only
     --large PICTURE  also seconds on this picture's middle, 2048 x 2048, reduced to 512 x 512
     --json FILE      keep what was measured after every picture, and go on with what is there
+                     (tools/results.py makes the tables of docs/classsr.md of it)
 """
 
 import argparse
@@ -43,6 +45,7 @@ from camixersr.weights import Model
 
 RATIOS = (0.0, 0.25, 0.5, 1.0)
 DIALS = (0.25, 0.5)
+MEASURED = ("psnr", "macs", "seen", "seconds")
 
 
 @dataclass
@@ -107,6 +110,7 @@ def main() -> None:
     parser.add_argument("--base")
     parser.add_argument("--top-share", action="store_true")
     parser.add_argument("--classes")
+    parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--large", type=Path, nargs="*", default=[])
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
@@ -119,17 +123,31 @@ def main() -> None:
     if given.top_share:
         model, base = replace(model, calibration=None), replace(base, calibration=None)
     rows = [plain(base, ratio) for ratio in RATIOS] + [with_classes(model, dial) for dial in DIALS]
-    pairs = [pair.read(model.config.scale) for pair in open_set(given.set).pairs] if given.set else []
+    chosen = open_set(given.set).pairs[:: given.every] if given.set else ()
+    pairs = [pair.read(model.config.scale) for pair in chosen]
     pictures: list[tuple[np.ndarray, np.ndarray | None]] = [*pairs]
     for path in given.large:
         pixels = read_rgb(path)
         top, left = ((length - 2048) // 2 for length in pixels.shape[:2])
         middle = np.ascontiguousarray(pixels[top : top + 2048, left : left + 2048])
         pictures.append((resize(middle, height=512, width=512), None))
-    kept = json.loads(given.json.read_text()) if given.json and given.json.exists() else {}
-    for row in rows:
-        for name in ("psnr", "macs", "seen", "seconds"):
-            getattr(row, name).extend(kept.get(row.name, {}).get(name, []))
+    routing = "top share" if base.calibration is None else "thresholds"
+    facts = {
+        "model": model.name,
+        "sha256": model.sha256,
+        "base": base.name,
+        "base_sha256": base.sha256,
+        "classes": list(model.classes.ratios) if model.classes else [],
+        "routing": routing,
+        "every": given.every,
+    }
+    if given.json and given.json.exists():
+        kept = json.loads(given.json.read_text())
+        if any(kept[name] != value for name, value in facts.items()):
+            parser.exit(2, f"{given.json}: has measurements of something else; give another FILE\n")
+        for row in rows:
+            for name in MEASURED:
+                getattr(row, name).extend(kept["rows"][row.name][name])
     done = len(rows[0].macs)
     with torch.inference_mode():
         for number, (low, high) in enumerate(pictures[done:], start=done):
@@ -138,11 +156,10 @@ def main() -> None:
                     row.run(from_array(low)[None])  # the first time is slower
                 measure(row, from_array(low)[None], high, base)
             if given.json:
-                facts = {row.name: {**vars(row), "run": None} for row in rows}
+                found = {row.name: {name: getattr(row, name) for name in MEASURED} for row in rows}
                 with replacing(given.json) as partial:
-                    partial.write_text(json.dumps(facts) + "\n")
+                    partial.write_text(json.dumps({**facts, "rows": found}) + "\n")
     half = next(row for row in rows if row.name == "plain 0.5")
-    routing = "top share" if base.calibration is None else "thresholds"
     print(f"{len(pictures)} pictures, {base.name}, {routing}")
     print("| setting | PSNR dB | seen % | GMACs | seconds / plain 0.5 |\n|---|---|---|---|---|")
     for row in rows:

@@ -2,14 +2,17 @@
 
     python tools/results.py
 
-The JSON files come from `camixersr evaluate --json`, `camixersr routes --json` and
-benchmarks/thresholds.py; the pages name the commands.
+Also the tables of docs/pruning.md and docs/classsr.md, between `<!-- results: NAME -->` and
+`<!-- end -->`. The JSON files come from `camixersr evaluate --json`, `camixersr routes --json`,
+`camixersr prune --json`, benchmarks/thresholds.py and benchmarks/classsr.py; the pages name the commands.
 """
 
 import json
+import re
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 from camixersr.catalogue import PANORAMIC, embedded
@@ -190,6 +193,137 @@ def thresholds(name: str) -> list[str]:
             for row in rows
         ],
     )
+
+
+def scripts(*names: str) -> list[str]:
+    """The commands that measured something, as a block."""
+    return ["```sh", *((STORED / f"{name}.sh").read_text().strip() for name in names), "```"]
+
+
+PRUNED = (70, 50, 40, 30)
+"""Per cent of the multiply-adds that `camixersr prune` was asked for."""
+
+WIDTHS = ("keys", "values", "hidden")
+
+
+def pruned() -> list[str]:
+    """What pruned networks of S x4 take and score, beside the network."""
+    whole = json.loads((STORED / "classic-s-x4.json").read_text())
+    rows = [row for row in whole["rows"] if row["model"] == "s-x4"]
+    for name in ("pruning-s-x4", "pruning-set5-s-x4"):
+        rows += json.loads((STORED / f"{name}.json").read_text())["rows"]
+    tuned = STORED / "tuned-s-x4-30.json"
+    if tuned.exists():
+        rows += [row | {"model": "tuned"} for row in json.loads(tuned.read_text())["rows"]]
+    measured = {(row["model"], row["set"], row["attention_ratio"]): row["psnr"] for row in rows}
+
+    def line(name: str, model: str, report: dict[str, Any], what: str) -> list[str]:
+        now, before = report[what], report["before"]
+        widths = report["config"] if what == "after" else {}
+        return [
+            name,
+            ", ".join(str(widths.get(each) or report["config"]["channels"]) for each in WIDTHS),
+            f"{now['parameters']:,}",
+            f"{now['macs'] / 1e9:.1f} ({now['macs'] / before['macs']:.3f})",
+            *(f"{measured[model, 'BSD100', ratio]:.3f}" for ratio in (0.0, 0.5)),
+            *(f"{measured[model, 'Set5', ratio]:.3f}" for ratio in (0.0, 0.5, 1.0)),
+        ]
+
+    reports = {each: json.loads((STORED / f"pruned-s-x4-{each}.json").read_text()) for each in PRUNED}
+    lines = [line("the network", "s-x4", reports[PRUNED[0]], "before")]
+    lines += [line(f"{each / 100:g}", f"s-x4-{each}", reports[each], "after") for each in PRUNED]
+    if tuned.exists():
+        lines.append(line("0.3, then fine-tuned", "tuned", reports[30], "after"))
+    heads = ["asked for", "keys, values, hidden", "weights", "GMACs for 1280 x 720 at 0.5"]
+    heads += ["BSD100 at 0", "at 0.5", "Set5 at 0", "at 0.5", "at 1"]
+    sha256 = whole["protocol"]["sha256"]["s-x4"]
+    above = f"s-x4 of sha256 `{sha256[:8]}...`. Each row has its own thresholds."
+    names = ["pruned-s-x4", "pruning-s-x4", *(["tuned-s-x4-30"] if tuned.exists() else [])]
+    return [*table(heads, lines), "", above, "", *scripts(*names)]
+
+
+def by_class(name: str, *, timed: bool) -> list[str]:
+    """ClassSR beside the model beneath it, as benchmarks/classsr.py prints it; and its commands.
+
+    Args:
+        name: of the measurement.
+        timed: show seconds, too: the machine was quiet enough.
+    """
+    stored = json.loads((STORED / f"{name}.json").read_text())
+    rows = stored["rows"]
+    half = rows["plain 0.5"]
+    what = f"{len(half['psnr'])} pictures of BSD100, {NAMES.get(stored['base'], stored['base'])}"
+    if stored["base_sha256"]:
+        what += f" of sha256 `{stored['base_sha256'][:8]}...`"
+    lines = [
+        [
+            setting,
+            f"{fmean(row['psnr']):.3f}",
+            f"{100 * fmean(row['seen']):.1f}",
+            f"{fmean(row['macs']) / 1e9:.2f}",
+            *(
+                [f"{median(a / b for a, b in zip(row['seconds'], half['seconds'], strict=True)):.2f}"]
+                if timed
+                else []
+            ),
+        ]
+        for setting, row in rows.items()
+    ]
+    heads = ["setting", "PSNR dB", "attended %", "GMACs", *(["seconds / plain 0.5"] if timed else [])]
+    return [
+        f"{what}; {stored['routing']}.",
+        "",
+        *table(heads, lines),
+        "",
+        *compared(rows),
+        "",
+        *scripts(name),
+    ]
+
+
+def compared(rows: dict[str, Any]) -> list[str]:
+    """What classes take beside plain settings of the same PSNR, interpolated between rows."""
+    said: list[str] = []
+    curve = [(fmean(row["psnr"]), fmean(row["macs"])) for name, row in rows.items() if "plain" in name]
+    for name, row in rows.items():
+        if "plain" in name:
+            continue
+        score, macs = fmean(row["psnr"]), fmean(row["macs"])
+        enough = [each for each in curve if each[0] >= score]
+        cheapest = min((macs for _, macs in enough), default=0.0)
+        for (low, less), (high, more) in pairwise(curve):
+            if low < score <= high:
+                cheapest = min(cheapest, less + (more - less) * (score - low) / (high - low))
+        if not enough:
+            said.append(f"- {name}: no plain row scores as much.")
+            continue
+        said.append(
+            f"- {name}: {abs(macs / cheapest - 1):.0%} {'more' if macs > cheapest else 'fewer'} "
+            "multiply-adds than the cheapest plain setting of that PSNR (interpolated between rows)."
+        )
+    return said
+
+
+def placed(page: str, tables: dict[str, list[str]]) -> list[str]:
+    """A page with tables put in their places."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    for name, lines in tables.items():
+        place = re.compile(rf"(<!-- results: {re.escape(name)} -->\n).*?(<!-- end -->)", re.DOTALL)
+        made = "\n".join(["", *lines, "", ""])
+        text, count = place.subn(lambda found, made=made: f"{found[1]}{made}{found[2]}", text)
+        assert count == 1, f"docs/{page}: expected one place for {name}, found {count}"
+    return text.splitlines()
+
+
+def filled() -> dict[str, list[str]]:
+    """The pages that are written by hand but for their tables."""
+    classes = {"classsr-s-x4": False, "classsr-official-s-x4": True}
+    return {
+        "pruning.md": placed("pruning.md", {"pruning-s-x4": pruned()}),
+        "classsr.md": placed(
+            "classsr.md", {name: by_class(name, timed=timed) for name, timed in classes.items()}
+        ),
+    }
 
 
 def panoramas(name: str) -> list[str]:
@@ -465,6 +599,7 @@ def main() -> None:
             ]
         ),
     }
+    pages |= filled()
     for name, file in embedded().items():
         pages[f"models/{name}.md"] = card(load_file(file), file.stat().st_size)
     for page, lines in pages.items():
