@@ -10,6 +10,7 @@ import pytest
 import camixersr
 from camixersr.enlarge.options import Options
 from camixersr.video.colours import Colours
+from camixersr.video.film import look
 from camixersr.video.run import Settings, enlarge_film
 from tests.conftest import run
 from tests.video.conftest import (
@@ -178,3 +179,21 @@ def test_route_maps_have_a_picture_a_frame(tmp_path: Path, film: Path, model: Pa
     options = ("--model", model, "--end", "0.3", "--segment", "0.1", "--route-map", maps)
     assert run("video", film, "-o", tmp_path / "large.mkv", *options) == 0
     assert [each.name for each in sorted(maps.iterdir())] == [f"{number:06}.png" for number in range(6)]
+
+
+@pytest.mark.parametrize("codec", ["h264", "h265", "av1"])
+def test_an_hdr_film_says_what_screen_it_was_made_on(tmp_path: Path, codec: str) -> None:
+    screen = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)"
+    told = f"log-level=error:hdr10=1:repeat-headers=1:master-display={screen}:max-cll=1000,400"
+    source = make_film(tmp_path / "film.mkv", list(scenes(2)), beside=False, **{"x265-params": told})
+    target = tmp_path / "large.mkv"
+    assert run("video", source, "-o", target, "--scale", "1", "--codec", codec) == 0
+    before, after = look(source).light, look(target).light
+    assert before is not None
+    assert after is not None
+    assert before.content == after.content == (1000, 400)
+    np.testing.assert_allclose(after.primaries, before.primaries, atol=2e-4)
+    np.testing.assert_allclose(before.primaries, ((0.68, 0.32), (0.265, 0.69), (0.15, 0.06)), atol=2e-5)
+    np.testing.assert_allclose(after.white, before.white, atol=2e-4)
+    np.testing.assert_allclose(after.luminance, before.luminance, rtol=0.05)
+    assert before.luminance == (0.005, 1000.0)

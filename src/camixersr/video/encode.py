@@ -17,7 +17,7 @@ from camixersr.errors import OutputError, UsageError, ValueRangeError
 from camixersr.image.files import replacing, shown
 from camixersr.video.film import Film, Light
 
-__all__ = ["CODECS", "Codec", "CodecName", "Encoding", "encode", "encoding_for"]
+__all__ = ["CODECS", "Codec", "CodecName", "Encoding", "encode", "encoding_for", "not_said"]
 
 CodecName = Literal["h264", "h265", "av1", "prores", "ffv1"]
 
@@ -136,6 +136,21 @@ def encoding_for(
         preset=preset or used.preset,
         threads=threads,
     )
+
+
+def not_said(film: Film, encoding: Encoding, target: Path) -> list[str]:
+    """What a result cannot say of the film, in words.
+
+    FFmpeg's Matroska takes the shape of a pixel from the coded pictures alone; its MP4 has a place for it.
+    """
+    aspect = film.aspect if film.aspect is not None else Fraction(1)
+    in_stream = encoding.codec in ("h264", "h265")
+    if aspect == 1 or in_stream or _container(target).name not in ("matroska", "webm"):
+        return []
+    return [
+        f"{CODECS[encoding.codec].about} in {target.suffix} cannot say that pixels are {aspect.numerator}:"
+        f"{aspect.denominator}; .mp4, .mov, h264 and h265 can"
+    ]
 
 
 def _container(target: Path) -> ContainerFormat:

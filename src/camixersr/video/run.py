@@ -17,7 +17,7 @@ from camixersr.errors import CancelledError, ImageError, OutputError, ValueRange
 from camixersr.image.files import make_folder, require_writable, shown
 from camixersr.runs.manifest import digest
 from camixersr.runs.models import Models
-from camixersr.video.encode import Encoding, encoding_for
+from camixersr.video.encode import Encoding, encoding_for, not_said
 from camixersr.video.film import Film, look
 from camixersr.video.frames import Frames
 from camixersr.video.remux import Part, copied, remux
@@ -137,7 +137,7 @@ def enlarge_film(
         threads=before.get("encoding", {}).get("threads") or max(1, threads() // settings.workers),
     )
     copy, left_out = copied(film, target, settings.without)
-    notes += left_out
+    notes += left_out + not_said(film, encoding, target)
     if further := beyond((film.height, film.width), (height, width), max(models.scales)):
         notes.append(further)
     require_writable(target)
@@ -146,6 +146,7 @@ def enlarge_film(
         "input": digest(source),
         "options": options.record(of_pixels=True),
         "models": models.digests(),
+        "backend": models.reaching((film.height, film.width), (height, width)).backend.name,
         "settings": settings.record(),
         "encoding": asdict(encoding),
         "size": [height, width],
