@@ -215,6 +215,7 @@ class Shards:
         ledger: of the run.
         store: the place of results.
         say: told, in a line each, what a person wants to know.
+        source: the place of pictures, open; by default it is opened here.
     """
 
     def __init__(
@@ -224,9 +225,11 @@ class Shards:
         ledger: RemoteLedger,
         store: Store,
         say: Callable[[str], None],
+        source: Store | None = None,
     ) -> None:
         self._orders, self._cluster, self._ledger, self._store = orders, cluster, ledger, store
         self._say = say
+        self._source = orders.source.open() if source is None else source
         self._models = Models(
             orders.options,
             restoring=False,
@@ -281,7 +284,7 @@ class Shards:
             self._store.remove([each.key for each in self._store.entries(self._prefix)])
 
     def _one(self, task: Task, room: Path, check: Callable[[], None]) -> dict[str, Any]:
-        source = self._orders.source.open()
+        source = self._source
         room.mkdir(parents=True, exist_ok=True)
         file = source.local(task.key) or room / "in" / PurePosixPath(task.key).name
         if source.local(task.key) is None and not (file.is_file() and file.stat().st_size == task.size):

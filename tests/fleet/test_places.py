@@ -1,0 +1,94 @@
+"""A folder and an object store are one thing behind one protocol."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from camixersr.errors import DownloadError, OutputError, UsageError
+from camixersr.fleet.places import PART, Bucket, Folder, Place, Store, place_of
+
+obstore_store = pytest.importorskip("obstore.store")
+
+
+@pytest.fixture(params=["folder", "memory"])
+def store(request, tmp_path: Path) -> Store:
+    if request.param == "folder":
+        return Folder(tmp_path / "place")
+    return Bucket(obstore_store.MemoryStore(), "memory://")
+
+
+def test_what_is_written_is_there(store: Store, tmp_path: Path) -> None:
+    store.write("a/b c.png", b"0123456789")
+    store.write("a/b c.png", b"abcdefghij")
+    store.write(".hidden/x", b"?")
+    store.write("d.png", b"")
+    assert store.read("a/b c.png") == b"abcdefghij"
+    assert store.ranges("a/b c.png", [(0, 2), (5, 6), (2, 5)]) == [b"ab", b"f", b"cde"]
+    entries = {each.key: each for each in store.entries()}
+    assert {key: each.size for key, each in entries.items()} == {"a/b c.png": 10, "d.png": 0}
+    assert [each.key for each in store.entries("a/")] == ["a/b c.png"]
+    before = entries["a/b c.png"].version
+    store.write("a/b c.png", b"other")
+    assert next(store.entries("a/")).version != before
+    store.fetch("a/b c.png", tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == b"other"
+    store.remove(["a/b c.png", "never there"])
+    assert [each.key for each in store.entries()] == ["d.png"]
+
+
+def test_a_file_is_delivered_whole_also_in_parts(store: Store, tmp_path: Path) -> None:
+    file = tmp_path / "result"
+    content = os.urandom(1000) * (PART // 500)
+    file.write_bytes(content)
+    store.deliver(file, "some/where/result.png")
+    assert store.read("some/where/result.png") == content
+    assert [each.size for each in store.entries()] == [len(content)]
+
+
+def test_what_is_missing_is_told_in_one_line(store: Store, tmp_path: Path) -> None:
+    with pytest.raises((DownloadError, OSError)) as caught:
+        store.fetch("none.png", tmp_path / "copy")
+    assert "\n" not in str(caught.value)
+    assert list(store.entries()) == []
+
+
+@pytest.mark.parametrize("key", ["../x.png", "/x.png", "a//b", "a/./b", ""])
+def test_no_key_leads_out_of_a_folder(tmp_path: Path, key: str) -> None:
+    folder = Folder(tmp_path / "place")
+    with pytest.raises(OutputError, match="below"):
+        folder.write(key, b"x")
+    assert not (tmp_path / "x.png").exists()
+
+
+def test_no_link_leads_out_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "place").mkdir()
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "place" / "link").symlink_to(tmp_path / "outside")
+    (tmp_path / "result").write_bytes(b"x")
+    with pytest.raises(OutputError, match="link"):
+        Folder(tmp_path / "place").deliver(tmp_path / "result", "link/r.png")
+    assert not list((tmp_path / "outside").iterdir())
+
+
+def test_addresses(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert place_of("SOURCE", "photos") == Place(str(tmp_path / "photos"), tmp_path / "photos")
+    assert place_of("SOURCE", f"file://{tmp_path}/a%20b").folder == tmp_path / "a b"
+    assert place_of("DEST", "S3://bucket/a/b/").url == "s3://bucket/a/b"
+    assert place_of("DEST", "gs://bucket").url == "gs://bucket"
+    for wrong in ("ftp://host/x", "s3:///photos", "file://host/x", ""):
+        with pytest.raises(UsageError, match="SOURCE"):
+            place_of("SOURCE", wrong)
+
+
+def test_places_hold_others(tmp_path: Path) -> None:
+    def place(text: str) -> Place:
+        return place_of("SOURCE", text)
+
+    assert place("s3://b/photos").holds(place("s3://b/photos/large"))
+    assert place("s3://b/photos").below(place("s3://b/photos/large/x")) == "large/x/"
+    assert not place("s3://b/photos").holds(place("s3://b/photos2"))
+    assert not place("s3://b/photos").holds(place(str(tmp_path)))
+    assert place(str(tmp_path)).below(place(str(tmp_path / "a" / "b"))) == "a/b/"
+    assert place(str(tmp_path)).below(place(str(tmp_path))) is None

@@ -1,0 +1,65 @@
+"""The table of what is done: read back as written, and believed only where it is true."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from camixersr.fleet.places import Entry, Folder
+from camixersr.fleet.rows import ROWS, Row, Task, latest, rows_in, todo, write_part
+
+ROW = Row(key="a.png", size=3, version="v", options="o", status="done", result="a_x4.png", result_bytes=9)
+TASK = Task("a.png", 3, "v", "a_x4.png", False)
+THERE = {"a_x4.png": Entry("a_x4.png", 9, "w", 0.0)}
+
+
+@given(st.text(min_size=1), st.text(), st.lists(st.text(), max_size=2))
+def test_rows_and_tasks_are_read_as_they_were_written(key: str, error: str, more: list[str]) -> None:
+    row = replace(ROW, key=key, error=error, notes=tuple(more), low_size=(3, 4))
+    assert Row.read(row.line()) == row
+    assert "\n" not in row.line()
+    task = Task(key, 1, "v", key, True, tuple(more))
+    assert Task.read(task.line()) == task
+
+
+def test_names_that_are_no_text_survive() -> None:
+    row = replace(ROW, key="a\udcff.png")
+    assert row.line().isascii()
+    assert Row.read(row.line()) == row
+
+
+def test_lines_that_a_kill_has_cut_are_passed_over(tmp_path: Path) -> None:
+    store = Folder(tmp_path)
+    write_part(store, "r", 0, [ROW, replace(ROW, key="b.png")])
+    line = ROW.line().encode()
+    store.write(
+        f"{ROWS}r-00001.jsonl", line[:40] + b'\n{"key": 3}\n[]\nnull\n' + line.replace(b"a.png", b"c.png")
+    )
+    assert sorted(row.key for row in rows_in(store)) == ["a.png", "b.png", "c.png"]
+
+
+def test_the_latest_row_counts() -> None:
+    old, new = replace(ROW, time=1.0), replace(ROW, time=2.0, status="failed")
+    assert latest([old, new]) == latest([new, old]) == {"a.png": new}
+
+
+def test_what_is_done_is_left_out() -> None:
+    assert todo([TASK], {"a.png": ROW}, THERE, "o") == []
+
+
+@pytest.mark.parametrize(
+    ("task", "row", "there", "options"),
+    [
+        (TASK, None, THERE, "o"),
+        (TASK, replace(ROW, status="failed"), THERE, "o"),
+        (TASK, ROW, THERE, "other options"),
+        (replace(TASK, version="changed"), ROW, THERE, "o"),
+        (replace(TASK, size=4), ROW, THERE, "o"),
+        (TASK, ROW, {}, "o"),
+        (TASK, ROW, {"a_x4.png": Entry("a_x4.png", 8, "w", 0.0)}, "o"),
+    ],
+)
+def test_what_is_missing_or_has_changed_is_done(task, row, there, options) -> None:
+    assert todo([task], {} if row is None else {"a.png": row}, there, options) == [task]
