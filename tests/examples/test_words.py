@@ -23,6 +23,7 @@ PAGES = (
             "configuration",
             "data",
             "decisions/0007-batches-and-devices",
+            "fleet",
             "glossary",
             "how-to",
             "method",

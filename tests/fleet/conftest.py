@@ -50,13 +50,14 @@ class Fleet:
 
     def __init__(self) -> None:
         self.more: dict[str, str] = {}
+        self.begun: list[subprocess.Popen[str]] = []
 
     def begin(self, *arguments: str | Path) -> subprocess.Popen[str]:
         """Start it."""
         environment = os.environ | {
             "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1", "CAMIXERSR_CONFIG": "off",
         } | self.more  # fmt: skip
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "camixersr", *map(str, arguments)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -64,6 +65,8 @@ class Fleet:
             env=environment,
             cwd=ROOT,
         )
+        self.begun.append(process)
+        return process
 
     def run(self, *arguments: str | Path, timeout: float = 1200) -> tuple[int, str, str]:
         """Run it to its end: exit code, stdout, stderr."""
@@ -76,14 +79,19 @@ class Fleet:
 
 
 @pytest.fixture
-def fleet() -> Fleet:
-    """See `Fleet`."""
-    return Fleet()
+def fleet() -> Iterator[Fleet]:
+    """See `Fleet`; what still runs afterwards is ended."""
+    made = Fleet()
+    yield made
+    for process in made.begun:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
 
 
 def read_rows(results: Path) -> list[dict[str, Any]]:
     """All rows in a folder of results."""
-    parts = sorted((results / "camixersr-fleet" / "rows").glob("*.jsonl"))
+    parts = sorted((results / "camixersr-fleet" / "rows").glob("[!.]*.jsonl"))
     return [json.loads(line) for part in parts for line in part.read_text().splitlines()]
 
 

@@ -38,7 +38,7 @@ def kill_a_worker(found: list[dict]) -> None:
 @pytest.mark.timeout(3600)
 def test_three_workers_and_two_drivers_killed(tmp_path: Path, fleet, pictures, rows) -> None:
     source, results, alone = tmp_path / "photos", tmp_path / "results", tmp_path / "alone"
-    bad = pictures(source, PICTURES, (64, 48), corrupt=BAD)
+    bad = pictures(source, PICTURES, (32, 24), corrupt=BAD)
     command = ("fleet", "upscale", source, results, "--workers", "2")
 
     first = fleet.begin(*command)
@@ -73,9 +73,32 @@ def test_three_workers_and_two_drivers_killed(tmp_path: Path, fleet, pictures, r
     assert len(expected) == PICTURES - BAD
     assert all(there[name].read_bytes() == path.read_bytes() for name, path in expected.items())
     kinds = {path.parts[1] for path in own}
-    assert kinds == {".held", "rows", "runs"}, "no file under way is left"
+    assert kinds == {".held", ".rows", "rows", "runs"}, "no file under way is left"
 
     code, out, err = fleet.run(*command)
     assert code == 3
     assert f"{PICTURES - BAD} there already" in out
     assert len([row for row in rows(results) if row["status"] == "done"]) == PICTURES - BAD
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_ctrl_c_lets_pictures_under_way_end(tmp_path: Path, fleet, pictures, rows) -> None:
+    source, results = tmp_path / "photos", tmp_path / "results"
+    pictures(source, 60, (32, 24), corrupt=0)
+    command = ("fleet", "upscale", source, results, "--workers", "2")
+    first = fleet.begin(*command)
+    waited(first, results, rows, 5)
+    first.send_signal(signal.SIGINT)
+    out, err = first.communicate(timeout=600)
+    assert first.returncode == 130, (out, err)
+    assert " left" in out
+    assert "to go on:" in err
+    done = {row["key"] for row in rows(results)}
+    assert all(row["status"] == "done" for row in rows(results))
+    files = [path for path in results.rglob("*_x4*") if path.is_file()]
+    assert len(files) == len(done) < 60
+    code, out, _ = fleet.run(*command)
+    assert code == 0
+    assert f"{60 - len(done)} done" in out
+    assert len(rows(results)) == 60

@@ -101,6 +101,14 @@ def test_when_it_is_stopped_nothing_begins_and_what_runs_may_end(made) -> None:
     assert (ledger.state().running, ledger.state().done) == (0, 1)
 
 
+def test_when_it_is_stopped_a_failed_attempt_is_the_last(made) -> None:
+    ledger = made()
+    assert ledger.begin(task("a")).go
+    ledger.stop()
+    assert not ledger.begin(task("a")).go
+    assert ledger.state().running == 0, "nobody waits for it"
+
+
 def test_a_large_picture_is_set_aside_with_its_attempts(made) -> None:
     ledger = made(retries=0)
     assert ledger.begin(task("a")).go

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from camixersr.errors import DeviceError, UsageError, ValueRangeError
+from camixersr.errors import CamixerError, DeviceError, UsageError, ValueRangeError
 from camixersr.fleet.ledger import Asked, Ledger, State
 from camixersr.fleet.places import Place
 from camixersr.fleet.rows import Row, Task
@@ -276,7 +276,23 @@ class Cluster:
                 num_cpus=self.resources.cpus,
                 num_gpus=self.resources.gpus or None,
             )
-            yield from data.iter_rows()
+            try:
+                yield from data.iter_rows()
+            except Exception as error:
+                if (ours := _ours(error)) is None:
+                    raise
+                raise ours from None
+
+
+def _ours(error: BaseException | None) -> CamixerError | None:
+    """What was raised in a worker, without Ray's words around it; None if that was no error of ours."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, CamixerError):
+            return type(error)(str(error).splitlines()[-1].removeprefix(f"{type(error).__name__}: "))
+        seen.add(id(error))
+        error = getattr(error, "cause", None) or error.__cause__
+    return None
 
 
 class Work:

@@ -6,6 +6,7 @@ picture that takes its worker down again and again ends as a row of failure.
 """
 
 import contextlib
+import os
 import socket
 import threading
 import time
@@ -15,7 +16,8 @@ from typing import Protocol
 
 from camixersr.errors import CamixerError
 from camixersr.fleet.places import Place, Store
-from camixersr.fleet.rows import ROWS, Row, Task, write_part
+from camixersr.fleet.rows import HOME, ROWS, Row, Task, write_part
+from camixersr.fleet.scratch import holding
 
 __all__ = ["Asked", "Ledger", "Ledgers", "State"]
 
@@ -118,6 +120,7 @@ class Ledger:
         self._recent: list[tuple[float, float]] = []
         self._trouble: Exception | None = None
         self._writing = threading.Lock()
+        self._held = None if results.folder is None else holding(results.folder / HOME / ".rows")
         self._again()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._flush_often, name="rows", daemon=True)
@@ -146,6 +149,7 @@ class Ledger:
         """See `Ledgers.begin`."""
         with self._lock:
             if task.key in self._ended or self._stopping:
+                self._running.discard(task.key)  # a further attempt is not made
                 return Asked(False)
             attempt = self._attempts[task.key] = self._attempts.get(task.key, 0) + 1
             self._began = self._began or time.monotonic()
@@ -260,4 +264,9 @@ class Ledger:
         self._over.set()
         with contextlib.suppress(RuntimeError):
             self._thread.join()
-        self.flush()
+        try:
+            self.flush()
+        finally:
+            if self._held is not None:
+                os.close(self._held)
+                self._held = None

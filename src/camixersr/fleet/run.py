@@ -16,17 +16,15 @@ from pathlib import Path
 
 from camixersr import __version__
 from camixersr.enlarge.options import Options
-from camixersr.errors import OutputError, UsageError, ValueRangeError
+from camixersr.errors import UsageError, ValueRangeError
 from camixersr.fleet.cluster import Cluster, RemoteLedger, Resources
 from camixersr.fleet.keys import pictures_in, tasks_for
 from camixersr.fleet.ledger import State
 from camixersr.fleet.places import Place, Store, place_of
-from camixersr.fleet.rows import HOME, RUNS, Row, Task, first_begun, latest, rows_in, todo
-from camixersr.fleet.scratch import sweep
+from camixersr.fleet.rows import HOME, ROWS, RUNS, Row, Task, first_begun, latest, rows_in, todo
+from camixersr.fleet.scratch import holding, sweep
 from camixersr.fleet.shards import Shards
 from camixersr.fleet.work import Orders, scratch_root
-from camixersr.image.files import make_folder
-from camixersr.image.locks import hold
 from camixersr.image.picture import MAX_PIXELS
 from camixersr.runs.models import Models
 
@@ -34,9 +32,6 @@ __all__ = ["Progress", "Summary", "upscale_fleet"]
 
 POLL = 0.5
 """Seconds between two looks at how far a run is."""
-
-PATIENCE = 30.0
-"""Seconds that a run waits for the end of one that was killed."""
 
 Say = Callable[[str], None]
 
@@ -280,21 +275,12 @@ def _held(place: Place) -> Generator[None]:
     if place.folder is None:
         yield
         return
-    make_folder(place.folder / HOME)
-    held = os.open(place.folder / HOME / ".held", os.O_RDWR | os.O_CREAT, 0o600)
+    home = place.folder / HOME
+    held = holding(home / ".held")
     try:
-        until = time.monotonic() + PATIENCE
-        while True:
-            try:
-                hold(held)
-                break
-            except BlockingIOError:
-                if time.monotonic() > until:
-                    raise OutputError(f"{place}: another fleet writes there; wait for it to end") from None
-                time.sleep(0.2)
-            except OSError:
-                break  # a file system without locks
+        os.close(holding(home / ".rows"))  # the ledger of a run that was killed has ended, too
+        for path in (place.folder / ROWS).glob(".camixersr-*"):  # what it was writing
+            path.unlink(missing_ok=True)
         yield
     finally:
-        with contextlib.suppress(OSError):
-            os.close(held)
+        os.close(held)

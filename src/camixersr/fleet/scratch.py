@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from camixersr.errors import OutputError
 from camixersr.image.files import make_folder, shown
 from camixersr.image.locks import hold
 
-__all__ = ["Scratch", "sweep"]
+__all__ = ["Scratch", "holding", "sweep"]
 
 LOCK = ".held"
 
@@ -32,6 +33,40 @@ def sweep(root: Path, prefix: str = "w-") -> None:
                 shutil.rmtree(each)
             finally:
                 os.close(held)
+
+
+def holding(path: Path, patience: float = 30.0) -> int:
+    """Hold a file, made if it is missing, that one process at a time may hold.
+
+    Args:
+        path: the file.
+        patience: seconds to wait for one that was killed just now.
+
+    Returns:
+        A descriptor; closing it, or the end of this process, lets go.
+
+    Raises:
+        OutputError: another process holds it, or it cannot be made.
+    """
+    make_folder(path.parent)
+    try:
+        held = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise OutputError(f"{shown(path)}: cannot be used: {error.strerror or error}") from error
+    until = time.monotonic() + patience
+    while True:
+        try:
+            hold(held)
+            return held
+        except BlockingIOError:
+            if time.monotonic() > until:
+                os.close(held)
+                raise OutputError(
+                    f"{shown(path.parent.parent)}: another fleet writes there; wait for it to end"
+                ) from None
+            time.sleep(0.1)
+        except OSError:  # a file system without locks
+            return held
 
 
 class Scratch:
