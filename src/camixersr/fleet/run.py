@@ -33,6 +33,9 @@ __all__ = ["Progress", "Summary", "upscale_fleet"]
 POLL = 0.5
 """Seconds between two looks at how far a run is."""
 
+PATIENCE = 10.0
+"""Seconds that workers have to end, once Ray has."""
+
 Say = Callable[[str], None]
 
 
@@ -196,7 +199,7 @@ def upscale_fleet(
                 failures = tuple(ledger.failures())
             finally:
                 ledger.close()
-        sweep(scratch_root(there, scratch))  # workers that were ended have not
+        sweep(scratch_root(there, scratch), patience=PATIENCE)  # workers that were ended have not
         with contextlib.suppress(OSError):
             scratch_root(there, scratch).rmdir()
     ended = state.done + len(failures)

@@ -18,21 +18,36 @@ __all__ = ["Scratch", "holding", "sweep"]
 LOCK = ".held"
 
 
-def sweep(root: Path, prefix: str = "w-") -> None:
+def sweep(root: Path, prefix: str = "w-", *, patience: float = 0.0) -> None:
     """Remove what processes left there that have ended.
 
     Args:
         root: with their folders, or missing.
         prefix: that the folders' names begin with.
+        patience: seconds to wait for processes that are about to end.
     """
-    for each in root.glob(f"{prefix}*") if root.is_dir() else ():
-        with contextlib.suppress(OSError):
-            held = os.open(each / LOCK, os.O_RDWR)
-            try:
-                hold(held)
-                shutil.rmtree(each)
-            finally:
-                os.close(held)
+    until = time.monotonic() + patience
+    while True:
+        left = [each for each in root.glob(f"{prefix}*") if not _removed(each)] if root.is_dir() else []
+        if not left or time.monotonic() >= until:
+            return
+        time.sleep(0.1)
+
+
+def _removed(folder: Path) -> bool:
+    """Whether a folder is gone now: nobody held it."""
+    try:
+        held = os.open(folder / LOCK, os.O_RDWR)
+    except OSError:
+        return not folder.exists()
+    try:
+        hold(held)
+        shutil.rmtree(folder)
+    except OSError:
+        return False
+    finally:
+        os.close(held)
+    return True
 
 
 def holding(path: Path, patience: float = 30.0) -> int:
