@@ -60,7 +60,7 @@ def test_twelve_pictures_over_two_workers(tmp_path: Path, fleet, pictures, rows)
     code, out, err = fleet.run("fleet", "upscale", source, results, "--workers", "2")
     assert code == 3
     assert out.startswith("12 pictures: 10 done, 2 failed"), out
-    lines = err.splitlines()
+    lines = [line for line in err.splitlines() if "of 12 done" not in line]  # on a slow machine
     assert len(lines) == 3, err
     assert "11 pictures for 2 workers" in lines[0]
     assert any(line.startswith(f"camixersr: {bad}: ") for line in lines)
