@@ -114,6 +114,7 @@ def test_options_that_do_not_fit(tmp_path: Path, film: Path, model: Path, capsys
         (2, "cannot hold", "large.mov", "--codec", "ffv1", "--without", "subtitle"),
         (2, "--without subtitle", "large.mp4"),
         (2, "cannot hold", "large.webm"),
+        (2, "cannot hold AV1", "large.mov", "--codec", "av1", "--without", "subtitle"),
         (2, "suffix", "large.avi"),
         (2, "--crf must lie in 0 to 51", "large.mkv", "--crf", "70"),
         (2, "has no --crf", "large.mkv", "--codec", "ffv1", "--crf", "7"),

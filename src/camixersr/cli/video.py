@@ -13,7 +13,7 @@ from camixersr.cli.bars import Bars
 from camixersr.cli.flags import FIRST, options_of, output_parameter, with_flags
 from camixersr.cli.stopping import Stopping, command
 from camixersr.cli.talk import is_quiet, say
-from camixersr.errors import CancelledError, MissingExtraError, UsageError
+from camixersr.errors import CancelledError, MissingExtraError, OutputError, UsageError
 from camixersr.extras import install_line
 from camixersr.image.files import replacing, require_writable, shown
 
@@ -176,6 +176,10 @@ def video(
             raise KeyboardInterrupt from None
         _say_how_to_go_on()
         return 130
+    except OutputError:  # a full disk, for example
+        if shower.frames is not None:
+            say("finished segments are kept; --resume goes on with them")
+        raise
     except SystemExit:  # SIGTERM, or the terminal has gone
         if shower.frames is not None:
             _say_how_to_go_on()

@@ -54,6 +54,10 @@ CODECS: Mapping[str, Codec] = {
 4:2:0 is usual; FFV1 keeps the RGB that was computed, to the bit."""
 
 
+REFUSED = {("mov", "libsvtav1")}
+"""Containers and encoders that FFmpeg lets through, and cannot write in the end."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Encoding:
     """How a film is encoded: plain values, which a manifest keeps.
@@ -172,6 +176,8 @@ def _require_held(target: Path, codec: Codec) -> None:
     """Refuse a codec that the container cannot hold."""
     with av.open(io.BytesIO(), "w", format=_container(target).name) as container:
         try:
+            if (container.format.name, codec.encoder) in REFUSED:
+                raise ValueError
             container.add_stream(codec.encoder)
         except ValueError:
             raise UsageError(

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from av.stream import Stream
     from av.video.stream import VideoStream
 
-__all__ = ["Film", "Light", "frames_of", "look", "opened", "picture_stream"]
+__all__ = ["Film", "Light", "frames_of", "look", "opened", "picture_stream", "reading"]
 
 LOST = 0.5
 """Seconds that may be missing at the end of a film against what its head says: codecs round."""
@@ -136,9 +136,15 @@ def opened(path: Path) -> "Generator[InputContainer]":
     """
     # only files: a playlist must not reach the network
     options = {"protocol_whitelist": "file", "fflags": "+genpts"}
+    with reading(path), av.open(str(path.absolute()), options=options) as container:
+        yield container
+
+
+@contextmanager
+def reading(path: Path) -> "Generator[None]":
+    """What FFmpeg says of a film while it is read becomes an `ImageError`."""
     try:
-        with av.open(str(path.absolute()), options=options) as container:
-            yield container
+        yield
     except av.error.FFmpegError as error:
         if isinstance(error, av.error.MemoryError):
             raise

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from heapq import merge
@@ -17,7 +18,7 @@ from av.stream import AttachmentStream, Disposition, Stream
 from camixersr.errors import OutputError, UsageError
 from camixersr.image.files import replacing, shown
 from camixersr.video.encode import STEP, container_name
-from camixersr.video.film import Film, opened
+from camixersr.video.film import Film, opened, reading
 
 __all__ = ["Part", "copied", "remux"]
 
@@ -122,19 +123,25 @@ def remux(
         OutputError: the container cannot hold something, or the file cannot be written.
     """
     window = _Window(begin, end)
-    with replacing(target) as partial:
-        try:
-            with (
-                opened(film.path) as source,
-                av.open(str(partial), "w", format=container_name(target)) as out,
-            ):
-                streams = _streams(source, out, film, parts[0].path, copy, aspect)
-                out.metadata.update(_kept(source.metadata))
-                out.set_chapters(window.chapters(source))
-                frames = _in_order(parts, film, window)
-                _mux(source, out, streams, film, frames, window, check)
-        except av.error.FFmpegError as error:
-            raise OutputError(f"{shown(target)}: cannot be written: {error.strerror}") from error
+    with (
+        replacing(target) as partial,
+        opened(film.path) as source,
+        _writing(target),
+        av.open(str(partial), "w", format=container_name(target)) as out,
+    ):
+        streams = _streams(source, out, film, parts[0].path, copy, aspect)
+        out.metadata.update(_kept(source.metadata))
+        out.set_chapters(window.chapters(source))
+        _mux(source, out, streams, film, _in_order(parts, film, window), window, check)
+
+
+@contextmanager
+def _writing(target: Path) -> Generator[None]:
+    """What FFmpeg says while a film is written; what it says of reading is an `ImageError` already."""
+    try:
+        yield
+    except av.error.FFmpegError as error:
+        raise OutputError(f"{shown(target)}: cannot be written: {error.strerror}") from error
 
 
 def _streams(
@@ -166,7 +173,12 @@ def _mux(
             stream for stream in source.streams if stream.index in streams and _has_packets(stream, out)
         ]
         wanted = [stream for stream in wanted if stream.index != film.index]
-        for packet in source.demux(wanted) if wanted else ():
+        packets = iter(source.demux(wanted) if wanted else ())
+        while True:
+            with reading(film.path):
+                packet = next(packets, None)
+            if packet is None:
+                return
             if window.move(packet) and not _is_pause(packet):
                 packet.stream = streams[packet.stream.index]
                 yield packet
@@ -184,7 +196,9 @@ def _mux(
 
 def _is_pause(packet: Any) -> bool:
     """Whether it is the empty text between two subtitles of an MP4: its writer puts those in by itself."""
-    return packet.stream.type == "subtitle" and packet.size == 2 and bytes(packet) == b"\0\0"
+    if packet.stream.type != "subtitle" or packet.stream.codec_context.name != "mov_text":
+        return False
+    return bytes(packet) == b"\0\0"
 
 
 def _has_packets(stream: Any, out: Any) -> bool:
