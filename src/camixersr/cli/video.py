@@ -132,6 +132,7 @@ def video(
     options = options_of(given)
     try:
         from camixersr.video.run import Settings, enlarge_film
+        from camixersr.video.segments import folder_for
     except ImportError as error:
         if getattr(error, "name", "") != "av":
             raise
@@ -177,7 +178,7 @@ def video(
         _say_how_to_go_on()
         return 130
     except OutputError:  # a full disk, for example
-        if shower.frames is not None:
+        if shower.frames is not None and folder_for(target, work).is_dir():
             say("finished segments are kept; --resume goes on with them")
         raise
     except SystemExit:  # SIGTERM, or the terminal has gone
