@@ -339,6 +339,7 @@ def test_the_command_takes_them(folder: Path, tmp_path: Path, capsys: pytest.Cap
     assert "validation   set, 1 pictures" in said
 
 
+@pytest.mark.slow
 def test_the_smoke_recipe_trains_on_photographs(tmp_path: Path) -> None:
     """Two minutes on a CPU: the loss on held-out patches falls, and PSNR beats bicubic by far."""
     from camixersr.data import open_set
