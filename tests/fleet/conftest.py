@@ -52,8 +52,8 @@ class Fleet:
         self.more: dict[str, str] = {}
         self.begun: list[subprocess.Popen[str]] = []
 
-    def begin(self, *arguments: str | Path) -> subprocess.Popen[str]:
-        """Start it."""
+    def begin(self, *arguments: str | Path, group: bool = False) -> subprocess.Popen[str]:
+        """Start it, in a group of processes of its own or not."""
         environment = os.environ | {
             "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1", "CAMIXERSR_CONFIG": "off",
         } | self.more  # fmt: skip
@@ -64,6 +64,7 @@ class Fleet:
             text=True,
             env=environment,
             cwd=ROOT,
+            start_new_session=group,
         )
         self.begun.append(process)
         return process

@@ -1,14 +1,16 @@
 """Pictures are found and results named as by `camixersr upscale`, in a folder and in a bucket."""
 
 import io
+import json
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from camixersr.errors import ImageError, UsageError
-from camixersr.fleet.keys import pictures_in, tasks_for
+from camixersr.fleet.keys import kept_apart, pictures_in, tasks_for
 from camixersr.fleet.places import Bucket, Folder, Place, place_of
+from camixersr.fleet.rows import Row
 from camixersr.runs.files import upscale_files
 from tests.conftest import noise_picture
 
@@ -72,3 +74,43 @@ def test_a_place_without_pictures(tmp_path: Path) -> None:
     missing = place_of("SOURCE", str(tmp_path / "none"))
     with pytest.raises(ImageError, match="found none"):
         tasks(missing, Folder(missing.folder), Place("s3://c"))
+
+
+def test_a_link_that_leads_nowhere_is_left_to_its_worker(tmp_path: Path) -> None:
+    (tmp_path / "a.png").symlink_to(tmp_path / "none")
+    here = place_of("SOURCE", str(tmp_path))
+    (task,) = tasks(here, Folder(tmp_path), place_of("DEST", str(tmp_path / "large")))
+    assert (task.key, task.size) == ("a.png", 0)
+
+
+@pytest.mark.parametrize("far", [False, True])
+def test_what_an_earlier_fleet_made_of_pictures_here_is_passed_over(tmp_path: Path, far: bool) -> None:
+    here = Place("s3://b") if far else place_of("SOURCE", str(tmp_path))
+    store = Bucket(obstore_store.MemoryStore(), "") if far else Folder(tmp_path)
+    for name in ("a.png", "x2/a_x2.png", "x2/own.png", "x2/camixersr-fleet/scratch/w-1/in/a.png"):
+        store.write(name, b"x")
+    row = Row(key="a.png", size=1, version="", options="", status="done", result="a_x2.png")
+    store.write("x2/camixersr-fleet/rows/r-00000.jsonl", f"{row.line()}\n".encode())
+    store.write("x2/camixersr-fleet/runs/r.json", json.dumps({"source": here.url}).encode())
+    said: list[str] = []
+    results = Place("s3://elsewhere")
+    assert {each.key for each, _ in pictures_in(here, store, results, said.append)} == {
+        "a.png",
+        "x2/own.png",
+    }
+    assert said == [f"{here}: 1 results of a fleet from here were passed over"]
+    below = Place("s3://b/x2") if far else place_of("SOURCE", str(tmp_path / "x2"))
+    inside = Bucket(obstore_store.MemoryStore(), "") if far else Folder(tmp_path / "x2")
+    if far:
+        for each in list(store.entries("x2/")):
+            inside.write(each.key.removeprefix("x2/"), store.read(each.key))
+    assert {each.key for each, _ in pictures_in(below, inside, results, print)} == {"a_x2.png", "own.png"}
+
+
+def test_a_suffix_that_changes_is_kept_from_what_lies_there() -> None:
+    memory = obstore_store.MemoryStore()
+    for name in ("a.heic", "b.heic"):
+        Bucket(memory, "").write(name, b"x")
+    found = tasks(Place("s3://b"), Bucket(memory, ""), Place("s3://c"))
+    others = {"a_x4.jpg": None, "a_x4.avif": "a.heic", "b_x4.webp": "c.webp", "b_x4.png": "c.png"}
+    assert [each.taken for each in kept_apart(found, others)] == [(".jpg",), (".webp",)]

@@ -7,6 +7,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from PIL import Image
+
+from tests.conftest import noise_picture
 
 pytest.importorskip("ray")
 
@@ -87,9 +90,9 @@ def test_ctrl_c_lets_pictures_under_way_end(tmp_path: Path, fleet, pictures, row
     source, results = tmp_path / "photos", tmp_path / "results"
     pictures(source, 60, (32, 24), corrupt=0)
     command = ("fleet", "upscale", source, results, "--workers", "2")
-    first = fleet.begin(*command)
+    first = fleet.begin(*command, group=True)
     waited(first, results, rows, 5)
-    first.send_signal(signal.SIGINT)
+    os.killpg(first.pid, signal.SIGINT)  # as a terminal does: Ray's processes hear it, too
     out, err = first.communicate(timeout=600)
     assert first.returncode == 130, (out, err)
     assert " left" in out
@@ -102,3 +105,36 @@ def test_ctrl_c_lets_pictures_under_way_end(tmp_path: Path, fleet, pictures, row
     assert code == 0
     assert f"{60 - len(done)} done" in out
     assert len(rows(results)) == 60
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_driver_killed_amid_a_shared_picture(tmp_path: Path, fleet, rows) -> None:
+    source, results, alone = tmp_path / "photos", tmp_path / "results", tmp_path / "alone"
+    source.mkdir()
+    image = Image.fromarray(noise_picture(12, 20)).resize((640, 384), Image.Resampling.BICUBIC)
+    image.save(source / "large.png")
+    how = ("--tile", "64", "--memory", "8GB", "--scale", "2")
+    command = ("fleet", "upscale", source, results, "--workers", "2", "--shard-above", "0.1", *how)
+    own = results / "camixersr-fleet"
+
+    first = fleet.begin(*command)
+    until = time.monotonic() + 600
+    while sum(len(each.read_bytes().splitlines()) for each in own.glob("scratch/large-*/.*/journal")) < 4:
+        assert first.poll() is None, first.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    first.kill()
+    first.communicate()
+    assert not rows(results)
+    assert list(own.glob("shards/*/*")), "raw pixels wait for workers"
+
+    code, out, err = fleet.run(*command)
+    assert code == 0, (out, err)
+    assert "tiles are there already" in err
+    assert "1 done" in out
+    assert fleet.run("upscale", source, "-o", alone, *how)[0] == 0
+    assert (results / "large_x2.png").read_bytes() == (alone / "large_x2.png").read_bytes()
+    assert sorted(path.name for path in results.iterdir()) == ["camixersr-fleet", "large_x2.png"]
+    assert {path.name for path in own.iterdir()} == {".held", ".rows", "rows", "runs"}
+    assert [row["status"] for row in rows(results)] == ["done"]

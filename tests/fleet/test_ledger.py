@@ -138,3 +138,22 @@ def test_rows_that_cannot_be_written_are_told_and_written_later(made, tmp_path: 
     time.sleep(0.2)
     assert ledger.state().done == 1
     assert [row.key for row in rows_in(Folder(tmp_path))] == ["a"]
+
+
+def test_rows_are_later_than_those_before_whatever_the_clock_says(tmp_path: Path) -> None:
+    ahead = time.time() + 1000
+    ledger = Ledger(Place(str(tmp_path), tmp_path), "run", "o", 0, after=ahead)
+    ledger.end(DONE)
+    ledger.end(replace(DONE, key="b"))
+    ledger.close()
+    first, second = (row.time for row in rows_in(Folder(tmp_path)))
+    assert ahead < first < second < ahead + 1
+
+
+def test_a_name_that_was_not_foreseen_goes_to_one_picture(made) -> None:
+    ledger = made()
+    assert ledger.claim("a.webp", "a_x4.png")
+    assert ledger.claim("a.webp", "a_x4.png"), "again, at another attempt"
+    assert not ledger.claim("a.tif", "a_x4.png")
+    ledger.end(replace(DONE, key="b.png", result="b_x4.png"))
+    assert not ledger.claim("b.tif", "b_x4.png")

@@ -1,5 +1,6 @@
 """A folder and an object store are one thing behind one protocol."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from camixersr.errors import DownloadError, OutputError, UsageError
 from camixersr.fleet.places import PART, Bucket, Folder, Place, Store, place_of
+from camixersr.image.files import replacing
 
 obstore_store = pytest.importorskip("obstore.store")
 
@@ -66,8 +68,9 @@ def test_no_link_leads_out_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "outside").mkdir()
     (tmp_path / "place" / "link").symlink_to(tmp_path / "outside")
     (tmp_path / "result").write_bytes(b"x")
-    with pytest.raises(OutputError, match="link"):
-        Folder(tmp_path / "place").deliver(tmp_path / "result", "link/r.png")
+    for key in ("link/r.png", "link/deeper/r.png"):
+        with pytest.raises(OutputError, match="link"):
+            Folder(tmp_path / "place").deliver(tmp_path / "result", key)
     assert not list((tmp_path / "outside").iterdir())
 
 
@@ -77,7 +80,16 @@ def test_addresses(tmp_path: Path, monkeypatch) -> None:
     assert place_of("SOURCE", f"file://{tmp_path}/a%20b").folder == tmp_path / "a b"
     assert place_of("DEST", "S3://bucket/a/b/").url == "s3://bucket/a/b"
     assert place_of("DEST", "gs://bucket").url == "gs://bucket"
-    for wrong in ("ftp://host/x", "s3:///photos", "file://host/x", ""):
+    assert place_of("DEST", "s3a://b/x") == place_of("SOURCE", "s3://b/x")
+    for wrong in (
+        "ftp://host/x",
+        "s3:///photos",
+        "file://host/x",
+        "",
+        "s3://b/a/../c",
+        "s3://b//c",
+        "s3://[b",
+    ):
         with pytest.raises(UsageError, match="SOURCE"):
             place_of("SOURCE", wrong)
 
@@ -92,3 +104,41 @@ def test_places_hold_others(tmp_path: Path) -> None:
     assert not place("s3://b/photos").holds(place(str(tmp_path)))
     assert place(str(tmp_path)).below(place(str(tmp_path / "a" / "b"))) == "a/b/"
     assert place(str(tmp_path)).below(place(str(tmp_path))) is None
+
+
+def test_an_address_says_a_prefix_as_it_is() -> None:
+    store = Place("s3://bucket/a%20b c/ü+").open()
+    assert store._store.prefix == "a%20b c/ü+"  # type: ignore[attr-defined]
+
+
+def test_what_a_killed_writer_left_goes_with_the_rest(store: Store) -> None:
+    store.write("x/a/1.raw", b"1")
+    store.write("x/b/2.raw", b"2")
+    if isinstance(store, Folder):
+        (store.root / "x" / "a" / ".camixersr-half").write_bytes(b"half")
+    store.clear("x/a/")
+    assert [each.key for each in store.entries("x/")] == ["x/b/2.raw"]
+    store.clear("x/b/")
+    store.clear("x/none/")
+    assert list(store.entries()) == []
+    if isinstance(store, Folder):
+        assert not list(store.root.iterdir())
+
+
+def test_half_a_file_of_a_killed_worker_goes_with_the_next_attempt(tmp_path: Path, monkeypatch) -> None:
+    folder = Folder(tmp_path / "place")
+    folder.write("r.png", b"old")
+    with replacing(folder.root / "r.png") as half:
+        copied = half.with_name(f"{half.name}-half")
+        copied.write_bytes(b"half")
+    (tmp_path / "result").write_bytes(b"new")
+
+    def other_disk(self: Path, target: Path) -> None:
+        if self == tmp_path / "result":
+            raise OSError(errno.EXDEV, "another disk")
+        os.replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", other_disk)
+    folder.deliver(tmp_path / "result", "r.png")
+    assert folder.read("r.png") == b"new"
+    assert [each.name for each in folder.root.iterdir()] == ["r.png"]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from camixersr.fleet.places import Entry, Folder
-from camixersr.fleet.rows import ROWS, Row, Task, latest, rows_in, todo, write_part
+from camixersr.fleet.rows import ROWS, Row, Task, foreign_in, rows_in, standing, todo, write_part
 
 ROW = Row(key="a.png", size=3, version="v", options="o", status="done", result="a_x4.png", result_bytes=9)
 TASK = Task("a.png", 3, "v", "a_x4.png", False)
@@ -40,20 +40,41 @@ def test_lines_that_a_kill_has_cut_are_passed_over(tmp_path: Path) -> None:
     assert sorted(row.key for row in rows_in(store)) == ["a.png", "b.png", "c.png"]
 
 
-def test_the_latest_row_counts() -> None:
-    old, new = replace(ROW, time=1.0), replace(ROW, time=2.0, status="failed")
-    assert latest([old, new]) == latest([new, old]) == {"a.png": new}
+def test_of_every_result_the_latest_row_counts() -> None:
+    old, new = replace(ROW, time=1.0), replace(ROW, time=2.0, options="p")
+    other, failed = replace(ROW, time=0.5, result="a_x2.png"), replace(ROW, status="failed", result="")
+    rows = [old, new, other, failed]
+    for both in (rows, rows[::-1]):
+        assert sorted(standing(both)["a.png"], key=lambda row: row.time) == [other, new]
+    stolen = replace(ROW, key="a.jpg", time=3.0)
+    assert standing([*rows, stolen]) == {"a.png": [other], "a.jpg": [stolen]}
+
+
+def test_results_of_two_sizes_are_both_done() -> None:
+    there = THERE | {"a_x2.png": Entry("a_x2.png", 4, "w", 0.0)}
+    rows = standing([ROW, replace(ROW, options="p", result="a_x2.png", result_bytes=4, time=1.0)])
+    assert todo([TASK], rows, there, "o") == todo([TASK], rows, there, "p") == []
+
+
+def test_what_no_fleet_has_made_is_known_by_the_clock_of_the_place() -> None:
+    def entry(key: str, modified: float, version: str = "v") -> Entry:
+        return Entry(key, 1, version, modified)
+
+    there = [entry("before", 5.0), entry("ours", 5.0), entry("after", 99.0), entry("kept", 99.0, "w")]
+    assert foreign_in(there, {"ours"}, []) == {"before": "v", "after": "v", "kept": "w"}, "a first run"
+    runs = [(entry("run", 10.0), {"began": 999.0, "foreign": {"kept": "w", "after": "other"}})]
+    assert foreign_in(there, {"ours"}, runs) == {"before": "v", "kept": "w"}
 
 
 def test_what_is_done_is_left_out() -> None:
-    assert todo([TASK], {"a.png": ROW}, THERE, "o") == []
+    assert todo([TASK], standing([ROW]), THERE, "o") == []
 
 
 @pytest.mark.parametrize(
     ("task", "row", "there", "options"),
     [
         (TASK, None, THERE, "o"),
-        (TASK, replace(ROW, status="failed"), THERE, "o"),
+        (TASK, replace(ROW, status="failed", result=""), THERE, "o"),
         (TASK, ROW, THERE, "other options"),
         (replace(TASK, version="changed"), ROW, THERE, "o"),
         (replace(TASK, size=4), ROW, THERE, "o"),
@@ -62,4 +83,4 @@ def test_what_is_done_is_left_out() -> None:
     ],
 )
 def test_what_is_missing_or_has_changed_is_done(task, row, there, options) -> None:
-    assert todo([task], {} if row is None else {"a.png": row}, there, options) == [task]
+    assert todo([task], standing([] if row is None else [row]), there, options) == [task]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from camixersr.fleet.places import PART, Place
-from camixersr.fleet.rows import latest, rows_in
+from camixersr.fleet.rows import rows_in
 
 pytest.importorskip("ray")
 
@@ -49,7 +49,7 @@ def test_kills_and_a_result_in_parts(bucket, tmp_path: Path, fleet, pictures) ->
     first = fleet.begin(*command)
     until = time.monotonic() + 900
     killed = 0
-    while len(found := latest(rows_in(made))) < 40:
+    while len(found := {row.key: row for row in rows_in(made)}) < 40:
         assert first.poll() is None, first.communicate()
         assert time.monotonic() < until
         if killed < 1 and len(found) > 10:

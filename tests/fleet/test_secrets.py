@@ -40,3 +40,13 @@ def test_credentials_in_an_address_are_refused_and_not_repeated(address: str) ->
     with pytest.raises(UsageError, match="environment") as caught:
         place_of("SOURCE", address)
     assert "hush" not in str(caught.value)
+
+
+def test_a_secret_that_begins_another_leaves_nothing_of_it() -> None:
+    known = {"A_TOKEN": "hush-hush", "B_SECRET": "hush-hush-and-more", "AZURE_STORAGE_KEY": "c2VjcmV0"}
+    assert without_secrets("hush-hush-and-more, hush-hush, c2VjcmV0", known) == "***, ***, ***"
+
+
+def test_requests_and_answers_are_not_told() -> None:
+    error = ValueError("it is not there\n\nDebug source:\nGet { headers: { authorization: x } }")
+    assert one_line(error) == "it is not there"

@@ -1,7 +1,8 @@
 """One picture over several workers has the bytes of one machine: workers are calls here, without Ray."""
 
-from collections.abc import Generator
-from dataclasses import replace
+import json
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from camixersr.enlarge.options import Options
 from camixersr.fleet.keys import pictures_in, tasks_for
 from camixersr.fleet.ledger import Ledger
 from camixersr.fleet.places import Bucket, Folder, Place, Store, place_of
-from camixersr.fleet.rows import SHARDS
-from camixersr.fleet.shards import Blocks, Far, Shards, Tiles
+from camixersr.fleet.rows import SHARDS, Task
+from camixersr.fleet.scratch import LOCK
+from camixersr.fleet.shards import Blocks, Far, Shards, Tiles, clear
 from camixersr.fleet.work import Orders
 from camixersr.image.picture import MAX_PIXELS
 from camixersr.image.raw import Layout
@@ -113,3 +115,145 @@ def test_the_bytes_are_those_of_one_machine(tmp_path: Path, far: bool, mode: str
     assert not list(results.entries(SHARDS)), "blocks are gone"
     assert not list(tmp_path.glob("camixersr-fleet/large-*"))
     assert said
+
+
+@dataclass
+class Large:
+    """A picture in a folder that is shared, run by run.
+
+    Attributes:
+        task: it.
+        orders: of its runs.
+        results: where it goes.
+        expected: bytes of its result.
+    """
+
+    task: Task
+    orders: Orders
+    results: Folder
+    expected: bytes
+
+    def run(self, cluster: Any, *, stop: Callable[[], bool] = lambda: False, retries: int = 0) -> Ledger:
+        """One run; its ledger afterwards."""
+        name = f"run-{len(list(self.results.entries()))}"
+        ledger = Ledger(self.orders.results, name, "d", retries, self.results)
+        try:
+            kept: Any = ledger
+            Shards(self.orders, cluster, kept, self.results, print).do(self.task, check=stop)
+        finally:
+            ledger.close()
+        return ledger
+
+    def left(self) -> list[str]:
+        """What lies there but for the table."""
+        files = [path.relative_to(self.results.root) for path in self.results.root.rglob("*")]
+        own = [each for each in files if each.parts[0] == "camixersr-fleet" and len(each.parts) > 1]
+        return sorted(str(each) for each in own if each.parts[1] not in ("rows", ".rows"))
+
+
+SHARED = Options(tile=64, batch=1, scale=2, attention_ratio=0.0, memory="8GB")
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes]:
+    """A folder with a picture of three tiles, and its result by `upscale`."""
+    folder = tmp_path_factory.mktemp("photos")
+    image = Image.fromarray(noise_picture(8, 12)).resize((192, 64), Image.Resampling.BICUBIC)
+    image.save(folder / "p.png")
+    (made,) = upscale_files(folder, tmp_path_factory.mktemp("alone"), options=SHARED)
+    return folder, made.target.read_bytes()
+
+
+@pytest.fixture
+def large(tmp_path: Path, alone: tuple[Path, bytes]) -> Large:
+    folder, expected = alone
+    places = place_of("S", str(folder)), place_of("D", str(tmp_path / "results"))
+    orders = Orders(
+        source=places[0],
+        results=places[1],
+        options=SHARED,
+        digest="d",
+        models={},
+        scratch=None,
+        max_pixels=MAX_PIXELS,
+        shard_above=0,
+        threads=None,
+    )
+    found = pictures_in(places[0], Folder(folder), places[1], print)
+    (task,) = tasks_for(found, size="x2", template="{stem}_{size}", suffix="")
+    return Large(task, orders, Folder(tmp_path / "results"), expected)
+
+
+class Interrupted(Calls):
+    """Ends, as the process would, after some batches."""
+
+    def __init__(self, store: Store, after: int) -> None:
+        super().__init__(store)
+        self.after = after
+
+    def mapped(self, rows, actor, given) -> Generator[dict[str, Any]]:
+        worker = Tiles(*given, self.store)
+        for row in rows[: self.after]:
+            yield worker(row)
+        worker(rows[self.after])  # its block waits for a driver
+        raise KeyboardInterrupt
+
+
+def test_a_shared_picture_goes_on_where_a_run_ended(large: Large) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        large.run(Interrupted(large.results, 1))
+    (shard,) = (large.results.root / SHARDS).iterdir()
+    (shard / ".camixersr-half").write_bytes(b"a block of a killed worker")
+    root = large.results.root / "camixersr-fleet" / "scratch"
+    places = large.orders.source, large.orders.results
+    clear(large.results, root, *places, "d", [large.task])
+    assert shard.is_dir(), "somebody goes on with it"
+    cluster = Calls(large.results)
+    assert large.run(cluster).state().done == 1
+    assert cluster.batches == 2, "of three"
+    assert large.results.read(large.task.result) == large.expected
+    assert large.left() == ["camixersr-fleet/scratch"]
+
+
+def test_what_was_kept_of_a_picture_goes_when_it_or_the_options_changed(large: Large) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        large.run(Interrupted(large.results, 1))
+    root = large.results.root / "camixersr-fleet" / "scratch"
+    other = root / f"large-00000000-{large.task.key}"
+    other.mkdir()
+    (other / LOCK).touch()  # of another place
+    clear(large.results, root, large.orders.source, large.orders.results, "other options", [large.task])
+    name = f"camixersr-fleet/scratch/{other.name}"
+    assert large.left() == ["camixersr-fleet/scratch", name, f"{name}/{LOCK}"]
+
+
+def test_a_result_that_is_whole_is_not_computed_again(large: Large, monkeypatch) -> None:
+    def fail(self: Folder, path: Path, key: str) -> None:
+        if key == large.task.result:
+            raise KeyboardInterrupt
+        deliver(self, path, key)
+
+    deliver = Folder.deliver
+    with monkeypatch.context() as patched:
+        patched.setattr(Folder, "deliver", fail)
+        with pytest.raises(KeyboardInterrupt):
+            large.run(Calls(large.results))
+    cluster = Calls(large.results)
+    assert large.run(cluster).state().done == 1
+    assert cluster.batches == 0
+    assert large.results.read(large.task.result) == large.expected
+    assert large.left() == ["camixersr-fleet/scratch"]
+
+
+def test_what_does_not_fit_any_more_is_computed_anew(large: Large) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        large.run(Interrupted(large.results, 1))
+    (journal,) = large.results.root.glob("camixersr-fleet/scratch/large-*/.*/journal")
+    first, *others = journal.read_text().splitlines()
+    job = json.loads(first)
+    job["job"]["torch"] = "0.1"
+    journal.write_text("".join(f"{line}\n" for line in (json.dumps(job), *others)))
+    cluster = Calls(large.results)
+    assert large.run(cluster).state().done == 1
+    assert cluster.batches == 3
+    assert large.results.read(large.task.result) == large.expected

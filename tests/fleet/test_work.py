@@ -1,13 +1,16 @@
 """A worker's step is that of `camixersr upscale`: the same bytes, from folders and from buckets."""
 
 import hashlib
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from camixersr.enlarge.options import Options
+from camixersr.errors import DeviceError
 from camixersr.fleet.keys import pictures_in, tasks_for
 from camixersr.fleet.ledger import Ledger
 from camixersr.fleet.places import Bucket, Folder, Place, place_of
@@ -16,6 +19,7 @@ from camixersr.fleet.work import Orders, Worker
 from camixersr.image.picture import MAX_PIXELS
 from camixersr.runs.files import upscale_files
 from camixersr.runs.models import Models
+from tests.conftest import noise_picture
 
 obstore_store = pytest.importorskip("obstore.store")
 
@@ -105,4 +109,25 @@ def test_a_picture_that_changed_meanwhile_fails(tmp_path: Path, pictures) -> Non
     assert worker.do(replace(task, size=99)) == "failed"
     assert "expected 99 bytes, got 5" in ledger.failures()[0].error
     worker.close()
+    ledger.close()
+
+
+def test_two_pictures_whose_formats_turn_out_the_same_do_not_share_a_result(tmp_path: Path) -> None:
+    content = io.BytesIO()
+    Image.fromarray(noise_picture(8, 8)).save(content, "png")
+    source, results = (Bucket(obstore_store.MemoryStore(), "memory://") for _ in range(2))
+    for name in ("b.webp", "b.tif"):
+        source.write(name, content.getvalue())
+    rows = done_by_a_worker(orders_for(Place("s3://a"), Place("s3://b"), tmp_path), source, results)
+    assert sorted(row.status for row in rows.values()) == ["done", "failed"]
+    (failed,) = (row for row in rows.values() if row.status == "failed")
+    assert failed.error.startswith("b_x4.png: another picture's result goes there")
+
+
+def test_a_worker_of_another_version_does_nothing(tmp_path: Path) -> None:
+    orders = replace(orders_for(Place("s3://a"), Place("s3://b"), tmp_path), digest="of another version")
+    store = Bucket(obstore_store.MemoryStore(), "memory://")
+    ledger = Ledger(orders.results, "run", orders.digest, 0, store)
+    with pytest.raises(DeviceError, match="install the same camixersr"):
+        Worker(orders, ledger, store, store)
     ledger.close()

@@ -156,6 +156,13 @@ def _report(summary: "Summary", *, stopped: bool) -> int:
     if stopped and summary.left:
         print(f"camixersr: stopped; to go on:\n  {command()}", file=sys.stderr)
         return 130
+    if summary.left and not stopped:
+        print(
+            f"camixersr: {summary.left} pictures were lost on the way, with a process of Ray's; run the same "
+            "command again",
+            file=sys.stderr,
+        )
+        return 1
     return 3 if summary.failures else 0
 
 

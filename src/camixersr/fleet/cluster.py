@@ -7,7 +7,9 @@ What Ray says of itself stays in its own logs.
 import contextlib
 import logging
 import os
+import pickle
 import secrets
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -85,7 +87,12 @@ class RemoteLedger:
     def _ask(self, name: str, *given: Any) -> Any:
         import ray
 
-        return ray.get(getattr(self.actor, name).remote(*given))
+        try:
+            return ray.get(getattr(self.actor, name).remote(*given))
+        except Exception as error:
+            if (ours := _ours(error)) is not None:
+                raise ours from None
+            raise DeviceError(f"the ledger of this run has ended: {_last_line(error)}") from error
 
     def begin(self, task: Task) -> Asked:
         """See `Ledgers.begin`."""
@@ -98,6 +105,14 @@ class RemoteLedger:
     def set_aside(self, key: str) -> None:
         """See `Ledgers.set_aside`."""
         self._ask("set_aside", key)
+
+    def claim(self, key: str, result: str) -> bool:
+        """See `Ledgers.claim`."""
+        return self._ask("claim", key, result)
+
+    def flush(self) -> None:
+        """See `Ledger.flush`."""
+        self._ask("flush")
 
     def release(self, key: str) -> None:
         """See `Ledger.release`."""
@@ -148,13 +163,17 @@ class Cluster:
 
     def __init__(self, resources: Resources) -> None:
         self.resources = resources
+        if (ray := sys.modules.get("ray")) is not None and ray.is_initialized():
+            raise DeviceError(
+                "Ray is in use in this process already; call ray.shutdown() first, or use another process"
+            )
         self._scratch: Scratch | None = None
         self._before = {name: os.environ.get(name) for name in (*_HERE, *_LOCAL, "RAY_AUTH_TOKEN")}
         os.environ.update(_HERE)
         given: dict[str, Any] = {}
         if resources.address == "local":
             os.environ.update(_LOCAL, RAY_AUTH_TOKEN=secrets.token_hex(32))
-            self._scratch = Scratch(Path(tempfile.gettempdir()), "camixersr-ray-")
+            self._scratch = Scratch(Path(tempfile.gettempdir()), "camixersr-ray-", keep_root=True)
             given = {
                 "num_cpus": self._processors(),
                 "include_dashboard": False,
@@ -188,13 +207,7 @@ class Cluster:
 
     def _prepare(self) -> None:
         import ray
-        import ray.data
 
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = False
-        context.print_on_execution_start = False
-        context.enable_operator_progress_bars = False
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
         have: Mapping[str, float] = ray.cluster_resources()
         wanted = {"CPU": float(self.resources.cpus), "GPU": self.resources.gpus}
         fits = [int(have.get(name, 0.0) / each + 1e-6) for name, each in wanted.items() if each > 0]
@@ -226,7 +239,7 @@ class Cluster:
             else:
                 os.environ[name] = value
 
-    def ledger(self, results: Place, run: str, options: str, retries: int) -> RemoteLedger:
+    def ledger(self, results: Place, run: str, options: str, retries: int, *, after: float) -> RemoteLedger:
         """Begin a ledger.
 
         Args:
@@ -234,11 +247,12 @@ class Cluster:
             run: name.
             options: digest.
             retries: of each picture.
+            after: time of the latest row there.
         """
         import ray
 
         made = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Ledger)
-        return RemoteLedger(made.remote(results, run, options, retries))
+        return RemoteLedger(made.remote(results, run, options, retries, after=after))
 
     def pictures(self, orders: Orders, ledger: RemoteLedger, tasks: Sequence[Task]) -> "Work":
         """Begin pictures; what comes of them is told to the ledger.
@@ -264,34 +278,111 @@ class Cluster:
         Yields:
             What they return, in any order.
         """
-        import ray.data
+        how = (list(rows), actor, given, min(self.workers, len(rows)), self.resources)
+        yield from _Far.mapped(*how) if self.resources.address.startswith("ray://") else _mapped(*how)
 
-        count = min(self.workers, len(rows))
-        a_task = max(1, min(ROWS_A_TASK, len(rows) // (8 * count)))
-        with _silent():
-            data = ray.data.from_items(list(rows), override_num_blocks=-(-len(rows) // a_task)).map(
-                actor,
-                fn_constructor_args=given,
-                compute=ray.data.ActorPoolStrategy(min_size=1, max_size=count),
-                num_cpus=self.resources.cpus,
-                num_gpus=self.resources.gpus or None,
-            )
-            try:
-                yield from data.iter_rows()
-            except Exception as error:
-                if (ours := _ours(error)) is None:
-                    raise
-                raise ours from None
+
+def _mapped(
+    rows: list[Mapping[str, Any]], actor: type, given: tuple[Any, ...], count: int, each: Resources
+) -> Generator[dict[str, Any]]:
+    """See `Cluster.mapped`; `count` workers."""
+    import ray.data
+
+    _quiet()
+    told: Any = _Told  # Ray's type knows of no arguments
+    a_task = max(1, min(ROWS_A_TASK, len(rows) // (8 * count)))
+    with _silent():
+        data = ray.data.from_items(rows, override_num_blocks=-(-len(rows) // a_task)).map(
+            told,
+            fn_constructor_args=(actor, given),
+            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=count),
+            num_cpus=each.cpus,
+            num_gpus=each.gpus or None,
+        )
+        for row in data.iter_rows():
+            made: Any = pickle.loads(row["told"])
+            if isinstance(made, CamixerError):
+                raise made
+            yield made
+
+
+class _Told:
+    """An actor whose errors, where they are ours, come as rows: Ray would put pages of its own around them.
+
+    Args:
+        actor: class.
+        given: what it is made with.
+    """
+
+    def __init__(self, actor: type, given: tuple[Any, ...]) -> None:
+        self._make, self._made = lambda: actor(*given), None
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        """What it returns, or why it does not."""
+        told: Any
+        try:
+            self._made = self._made or self._make()
+            told = self._made(row)
+        except CamixerError as error:
+            told = error
+        return {"told": pickle.dumps(told)}
+
+
+class _Far:
+    """Drives Ray Data from within a cluster: it cannot be driven over `ray://`.
+
+    Args:
+        given: as for `_mapped`.
+    """
+
+    def __init__(self, *given: Any) -> None:
+        self._made = _mapped(*given)
+
+    def take(self) -> dict[str, Any] | None:
+        """The next row; None after the last."""
+        try:
+            return next(self._made, None)
+        except CamixerError:
+            raise
+        except Exception as error:  # noqa: BLE001 - Ray's own, which cannot all be sent
+            raise DeviceError(_last_line(error)) from None
+
+    @classmethod
+    def mapped(cls, *given: Any) -> Generator[dict[str, Any]]:
+        """As `_mapped`, by an actor of this kind."""
+        import ray
+
+        far: Any = ray.remote(num_cpus=0)(cls).remote(*given)
+        try:
+            while True:
+                row: Any = ray.get(far.take.remote())
+                if row is None:
+                    return
+                yield row
+        except Exception as error:
+            if (ours := _ours(error)) is None:
+                raise
+            raise ours from None
+        finally:
+            with contextlib.suppress(Exception):
+                ray.kill(far)
+
+
+def _last_line(error: BaseException) -> str:
+    """What went wrong, without the traceback that Ray puts before it."""
+    lines = [each for each in str(error).splitlines() if each.strip()]
+    return one_line(RuntimeError(lines[-1])) if lines else type(error).__name__
 
 
 def _ours(error: BaseException | None) -> CamixerError | None:
     """What was raised in a worker, without Ray's words around it; None if that was no error of ours."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
-        if isinstance(error, CamixerError):
-            return type(error)(str(error).splitlines()[-1].removeprefix(f"{type(error).__name__}: "))
         seen.add(id(error))
-        error = getattr(error, "cause", None) or error.__cause__
+        cause = getattr(error, "cause", None)  # Ray's errors are of both kinds, and print a traceback
+        if isinstance(error, CamixerError) and cause is None:
+            return error
+        error = cause if isinstance(cause, BaseException) else error.__cause__
     return None
 
 
@@ -325,8 +416,21 @@ class Work:
         if self._thread.is_alive():
             return False
         if self._error is not None:
-            raise DeviceError(f"Ray gave up: {one_line(self._error)}") from self._error
+            if isinstance(self._error, CamixerError):
+                raise self._error
+            raise DeviceError(f"Ray gave up: {_last_line(self._error)}") from self._error
         return True
+
+
+def _quiet() -> None:
+    """Ray Data shows nothing."""
+    import ray.data
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.enable_operator_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
 
 
 @contextmanager

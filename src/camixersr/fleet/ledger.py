@@ -90,6 +90,10 @@ class Ledgers(Protocol):
         """Leave a picture to all workers together."""
         ...
 
+    def claim(self, key: str, result: str) -> bool:
+        """Whether a picture may have this name for its result: no other has it."""
+        ...
+
 
 class Ledger:
     """See the module; any thread may call it.
@@ -100,18 +104,28 @@ class Ledger:
         options: digest that rows have.
         retries: attempts beyond the first, of each picture.
         store: open; by default it is opened here.
+        after: time of the latest row there; new rows are later, whatever the clock of this machine says.
     """
 
     def __init__(
-        self, results: Place, run: str, options: str, retries: int, store: Store | None = None
+        self,
+        results: Place,
+        run: str,
+        options: str,
+        retries: int,
+        store: Store | None = None,
+        *,
+        after: float = 0.0,
     ) -> None:
         self._store = results.open() if store is None else store
         self._run, self._options, self._retries = run, options, retries
+        self._latest = after
         self._lock = threading.Lock()
         self._attempts: dict[str, int] = {}
         self._ended: set[str] = set()
         self._running: set[str] = set()
         self._large: list[str] = []
+        self._names: dict[str, str] = {}
         self._failures: list[Row] = []
         self._part: list[Row] = []
         self._number, self._dirty, self._stopping = 0, False, False
@@ -135,12 +149,20 @@ class Ledger:
                     if (row := Row.read(line)) is not None:
                         self._count(row)
 
+    def _now(self) -> float:
+        """A time for a row: later than those of all rows before."""
+        self._latest = max(time.time(), self._latest + 1e-3)
+        return self._latest
+
     def _count(self, row: Row) -> None:
+        self._latest = max(self._latest, row.time)
         self._ended.add(row.key)
         self._running.discard(row.key)
         self._bytes += row.size
         self._megapixels += row.megapixels
         self._done += row.status == "done"
+        if row.status == "done":
+            self._names[row.result] = row.key
         if row.status == "failed":
             self._failures.append(row)
         self._recent.append((time.monotonic(), row.megapixels))
@@ -165,7 +187,7 @@ class Ledger:
                     worker=socket.gethostname(),
                     attempt=attempt - 1,
                     run=self._run,
-                    time=time.time(),
+                    time=self._now(),
                 )
                 self._add(row)
                 return Asked(False)
@@ -176,7 +198,7 @@ class Ledger:
         """See `Ledgers.end`."""
         with self._lock:
             if row.key not in self._ended:
-                self._add(replace(row, run=self._run, time=time.time()))
+                self._add(replace(row, run=self._run, time=self._now()))
 
     def _add(self, row: Row) -> None:
         self._count(row)
@@ -190,6 +212,11 @@ class Ledger:
             self._attempts.pop(key, None)
             if key not in self._large:
                 self._large.append(key)
+
+    def claim(self, key: str, result: str) -> bool:
+        """See `Ledgers.claim`."""
+        with self._lock:
+            return self._names.setdefault(result, key) == key
 
     def release(self, key: str) -> None:
         """A picture under way was given up, and has no row: it was stopped."""

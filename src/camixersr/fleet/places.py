@@ -12,11 +12,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from camixersr.errors import CamixerError, DownloadError, OutputError, UsageError
 from camixersr.fleet.secrets import one_line
-from camixersr.image.files import make_folder, printable, replacing, shown
+from camixersr.image.files import make_folder, printable, remove_leftovers, replacing, shown
 from camixersr.runs.targets import require_inside
 
 __all__ = ["PART", "Bucket", "Entry", "Folder", "Place", "Store", "place_of"]
@@ -83,6 +83,10 @@ class Store(Protocol):
         """Have these be gone."""
         ...
 
+    def clear(self, prefix: str) -> None:
+        """Have all below a prefix that ends at a slash be gone, and what a killed writer left there."""
+        ...
+
 
 @dataclass(frozen=True)
 class Place:
@@ -109,13 +113,12 @@ class Place:
             return Folder(self.folder)
         from obstore.store import from_url
 
-        url = self.url
-        scheme, rest = url.split("://", 1)
+        scheme, rest = self.url.split("://", 1)
         try:
-            made: Any = from_url(f"{SCHEMES[scheme]}://{rest}")
+            made: Any = from_url(f"{scheme}://{quote(rest)}")  # it is decoded there: keys are as they are
         except Exception as error:  # noqa: BLE001 - obstore's own, of many kinds
             raise UsageError(f"{self}: this store cannot be used: {one_line(error)}") from None
-        return Bucket(made, url)
+        return Bucket(made, self.url)
 
     def holds(self, other: "Place") -> bool:
         """Whether another place is this one, or below it."""
@@ -151,7 +154,10 @@ def place_of(name: str, given: str) -> Place:
         if not given:
             raise UsageError(f"{name} must be a folder or an address, got nothing")
         return _folder(Path(given))
-    kind, parts = scheme[1].lower(), urlsplit(given)
+    try:
+        kind, parts = scheme[1].lower(), urlsplit(given)
+    except ValueError:
+        raise UsageError(f"{name}: expected an address, as in s3://bucket/photos") from None
     if "@" in parts.netloc or parts.query or parts.fragment or parts.password:
         raise UsageError(
             f"{name}: expected an address of scheme, bucket and prefix alone; credentials belong in the "
@@ -165,10 +171,12 @@ def place_of(name: str, given: str) -> Place:
         raise UsageError(
             f"{name}: unknown scheme {printable(kind)}://; use a folder, file://, s3://, gs:// or az://"
         )
-    path = parts.path.strip("/")
+    path = parts.path.removeprefix("/").rstrip("/")
+    if path and not is_plain(path):
+        raise UsageError(f"{name}: expected a prefix without empty parts, . and .., got {printable(given)}")
     if not parts.netloc:
         raise UsageError(f"{name}: expected a bucket, as in {kind}://bucket/photos, got {printable(given)}")
-    return Place(f"{kind}://{parts.netloc}" + (f"/{path}" if path else ""))
+    return Place(f"{SCHEMES[kind]}://{parts.netloc}" + (f"/{path}" if path else ""))
 
 
 def _folder(path: Path) -> Place:
@@ -194,7 +202,8 @@ class Folder:
                 path = Path(place, name)
                 if name.startswith(".") or not path.is_file():
                     continue
-                yield self.entry(path)
+                with suppress(FileNotFoundError):  # it has gone since
+                    yield self.entry(path)
 
     def entry(self, path: Path) -> Entry:
         """What is known of a file below."""
@@ -220,8 +229,8 @@ class Folder:
     def deliver(self, path: Path, key: str) -> None:
         """See `Store.deliver`."""
         target = self._path(key)
-        make_folder(target.parent)
         require_inside(target, self.root)
+        make_folder(target.parent)
         if target.is_dir():
             raise OutputError(f"{shown(target)}: expected a file to write, but this is a folder")
         try:
@@ -229,6 +238,7 @@ class Folder:
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise OutputError(f"{shown(target)}: cannot write there: {error.strerror}") from error
+            remove_leftovers(target)  # of a worker that was killed here
             with replacing(target) as partial:
                 shutil.copyfile(path, partial)
 
@@ -262,6 +272,14 @@ class Folder:
                     break
                 above.rmdir()
 
+    def clear(self, prefix: str) -> None:
+        """See `Store.clear`."""
+        folder = self._path(prefix.rstrip("/"))
+        if folder.is_dir():
+            shutil.rmtree(folder, ignore_errors=True)
+            with suppress(OSError):  # if it is empty now
+                folder.parent.rmdir()
+
 
 def is_plain(key: str) -> bool:
     """Whether a key is a path that stays below where it begins."""
@@ -288,8 +306,8 @@ class Bucket:
         except CamixerError:
             raise
         except Exception as error:  # noqa: BLE001 - obstore's own, of many kinds
-            line = f"{self._name}: {what} {printable(key)} failed: {one_line(error)}"
-            raise DownloadError(line) from None
+            what = f"{what} {printable(key)}".rstrip()
+            raise DownloadError(f"{self._name}: {what} failed: {one_line(error)}") from None
 
     def entries(self, prefix: str = "") -> Iterator[Entry]:
         """See `Store.entries`."""
@@ -359,3 +377,7 @@ class Bucket:
         for key in keys:
             with self._told("removing", key), suppress(FileNotFoundError):
                 obstore.delete(self._store, key)
+
+    def clear(self, prefix: str) -> None:
+        """See `Store.clear`."""
+        self.remove([each.key for each in self.entries(prefix)])

@@ -1,12 +1,13 @@
 """The record of a fleet: rows in the place of results, one for each picture that is done or failed.
 
 `camixersr-fleet/rows/RUN-NNNNN.jsonl` are parts of a table, JSON lines, each part written whole; of a
-key the row with the latest time counts. `camixersr-fleet/runs/RUN.json` says what a run was asked for.
+result the row with the latest time counts. `camixersr-fleet/runs/RUN.json` says what a run was asked for.
 A result without a row, which a killed run may leave, is made again, to the same bytes.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
@@ -15,7 +16,7 @@ from camixersr.fleet.places import Entry, Store
 
 __all__ = [
     "HOME", "ROWS", "RUNS", "SHARDS", "Row", "Task",
-    "first_begun", "latest", "rows_in", "todo", "write_part",
+    "foreign_in", "rows_in", "runs_in", "standing", "todo", "write_part",
 ]  # fmt: skip
 
 HOME = "camixersr-fleet/"
@@ -126,9 +127,9 @@ class Task:
         return cls(**value)
 
 
-def rows_in(store: Store) -> Iterator[Row]:
-    """All rows, of all runs, in no order."""
-    parts = [each.key for each in store.entries(ROWS) if each.key.endswith(".jsonl")]
+def rows_in(store: Store, below: str = "") -> Iterator[Row]:
+    """All rows, of all runs, in no order; of results below a prefix that is empty or ends at a slash."""
+    parts = [each.key for each in store.entries(f"{below}{ROWS}") if each.key.endswith(".jsonl")]
     with ThreadPoolExecutor(READERS) as readers:
         for content in readers.map(store.read, parts):
             for line in content.splitlines():
@@ -137,13 +138,16 @@ def rows_in(store: Store) -> Iterator[Row]:
                     yield row
 
 
-def latest(rows: Iterable[Row]) -> dict[str, Row]:
-    """The row that counts, by key."""
+def standing(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    """The rows that count, by key: of every result the latest one that tells of it."""
     found: dict[str, Row] = {}
     for row in rows:
-        if row.key not in found or row.time >= found[row.key].time:
-            found[row.key] = row
-    return found
+        if row.result and (row.result not in found or row.time >= found[row.result].time):
+            found[row.result] = row
+    by_key: dict[str, list[Row]] = {}
+    for row in found.values():
+        by_key.setdefault(row.key, []).append(row)
+    return by_key
 
 
 def write_part(store: Store, run: str, number: int, rows: Sequence[Row]) -> None:
@@ -153,35 +157,60 @@ def write_part(store: Store, run: str, number: int, rows: Sequence[Row]) -> None
 
 
 def todo(
-    tasks: Iterable[Task], rows: Mapping[str, Row], there: Mapping[str, Entry], options: str
+    tasks: Iterable[Task], rows: Mapping[str, Sequence[Row]], there: Mapping[str, Entry], options: str
 ) -> list[Task]:
     """What is missing or has changed.
 
     Args:
         tasks: all.
-        rows: from `latest`.
+        rows: from `standing`.
         there: what lies in the place of results, by key.
         options: the digest that a row must have.
     """
 
     def is_done(task: Task) -> bool:
-        row = rows.get(task.key)
-        if row is None or row.status != "done" or row.options != options:
-            return False
-        result = there.get(row.result)
-        same = row.size == task.size and row.version == task.version
-        return same and result is not None and result.size == row.result_bytes
+        wanted = (task.size, task.version, options)
+        for row in rows.get(task.key, ()):
+            result = there.get(row.result)
+            same = (row.size, row.version, row.options) == wanted
+            if same and result is not None and result.size == row.result_bytes:
+                return True
+        return False
 
     return [task for task in tasks if not is_done(task)]
 
 
-def first_begun(store: Store) -> float | None:
-    """When the first run into a place began, seconds since 1970; None if there was none."""
-    times: list[float] = []
-    for entry in store.entries(RUNS):
+def runs_in(store: Store, below: str = "") -> Iterator[tuple[Entry, dict[str, Any]]]:
+    """What every run was asked for, and the file that says so; `below` as for `rows_in`."""
+    for entry in store.entries(f"{below}{RUNS}"):
         try:
             value: Any = json.loads(store.read(entry.key))
-            times.append(float(value["began"]))
-        except (ValueError, KeyError, TypeError):
+        except ValueError:
             continue
-    return min(times, default=None)
+        if isinstance(value, dict):
+            yield entry, value
+
+
+def foreign_in(
+    there: Iterable[Entry], ours: Container[str], runs: Iterable[tuple[Entry, Mapping[str, Any]]]
+) -> dict[str, str]:
+    """What no fleet has made in a place of results: key -> version.
+
+    What lay there before the first run is not ours. Times are compared by the clock of the place itself:
+    another machine's may be ahead, or behind. What a run refused to replace stays refused.
+
+    Args:
+        there: what lies in the place of results.
+        ours: keys of results that have rows.
+        runs: from `runs_in`.
+    """
+    first, refused = math.inf, dict[str, set[str]]()
+    for entry, run in runs:
+        first = min(first, entry.modified)
+        for key, version in dict(run.get("foreign") or {}).items():
+            refused.setdefault(key, set()).add(version)
+    return {
+        each.key: each.version
+        for each in there
+        if each.key not in ours and (each.modified < first or each.version in refused.get(each.key, ()))
+    }

@@ -4,7 +4,6 @@ The command line calls `upscale_fleet`, and a service can: it needs no terminal 
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import time
@@ -18,13 +17,24 @@ from camixersr import __version__
 from camixersr.enlarge.options import Options
 from camixersr.errors import UsageError, ValueRangeError
 from camixersr.fleet.cluster import Cluster, RemoteLedger, Resources
-from camixersr.fleet.keys import pictures_in, tasks_for
+from camixersr.fleet.keys import kept_apart, pictures_in, tasks_for
 from camixersr.fleet.ledger import State
 from camixersr.fleet.places import Place, Store, place_of
-from camixersr.fleet.rows import HOME, ROWS, RUNS, Row, Task, first_begun, latest, rows_in, todo
+from camixersr.fleet.rows import (
+    HOME,
+    ROWS,
+    RUNS,
+    Row,
+    Task,
+    foreign_in,
+    rows_in,
+    runs_in,
+    standing,
+    todo,
+)  # fmt: skip
 from camixersr.fleet.scratch import holding, sweep
-from camixersr.fleet.shards import Shards
-from camixersr.fleet.work import Orders, scratch_root
+from camixersr.fleet.shards import Shards, clear
+from camixersr.fleet.work import Orders, digest_of, scratch_root
 from camixersr.image.picture import MAX_PIXELS
 from camixersr.runs.models import Models
 
@@ -146,7 +156,7 @@ def upscale_fleet(
         raise UsageError(f"DEST must not be SOURCE, nor hold it, got {there}; name another place")
     models = Models(options, restoring=False, say=say)
     record = models.record()
-    digest = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+    digest = digest_of(record)
     store = there.open()
     pictures = pictures_in(here, here.open(), there, say)
     tasks = tasks_for(
@@ -155,22 +165,21 @@ def upscale_fleet(
         template=options.name or "{stem}_{size}",
         suffix=options.suffix,
     )
+    root = scratch_root(there, scratch)
     with _held(there):
-        sweep(scratch_root(there, scratch))
-        rows = latest(rows_in(store))
+        sweep(root)
+        rows = list(rows_in(store))
         entries = {each.key: each for each in store.entries() if not each.key.startswith(HOME)}
-        left = todo(tasks, rows, entries, digest)
+        known_rows = standing(rows)
+        left = todo(tasks, known_rows, entries, digest)
+        there_before = {task.key for task in tasks} - {task.key for task in left}
+        clear(store, root, here, there, digest, left)
         known = Summary(len(tasks), len(tasks) - len(left), 0, (), 0, 0, 0.0, 0.0)
         if not left:
             return known
         began, run = time.time(), f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:8]}"
-        first = first_begun(store) or began
-        ours = {row.result for row in rows.values()}
-        foreign = {
-            each.key
-            for each in entries.values()
-            if not overwrite and each.key not in ours and each.modified < first
-        }
+        ours = {row.result for row in rows}
+        foreign = {} if overwrite else foreign_in(entries.values(), ours, runs_in(store))
         refused = [task for task in left if task.result in foreign]
         orders = Orders(
             source=here,
@@ -187,22 +196,30 @@ def upscale_fleet(
             about = {
                 "began": began, "version": __version__, "source": here.url, "results": there.url,
                 "pictures": len(left), "workers": cluster.workers, "digest": digest, "options": record,
+                "foreign": {task.result: foreign[task.result] for task in refused},
             }  # fmt: skip
             store.write(f"{RUNS}{run}.json", json.dumps(about, indent=2).encode("ascii"))
-            ledger = cluster.ledger(there, run, digest, retries)
+            after = max((row.time for row in rows), default=0.0)
+            ledger = cluster.ledger(there, run, digest, retries, after=after)
             try:
                 for task in refused:
                     ledger.end(_refused(task, digest))
+                owners: dict[str, str | None] = {
+                    row.result: key for key in there_before for row in known_rows.get(key, ())
+                }
                 going = [task for task in left if task.result not in foreign]
-                _Run(orders, cluster, ledger, left, on_progress, cancel, say).do(going, store)
+                going = kept_apart(going, owners | dict.fromkeys(foreign))
+                large = _Run(orders, cluster, ledger, left, on_progress, cancel, say).do(going, store)
                 state = ledger.state()
                 failures = tuple(ledger.failures())
             finally:
                 ledger.close()
-        sweep(scratch_root(there, scratch), patience=PATIENCE)  # workers that were ended have not
+        sweep(root, patience=PATIENCE)  # workers that were ended have not
+        ended = state.done + len(failures)
+        unfinished = [each for each in left if each.key not in large] if ended < len(left) else []
+        clear(store, root, here, there, digest, unfinished)
         with contextlib.suppress(OSError):
-            scratch_root(there, scratch).rmdir()
-    ended = state.done + len(failures)
+            root.rmdir()
     return Summary(
         len(tasks), known.there, state.done, failures, len(left) - ended, state.retried,
         state.megapixels, state.seconds,
@@ -236,24 +253,33 @@ class _Run:
         self._orders, self._cluster, self._ledger, self._say = orders, cluster, ledger, say
         self._tell, self._cancel = tell, cancel
         self._count, self._bytes = len(tasks), sum(each.size for each in tasks)
-        self._by_key = {each.key: each for each in tasks}
+        self._by_key: dict[str, Task] = {}
+        self._looked = 0.0
 
-    def do(self, tasks: Sequence[Task], store: Store) -> None:
-        """Do them all, or what is possible until it is stopped."""
+    def do(self, tasks: Sequence[Task], store: Store) -> set[str]:
+        """Do them all, or what is possible until it is stopped.
+
+        Returns:
+            Keys of large pictures that have rows now.
+        """
+        ended: set[str] = set()
+        self._by_key = {each.key: each for each in tasks}
         if tasks:
             self._say(f"{len(tasks)} pictures for {self._cluster.workers} workers")
             work = self._cluster.pictures(self._orders, self._ledger, tasks)
             while not work.wait(POLL):
                 state = self._look()
                 if state.stopping and not state.running:
-                    return
+                    return ended
         state = self._look()
         if state.large and not state.stopping:
             shards = Shards(self._orders, self._cluster, self._ledger, store, self._say)
             for key in state.large:
-                if not self._stopped():
-                    shards.do(self._by_key[key], check=self._stopped)
+                task = self._by_key[key]
+                if not self._stopped() and shards.do(task, check=self._stopped_or_told):
+                    ended.add(key)
                 self._look()
+        return ended
 
     def _stopped(self) -> bool:
         if not self._cancel():
@@ -261,8 +287,15 @@ class _Run:
         self._ledger.stop()
         return True
 
+    def _stopped_or_told(self) -> bool:
+        """Whether to stop; asked often, and now and then it tells how far it is."""
+        if time.monotonic() - self._looked >= POLL:
+            self._look()
+        return self._stopped()
+
     def _look(self) -> State:
         """How far it is, told to whoever listens."""
+        self._looked = time.monotonic()
         self._stopped()
         state = self._ledger.state()
         left = None

@@ -3,9 +3,10 @@
 import contextlib
 import os
 import shutil
+import stat
 import tempfile
 import time
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,22 +14,27 @@ from camixersr.errors import OutputError
 from camixersr.image.files import make_folder, shown
 from camixersr.image.locks import hold
 
-__all__ = ["Scratch", "holding", "sweep"]
+__all__ = ["LOCK", "Scratch", "holding", "private", "sweep"]
 
 LOCK = ".held"
 
+YOUNG = 60.0
+"""Seconds within which a folder without a lock may be one that is being made."""
 
-def sweep(root: Path, prefix: str = "w-", *, patience: float = 0.0) -> None:
+
+def sweep(root: Path, prefix: str = "w-", *, patience: float = 0.0, keep: Collection[str] = ()) -> None:
     """Remove what processes left there that have ended.
 
     Args:
         root: with their folders, or missing.
         prefix: that the folders' names begin with.
         patience: seconds to wait for processes that are about to end.
+        keep: names of folders that stay.
     """
     until = time.monotonic() + patience
     while True:
-        left = [each for each in root.glob(f"{prefix}*") if not _removed(each)] if root.is_dir() else []
+        there = [each for each in root.glob(f"{prefix}*") if each.name not in keep]
+        left = [each for each in there if not _removed(each)]
         if not left or time.monotonic() >= until:
             return
         time.sleep(0.1)
@@ -38,8 +44,10 @@ def _removed(folder: Path) -> bool:
     """Whether a folder is gone now: nobody held it."""
     try:
         held = os.open(folder / LOCK, os.O_RDWR)
+    except FileNotFoundError:
+        return _abandoned(folder)
     except OSError:
-        return not folder.exists()
+        return False
     try:
         hold(held)
         shutil.rmtree(folder)
@@ -48,6 +56,38 @@ def _removed(folder: Path) -> bool:
     finally:
         os.close(held)
     return True
+
+
+def _abandoned(folder: Path) -> bool:
+    """Whether a folder without a lock is gone now: its maker was killed before it held it."""
+    try:
+        if time.time() - folder.stat().st_mtime < YOUNG:
+            return False
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def private(root: Path) -> None:
+    """Make a folder that only this user may look into, or take one of this user's that is there.
+
+    Raises:
+        OutputError: somebody else's folder, a link or a file has that name.
+    """
+    make_folder(root.parent)
+    with contextlib.suppress(FileExistsError):
+        root.mkdir(mode=0o700)
+    there = root.lstat()
+    mine = not hasattr(os, "getuid") or there.st_uid == os.getuid()
+    if not stat.S_ISDIR(there.st_mode) or not mine:
+        raise OutputError(
+            f"{shown(root)}: expected a folder of this user's, found something else; remove it, or name "
+            "another place with --scratch"
+        )
+    root.chmod(0o700)
 
 
 def holding(path: Path, patience: float = 30.0) -> int:
@@ -90,12 +130,14 @@ class Scratch:
     Args:
         root: where it lies; made if it is missing.
         prefix: its name begins with.
+        keep_root: leave the place where it lies, also when that is empty.
 
     Raises:
         OutputError: it cannot be made.
     """
 
-    def __init__(self, root: Path, prefix: str = "w-") -> None:
+    def __init__(self, root: Path, prefix: str = "w-", *, keep_root: bool = False) -> None:
+        self._keep_root = keep_root
         make_folder(root)
         sweep(root, prefix)
         try:
@@ -129,5 +171,6 @@ class Scratch:
             shutil.rmtree(self.folder)
         with contextlib.suppress(OSError):
             os.close(self._held)
-        with contextlib.suppress(OSError):  # if it is empty now
-            self.folder.parent.rmdir()
+        if not self._keep_root:
+            with contextlib.suppress(OSError):  # if it is empty now
+                self.folder.parent.rmdir()

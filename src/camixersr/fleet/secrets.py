@@ -6,9 +6,7 @@ from collections.abc import Mapping
 
 __all__ = ["one_line", "without_secrets"]
 
-_NAMES = re.compile(
-    r"SECRET|TOKEN|PASSWORD|PASSPHRASE|CREDENTIAL|SAS|ACCESS_KEY|ACCOUNT_KEY|API_KEY", re.IGNORECASE
-)
+_NAMES = re.compile(r"SECRET|TOKEN|PASSWORD|PASSPHRASE|CREDENTIAL|SAS|(^|_)KEY(_|$)|APIKEY", re.IGNORECASE)
 """Names of environment variables whose values are secrets."""
 
 _QUERY = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s?\"'<>]+)\?[^\s\"'<>)]*", re.IGNORECASE)
@@ -32,9 +30,10 @@ def without_secrets(text: str, environment: Mapping[str, str] | None = None) -> 
         text: an error, for example.
         environment: variables; those of this process by default.
     """
-    for name, value in (os.environ if environment is None else environment).items():
-        if _NAMES.search(name) and len(value) >= _SHORTEST:
-            text = text.replace(value, "***")
+    known = (os.environ if environment is None else environment).items()
+    hidden = {value for name, value in known if _NAMES.search(name) and len(value) >= _SHORTEST}
+    for value in sorted(hidden, key=len, reverse=True):  # one may begin with another
+        text = text.replace(value, "***")
     return _USER.sub(r"\1", _QUERY.sub(r"\1", text))
 
 
@@ -42,7 +41,8 @@ def one_line(error: BaseException) -> str:
     """What went wrong, in one line without secrets."""
     if isinstance(error, MemoryError) and not str(error):
         return "out of memory"
-    text = " ".join(without_secrets(str(error)).split())
+    told, _, _ = str(error).partition("Debug source:")  # requests and answers, by obstore
+    text = " ".join(without_secrets(told).split())
     if not text:
         return type(error).__name__
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

@@ -25,12 +25,14 @@ from numpy.typing import NDArray
 from camixersr.backends.devices import set_threads
 from camixersr.enlarge.options import Options
 from camixersr.enlarge.spilled import High, Low
-from camixersr.errors import CancelledError, DownloadError
+from camixersr.errors import CancelledError, DownloadError, UsageError
 from camixersr.fleet.cluster import Cluster, RemoteLedger
 from camixersr.fleet.places import Place, Store
 from camixersr.fleet.rows import SHARDS, Row, Task
+from camixersr.fleet.scratch import LOCK, holding, sweep
 from camixersr.fleet.secrets import one_line
-from camixersr.fleet.work import Orders, delivered, enlarged, scratch_root
+from camixersr.fleet.work import Orders, delivered, enlarged, make_scratch_root
+from camixersr.image.files import printable, replacing
 from camixersr.image.panorama import Panorama
 from camixersr.image.raw import Layout, Raw
 from camixersr.inference.computer import Computer
@@ -40,10 +42,14 @@ from camixersr.inference.schedule import Batch, compute_here
 from camixersr.inference.sources import Canvas, Source
 from camixersr.inference.sphere import Spherical
 from camixersr.runs.models import Models
+from camixersr.runs.results import Event, Remark, Result
 from camixersr.runs.work import Settings
 from camixersr.weights import Model
 
-__all__ = ["Blocks", "Far", "Shards", "Sharing", "TileOrders", "Tiles"]
+__all__ = ["Blocks", "Far", "Shards", "Sharing", "TileOrders", "Tiles", "clear"]
+
+MADE = "made.json"
+"""What tells, in the folder of a large picture, of a result that is whole, and not in its place yet."""
 
 Spread = Callable[["Sharing", Plan, Sequence[Batch], Raw, Raw, Panorama | None], Iterator[list[Done]]]
 """Has batches of tiles computed elsewhere; gives what was done of each, once it is in the raw result."""
@@ -206,6 +212,55 @@ class Sharing(Computer):
             yield done
 
 
+def clear(
+    store: Store, root: Path, source: Place, results: Place, digest: str, kept: Sequence[Task]
+) -> None:
+    """Remove what was kept of large pictures that nobody goes on with: they changed, or the options did.
+
+    Args:
+        store: the place of results.
+        root: of what is under way on this machine.
+        source: the place of pictures.
+        results: the place of results.
+        digest: of this run.
+        kept: pictures that may be gone on with.
+    """
+    prefix = _room_prefix(source, results)
+    there = {each.key[len(SHARDS) :].partition("/")[0] for each in store.entries(SHARDS)}
+    if (folder := store.local(SHARDS.rstrip("/"))) is not None and folder.is_dir():
+        there |= {each.name for each in folder.iterdir()}  # hidden files alone, of a killed worker
+    if there or any(root.glob(f"{prefix}*")):
+        names = {_name(task, digest) for task in kept}
+        for each in there - names:
+            store.clear(f"{SHARDS}{each}/")
+        sweep(root, prefix, keep={f"{prefix}{each}" for each in names})
+
+
+def _name(task: Task, digest: str) -> str:
+    """Of what is kept of a picture: another if it, or what is asked for, has changed."""
+    return hashlib.sha256(
+        f"{task.key}\0{task.version}\0{digest}".encode(errors="surrogateescape")
+    ).hexdigest()[:24]
+
+
+def _room_prefix(source: Place, results: Place) -> str:
+    """Of folders of this machine for large pictures on the way from one place to another."""
+    places = f"{source.url}\0{results.url}".encode(errors="surrogateescape")
+    return f"large-{hashlib.sha256(places).hexdigest()[:8]}-"
+
+
+def _made(room: Path) -> Result | None:
+    """A result that a killed run made and did not put in its place; None if there is none."""
+    try:
+        known: dict[str, Any] = json.loads((room / MADE).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    target = room / "out" / known["name"]
+    if not target.is_file():
+        return None
+    return Result(target, target, "done", known["facts"], tuple(known["notes"]))
+
+
 class Shards:
     """Pictures that all workers share, one after another.
 
@@ -238,23 +293,40 @@ class Shards:
         )
         self._prefix = ""
 
-    def do(self, task: Task, *, check: Callable[[], bool]) -> None:
+    def do(self, task: Task, *, check: Callable[[], bool]) -> bool:
         """Do a picture, as often as it takes; what was computed outlives a run that is killed.
 
         Args:
             task: the picture.
             check: asked often whether to stop.
-        """
-        name = hashlib.sha256(f"{task.key}\0{task.version}\0{self._orders.digest}".encode()).hexdigest()[
-            :24
-        ]
-        self._prefix = f"{SHARDS}{name}/"
-        room = scratch_root(self._orders.results, self._orders.scratch) / f"large-{name}"
 
+        Returns:
+            Whether it has a row; else it was stopped.
+
+        Raises:
+            OutputError: another run works on it, or there is no room for it.
+        """
+        orders = self._orders
+        name = _name(task, orders.digest)
+        self._prefix = f"{SHARDS}{name}/"
+        root = make_scratch_root(orders.results, orders.scratch)
+        room = root / f"{_room_prefix(orders.source, orders.results)}{name}"
+        held = holding(room / LOCK, patience=1.0)
+        try:
+            ended = self._do(task, room, check)
+            if ended:
+                shutil.rmtree(room, ignore_errors=True)
+                self._store.clear(self._prefix)
+        finally:
+            os.close(held)
+        return ended
+
+    def _do(self, task: Task, room: Path, check: Callable[[], bool]) -> bool:
         def checked() -> None:
             if check():
                 raise CancelledError("stopped, as was asked for; what was computed is kept")
 
+        ended = False
         while (asked := self._ledger.begin(task)).go:
             began = time.perf_counter()
             row = Row(
@@ -269,23 +341,31 @@ class Shards:
             try:
                 facts = self._one(task, room, checked)
                 self._ledger.end(replace(row, **facts, seconds=round(time.perf_counter() - began, 3)))
+                self._ledger.flush()  # before what was computed goes: a kill now costs nothing
+                ended = True
             except CancelledError:
                 self._ledger.release(task.key)
-                return
+                return False
             except Exception as error:  # noqa: BLE001 - one bad picture never stops the rest
                 line = one_line(error).replace(str(room), "scratch")
                 if asked.last:
                     self._ledger.end(
                         replace(row, error=line, seconds=round(time.perf_counter() - began, 3))
                     )
-                else:
-                    continue
-            shutil.rmtree(room, ignore_errors=True)
-            self._store.remove([each.key for each in self._store.entries(self._prefix)])
+                    ended = True
+        return ended
 
     def _one(self, task: Task, room: Path, check: Callable[[], None]) -> dict[str, Any]:
+        result = _made(room)
+        if result is None:
+            result = self._enlarged(task, room, check)
+            known = {"name": result.target.name, "facts": dict(result.facts), "notes": result.notes}
+            with replacing(room / MADE) as partial:
+                partial.write_text(json.dumps(known), "utf-8")
+        return delivered(self._store, task, result, self._orders.models, self._ledger)
+
+    def _enlarged(self, task: Task, room: Path, check: Callable[[], None]) -> Result:
         source = self._source
-        room.mkdir(parents=True, exist_ok=True)
         file = source.local(task.key) or room / "in" / PurePosixPath(task.key).name
         if source.local(task.key) is None and not (file.is_file() and file.stat().st_size == task.size):
             file.parent.mkdir(exist_ok=True)
@@ -299,18 +379,36 @@ class Shards:
             spill=room,
             max_pixels=self._orders.max_pixels,
         )
-        self._say(f"{task.key}: its tiles are shared by {self._cluster.workers} workers")
-        result = enlarged(
-            self._models,
-            task,
-            file,
-            room,
-            max_pixels=self._orders.max_pixels,
-            settings=settings,
-            check=check,
-        )
-        assert result is not None
-        return delivered(self._store, task, result, self._orders.models)
+        name = printable(task.key)
+        self._say(f"{name}: its tiles are shared by {self._cluster.workers} workers")
+
+        def told(event: Event) -> None:
+            if isinstance(event, Remark):
+                self._say(f"{name}: {event.text}")
+
+        def once() -> Result:
+            result = enlarged(
+                self._models,
+                task,
+                file,
+                room,
+                max_pixels=self._orders.max_pixels,
+                settings=settings,
+                check=check,
+                emit=told,
+            )
+            assert result is not None
+            return result
+
+        try:
+            return once()
+        except UsageError:
+            begun = list(room.glob(".*.camixersr*"))
+            if not begun:
+                raise
+            for each in begun:  # by another torch, or on another device: it does not fit any more
+                shutil.rmtree(each, ignore_errors=True)
+            return once()
 
     def _spread(
         self,

@@ -4,6 +4,7 @@ No Ray here. The step from file to file is `camixersr.runs.picture.Pictures`, wi
 """
 
 import hashlib
+import json
 import os
 import socket
 import tempfile
@@ -15,20 +16,21 @@ from typing import Any
 
 from camixersr.backends.devices import set_threads
 from camixersr.enlarge.options import Options
-from camixersr.errors import DownloadError, OutputError
+from camixersr.errors import DeviceError, DownloadError, OutputError
 from camixersr.fleet.ledger import Asked, Ledgers
 from camixersr.fleet.places import Place, Store
 from camixersr.fleet.rows import HOME, Row, Task
-from camixersr.fleet.scratch import Scratch
+from camixersr.fleet.scratch import Scratch, private
 from camixersr.fleet.secrets import one_line
+from camixersr.image.files import make_folder
 from camixersr.runs.find import Found
 from camixersr.runs.models import Models
 from camixersr.runs.picture import Pictures
-from camixersr.runs.results import Result
+from camixersr.runs.results import Listener, Result
 from camixersr.runs.targets import Job
 from camixersr.runs.work import Settings
 
-__all__ = ["Orders", "Worker", "delivered", "enlarged", "scratch_root"]
+__all__ = ["Orders", "Worker", "delivered", "digest_of", "enlarged", "make_scratch_root", "scratch_root"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +60,11 @@ class Orders:
     threads: int | None
 
 
+def digest_of(record: dict[str, Any]) -> str:
+    """The digest of what decides results; see `Models.record`."""
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+
 def scratch_root(results: Place, scratch: Path | None) -> Path:
     """Where what is under way lies: on the disk of the results, if they lie on a disk."""
     if scratch is not None:
@@ -66,6 +73,20 @@ def scratch_root(results: Place, scratch: Path | None) -> Path:
         return results.folder / HOME / "scratch"
     user = os.getuid() if hasattr(os, "getuid") else 0
     return Path(tempfile.gettempdir()) / f"{HOME.rstrip('/')}-{user}"
+
+
+def make_scratch_root(results: Place, scratch: Path | None) -> Path:
+    """Make it. In the system's folder, whose names can be guessed, nobody else may look into it.
+
+    Raises:
+        OutputError: it cannot be made, or is somebody else's.
+    """
+    root = scratch_root(results, scratch)
+    if scratch is None and results.folder is None:
+        private(root)
+    else:
+        make_folder(root)
+    return root
 
 
 class Worker:
@@ -87,7 +108,12 @@ class Worker:
         self._source = orders.source.open() if source is None else source
         self._results = orders.results.open() if results is None else results
         self._models = Models(orders.options, restoring=False, say=lambda line: None)
-        self._scratch = Scratch(scratch_root(orders.results, orders.scratch))
+        if (own := digest_of(self._models.record())) != orders.digest:
+            raise DeviceError(
+                f"{socket.gethostname()}: expected the version and the models of the machine that started "
+                f"this ({orders.digest[:12]}), got others ({own[:12]}); install the same camixersr on all"
+            )
+        self._scratch = Scratch(make_scratch_root(orders.results, orders.scratch))
         self._name = f"{socket.gethostname()}:{os.getpid()}"
 
     def close(self) -> None:
@@ -143,7 +169,7 @@ class Worker:
         )
         if result is None:
             return None
-        facts = delivered(self._results, task, result, self.orders.models)
+        facts = delivered(self._results, task, result, self.orders.models, self._ledger)
         return self._row(task, asked, began, **facts)
 
 
@@ -157,6 +183,7 @@ def enlarged(
     most: int | None = None,
     settings: Settings | None = None,
     check: Callable[[], None] = lambda: None,
+    emit: Listener = lambda event: None,
 ) -> Result | None:
     """Enlarge a file into a folder: the very steps of `camixersr upscale`.
 
@@ -169,6 +196,7 @@ def enlarged(
         most: pixels; a larger picture that is computed from disk to disk is left.
         settings: of the run, if others than usual.
         check: called often; what it raises ends this.
+        emit: told what happens.
 
     Returns:
         The result; None if the picture was left.
@@ -179,7 +207,7 @@ def enlarged(
     settings = settings or Settings(
         existing="overwrite", keep_begun=False, folder=None, spill=None, max_pixels=max_pixels
     )
-    pictures = Pictures(models, settings, [job], None, emit=lambda event: None, check=check)
+    pictures = Pictures(models, settings, [job], None, emit=emit, check=check)
     work = pictures.decode(job)
     if work.seen is not None and most is not None:
         layout = work.seen.layout
@@ -188,7 +216,9 @@ def enlarged(
     return pictures.encode(job, pictures.compute(job, work))
 
 
-def delivered(store: Store, task: Task, result: Result, models: dict[str, str]) -> dict[str, Any]:
+def delivered(
+    store: Store, task: Task, result: Result, models: dict[str, str], ledger: Ledgers
+) -> dict[str, Any]:
     """Put a result in its place.
 
     Args:
@@ -196,6 +226,7 @@ def delivered(store: Store, task: Task, result: Result, models: dict[str, str]) 
         task: that it comes of.
         result: its target is a local file, which may be gone afterwards.
         models: digests by name.
+        ledger: asked whether another picture has taken a name that was not foreseen.
 
     Returns:
         What its row tells.
@@ -205,11 +236,12 @@ def delivered(store: Store, task: Task, result: Result, models: dict[str, str]) 
     """
     file = result.target
     planned = PurePosixPath(task.result)
-    if file.suffix != planned.suffix and file.suffix in task.taken:
-        raise OutputError(
-            f"{planned.with_suffix(file.suffix)}: another picture's result goes there; rename one"
-        )
     key = (planned.parent / file.name).as_posix()
+    unforeseen = bool(task.taken) and file.suffix != planned.suffix
+    if unforeseen and (file.suffix in task.taken or not ledger.claim(task.key, key)):
+        raise OutputError(
+            f"{key}: another picture's result goes there, or another file was there; rename one"
+        )
     with file.open("rb") as opened:
         sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
     size = file.stat().st_size
