@@ -37,7 +37,7 @@ def scenes(count: int, width: int = 64, height: int = 48, *, seed: int = 0) -> I
 
 def make_film(
     path: Path,
-    pictures: Sequence[NDArray[np.uint16]],
+    pictures: Sequence[Any],
     times: Sequence[int] = UNEVEN,
     *,
     codec: str = "libx265",
@@ -49,8 +49,9 @@ def make_film(
     turned: int = 0,
     **options: str,
 ) -> Path:
-    """Write a film with PyAV alone; `times` are milliseconds."""
-    height, width = pictures[0].shape[:2]
+    """Write a film with PyAV alone, of H x W x 3 or of frames; `times` are milliseconds."""
+    first = pictures[0]
+    height, width = (first.height, first.width) if isinstance(first, av.VideoFrame) else first.shape[:2]
     clock, end = Fraction(1, 1000), times[len(pictures) - 1] + 40
     with av.open(str(path), "w") as film:
         quiet = {"x265-params": "log-level=error"} if codec == "libx265" else {}
@@ -84,8 +85,11 @@ def make_film(
             )
         packets: list[Any] = []
         for time, picture in zip(times, pictures, strict=False):
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb48le")
-            frame = frame.reformat(format=pixel_format, dst_colorspace=tags[2] or 1)
+            if isinstance(picture, av.VideoFrame):
+                frame = picture
+            else:
+                frame = av.VideoFrame.from_ndarray(picture, format="rgb48le")
+                frame = frame.reformat(format=pixel_format, dst_colorspace=tags[2] or 1)
             frame.pts, frame.time_base = time, clock
             packets += stream.encode(frame)
         packets += stream.encode()

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from camixersr.errors import ShapeError, ValueRangeError
 
-__all__ = ["contributions", "resize", "resize_matrix"]
+__all__ = ["contributions", "cubic", "resize", "resize_matrix"]
 
 _BLOCK = 32  # target rows a matrix product
 
 
-def _cubic(x: NDArray[Any]) -> NDArray[np.float64]:
+def cubic(x: NDArray[Any]) -> NDArray[np.float64]:
     """Keys' cubic convolution kernel with a = -0.5; zero beyond +-2."""
     x = np.abs(x)
     near = (1.5 * x - 2.5) * x * x + 1.0
@@ -46,7 +46,7 @@ def contributions(length: int, target: int) -> tuple[NDArray[np.int64], NDArray[
     centre = (np.arange(target) + 0.5) / factor - 0.5
     first = np.floor(centre - width / 2.0).astype(np.int64)
     index = first[:, None] + np.arange(int(np.ceil(width)) + 2)
-    weights = squeeze * _cubic(squeeze * (centre[:, None] - index))
+    weights = squeeze * cubic(squeeze * (centre[:, None] - index))
     weights /= weights.sum(axis=1, keepdims=True)
     mirrored = index % (2 * length)
     mirrored = np.where(mirrored < length, mirrored, 2 * length - 1 - mirrored)

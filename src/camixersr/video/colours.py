@@ -1,6 +1,6 @@
 """Planes of a decoded frame to RGB pixels, and back, by a matrix and a range that are named.
 
-libswscale resamples chroma and reorders planes here, and nothing else. The matrix is computed in float32:
+libswscale reorders planes here, and nothing else. Chroma is resampled, and the matrix computed, in float32:
 libswscale's deep RGB has its white at 65280 of 65535, and its default is BT.601 whatever a frame says.
 
 Signal values stay as they are. PQ and HLG are not made linear: a network sees the coded values of an HDR
@@ -18,6 +18,7 @@ from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
 from camixersr.errors import ImageError, UsageError
+from camixersr.video.chroma import Siting, planar, reduced, spread
 
 __all__ = ["MATRICES", "UNSPECIFIED", "Colours", "depth_of"]
 
@@ -47,7 +48,7 @@ HOW = (
     | Interpolation.FULL_CHR_H_INP
     | Interpolation.BITEXACT
 )
-"""Chroma is resampled bicubically, the same on every machine."""
+"""The same on every machine."""
 
 HD = 720
 """Lines from which a film without a named matrix is taken for BT.709, as players do; below it is BT.601."""
@@ -72,6 +73,7 @@ class Colours:
         primaries: FFmpeg's number; a tag that is handed on.
         transfer: likewise; 16 is PQ, 18 HLG.
         assumed: the film does not name its matrix: it follows from its lines.
+        siting: where samples of chroma lie, if there are fewer than of luma.
     """
 
     matrix: int
@@ -79,10 +81,19 @@ class Colours:
     primaries: int = UNSPECIFIED
     transfer: int = UNSPECIFIED
     assumed: bool = False
+    siting: Siting = "left"
 
     @classmethod
     def of(
-        cls, pixel_format: str, height: int, *, matrix: int, range_: int, primaries: int, transfer: int
+        cls,
+        pixel_format: str,
+        height: int,
+        *,
+        matrix: int,
+        range_: int,
+        primaries: int,
+        transfer: int,
+        siting: Siting = "left",
     ) -> "Colours":
         """What a stream says of its colours, with what it leaves out.
 
@@ -93,21 +104,22 @@ class Colours:
             range_: 0 where it is not said, 1 limited, 2 full.
             primaries: a tag.
             transfer: a tag.
+            siting: where samples of chroma lie.
 
         Raises:
             ImageError: a matrix that cannot be computed.
         """
         if av.VideoFormat(pixel_format).is_rgb or pixel_format.startswith("pal8"):
-            return cls(RGB, range_ != ColorRange.MPEG, primaries, transfer)
+            return cls(RGB, range_ != ColorRange.MPEG, primaries, transfer, siting=siting)
         full = range_ == ColorRange.JPEG or pixel_format.startswith("yuvj")
         if matrix == UNSPECIFIED:
-            return cls(1 if height >= HD else 6, full, primaries, transfer, assumed=True)
+            return cls(1 if height >= HD else 6, full, primaries, transfer, assumed=True, siting=siting)
         if matrix not in MATRICES:
             raise ImageError(
                 "expected the colour matrix of BT.601, BT.709, BT.2020 (non-constant luminance), FCC or "
                 f"SMPTE 240M, got number {matrix} of H.273; convert the film with another program first"
             )
-        return cls(matrix, full, primaries, transfer)
+        return cls(matrix, full, primaries, transfer, siting=siting)
 
     def stored(self, pixel_format: str) -> "Colours":
         """The same colours in a pixel format: RGB gets a matrix where luma and chroma are stored."""
@@ -144,9 +156,15 @@ class Colours:
             luma = _arrays(frame)[0]
             red = green = blue = self._unit(luma, bits)
         else:
-            y, u, v = _arrays(_reformat(frame, f"yuv444p{'' if bits <= 8 else f'{bits}le'}"))[:3]
+            planes, across, down = planar(kind, bits)
+            y, u, v = _arrays(_reformat(frame, planes))[:3]
             kr, kb = MATRICES[self.matrix]
-            luma, cb, cr = self._unit(y, bits), self._signed(u, bits), self._signed(v, bits)
+            luma = self._unit(y, bits)
+            height, width = y.shape
+            cb, cr = (
+                spread(self._signed(each, bits), height, width, across, down, self.siting)
+                for each in (u, v)
+            )
             red = luma + np.float32(2 * (1 - kr)) * cr
             blue = luma + np.float32(2 * (1 - kb)) * cb
             green = (luma - np.float32(kr) * red - np.float32(kb) * blue) / np.float32(1 - kr - kb)
@@ -190,9 +208,11 @@ class Colours:
             )
             cb: NDArray[Any] = (blue - luma) / np.float32(2 * (1 - kb))
             cr: NDArray[Any] = (red - luma) / np.float32(2 * (1 - kr))
-            planes = [self._code(luma, bits), self._code_signed(cb, bits), self._code_signed(cr, bits)]
-            whole = f"yuv444p{'' if bits <= 8 else f'{bits}le'}"
-            made = _reformat(_made(whole, height, width, planes), pixel_format)
+            name, across, down = planar(kind, bits)
+            chroma = [
+                self._code_signed(reduced(each, across, down, self.siting), bits) for each in (cb, cr)
+            ]
+            made = _reformat(_made(name, height, width, [self._code(luma, bits), *chroma]), pixel_format)
         self._tag(made)
         return made
 
@@ -271,7 +291,7 @@ def _arrays(frame: VideoFrame, packed: int = 1) -> list[NDArray[Any]]:
 
 
 def _made(name: str, height: int, width: int, planes: list[NDArray[Any]]) -> VideoFrame:
-    """A frame of planes, each H x W."""
+    """A frame of planes."""
     frame = VideoFrame(width, height, name)
     for plane, values in zip(frame.planes, planes, strict=True):
         _fill(plane, values)

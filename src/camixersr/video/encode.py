@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from camixersr.errors import OutputError, UsageError, ValueRangeError
 from camixersr.image.files import replacing, shown
+from camixersr.video.chroma import Siting
 from camixersr.video.film import Film, Light
 
 __all__ = ["CODECS", "Codec", "CodecName", "Encoding", "encode", "encoding_for", "not_said"]
@@ -68,6 +69,7 @@ class Encoding:
         crf: constant rate factor: smaller is better and larger; None where the codec has none.
         preset: how long the encoder may take, in its own words; None where it has none.
         threads: of the encoder: the stream of some depends on it.
+        siting: where samples of chroma lie.
     """
 
     codec: CodecName
@@ -75,6 +77,7 @@ class Encoding:
     crf: int | None
     preset: str | None
     threads: int
+    siting: Siting = "left"
 
 
 def encoding_for(
@@ -139,22 +142,43 @@ def encoding_for(
         crf=crf if crf is not None or used.crf is None else used.crf[0],
         preset=preset or used.preset,
         threads=threads,
+        siting=_siting(film, codec, container.name),
     )
+
+
+def _siting(film: Film, codec: CodecName, container: str) -> Siting:
+    """Where chroma is put: where the film has it, if the codec or the container can say so; else left."""
+    says: tuple[Siting, ...] = ()
+    match codec:
+        case "h264" | "h265":
+            says = ("left", "center", "topleft", "top")
+        case "av1":
+            says = ("left", "topleft")
+        case "ffv1" if container == "matroska":
+            says = ("left", "center", "topleft", "top")
+        case _:
+            pass
+    return film.colours.siting if film.colours.siting in says else "left"
 
 
 def not_said(film: Film, encoding: Encoding, target: Path) -> list[str]:
     """What a result cannot say of the film, in words.
 
-    FFmpeg's Matroska takes the shape of a pixel from the coded pictures alone; its MP4 has a place for it.
+    FFmpeg's Matroska writer reads the shape of a pixel from `AVStream.sample_aspect_ratio`, which PyAV does
+    not let us set. Readers then take it from the coded pictures. Of these codecs H.264 and H.265 alone
+    say it. Its MP4 writer reads the codec's parameters, which we set.
     """
     aspect = film.aspect if film.aspect is not None else Fraction(1)
+    about, notes = CODECS[encoding.codec].about, list[str]()
     in_stream = encoding.codec in ("h264", "h265")
-    if aspect == 1 or in_stream or _container(target).name not in ("matroska", "webm"):
-        return []
-    return [
-        f"{CODECS[encoding.codec].about} in {target.suffix} cannot say that pixels are {aspect.numerator}:"
-        f"{aspect.denominator}; .mp4, .mov, h264 and h265 can"
-    ]
+    if aspect != 1 and not in_stream and _container(target).name in ("matroska", "webm"):
+        notes.append(
+            f"{about} in {target.suffix} cannot say that pixels are {aspect.numerator}:"
+            f"{aspect.denominator}; .mp4, .mov, h264 and h265 can"
+        )
+    if film.light is not None and encoding.codec in ("prores", "ffv1"):
+        notes.append(f"{about} cannot say what screen the film was made on; h264, h265 and av1 can")
+    return notes
 
 
 def _container(target: Path) -> ContainerFormat:
@@ -201,6 +225,8 @@ def _require_whole(pixel_format: str, height: int, width: int) -> None:
 def options_of(encoding: Encoding, light: Light | None) -> dict[str, str]:
     """What the encoder is told in its own words."""
     options: dict[str, str] = {}
+    if not av.VideoFormat(encoding.pixel_format).is_rgb:
+        options["chroma_sample_location"] = encoding.siting
     if encoding.crf is not None:
         options["crf"] = str(encoding.crf)
     if encoding.preset is not None:
@@ -224,24 +250,29 @@ def options_of(encoding: Encoding, light: Light | None) -> dict[str, str]:
 def _x264(light: Light | None) -> list[str]:
     if light is None:
         return []
-    return [f"mastering-display={_screen(light)}", *([f"cll={_content(light)}"] if light.content else [])]
+    screen = [f"mastering-display={_screen(light)}"] if light.primaries else []
+    return [*screen, *([f"cll={_content(light)}"] if light.content else [])]
 
 
 def _x265(light: Light | None) -> list[str]:
     if light is None:
         return []
+    screen = [f"master-display={_screen(light)}"] if light.primaries else []
     content = [f"max-cll={_content(light)}"] if light.content else []
-    return ["hdr10=1", "repeat-headers=1", f"master-display={_screen(light)}", *content]
+    return ["hdr10=1", "repeat-headers=1", *screen, *content]
 
 
 def _svt(light: Light | None) -> list[str]:
     if light is None:
         return []
+    content = [f"content-light={_content(light)}"] if light.content else []
+    if not light.primaries:
+        return content
     places = [*(light.primaries[each] for each in (1, 2, 0)), light.white]
     names = ("G", "B", "R", "WP")
     screen = "".join(f"{name}({x:.4f},{y:.4f})" for name, (x, y) in zip(names, places, strict=True))
     screen += f"L({light.luminance[1]:.4f},{light.luminance[0]:.4f})"
-    return [f"mastering-display={screen}", *([f"content-light={_content(light)}"] if light.content else [])]
+    return [f"mastering-display={screen}", *content]
 
 
 def _screen(light: Light) -> str:
@@ -340,6 +371,7 @@ def _encode(
             put += 1
             container.mux_one(packet)
 
+    stored = replace(stored, siting=encoding.siting)
     for pts, pixels in frames:
         frame = stored.frame(pixels, encoding.pixel_format)
         frame.pts, frame.time_base = pts, film.time_base

@@ -22,6 +22,7 @@ from av.video.frame import VideoFrame
 from camixersr.errors import ImageError
 from camixersr.image.files import beginning, shown
 from camixersr.image.formats import kind_of
+from camixersr.video.chroma import siting_of
 from camixersr.video.colours import Colours, depth_of
 
 if TYPE_CHECKING:
@@ -44,6 +45,17 @@ HEIC = (b"heic", b"heix", b"heim", b"heis", b"mif1")
 LAST_ERRNO = 4095
 """Greatest error number of a system; FFmpeg's own are greater."""
 
+LEFT_OUT = {
+    Type.A53_CC: "closed captions inside its picture stream are left out",
+    Type.DOVI_RPU_BUFFER: "its Dolby Vision data is left out",
+    Type.DOVI_METADATA: "its Dolby Vision data is left out",
+    Type.DYNAMIC_HDR_PLUS: "its HDR10+ data is left out",
+    Type.DYNAMIC_HDR_VIVID: "its HDR Vivid data is left out",
+    Type.SPHERICAL: "what says that it shows a sphere (360 degrees) is left out",
+    Type.STEREO3D: "what says that it has a picture for each eye (3D) is left out",
+}
+"""Side data of frames that no encoder here is given."""
+
 PROGRESSIVE = (0, 1)
 """FFmpeg's field orders: unknown, and none."""
 
@@ -53,8 +65,8 @@ class Light:
     """What an HDR film says of the screen it was made on, and of its brightness.
 
     Attributes:
-        primaries: x and y of red, green and blue.
-        white: x and y.
+        primaries: x and y of red, green and blue; empty where the screen is not said.
+        white: x and y; likewise.
         luminance: least and most of the screen, cd/m2.
         content: greatest light of a pixel and of a frame, cd/m2; None where it is not said.
     """
@@ -86,7 +98,7 @@ class Film:
         display: the matrix that says so, and whether it is mirrored, in fixed point; None if there is none.
         interlaced: its frames are two fields each.
         light: of an HDR film; None where it is not said.
-        captions: it carries closed captions inside the picture stream.
+        dropped: what is inside the picture stream beside pictures and is left out, in words.
         transparent: it has an alpha channel.
     """
 
@@ -106,7 +118,7 @@ class Film:
     display: tuple[int, ...] | None
     interlaced: bool
     light: Light | None = None
-    captions: bool = False
+    dropped: tuple[str, ...] = ()
     transparent: bool = False
 
     @property
@@ -258,13 +270,13 @@ def _film(
     """Decode a few frames."""
     first: VideoFrame | None = None
     interlaced = stream.codec_context.field_order not in PROGRESSIVE
-    captions = False
+    dropped: dict[str, None] = {}
     for part in LOOKED_AT:
         container.seek(times[int(part * (len(times) - 1))], stream=stream)
         for frame in islice(container.decode(stream), 8):
             first = first or frame
             interlaced = interlaced or frame.interlaced_frame
-            captions = captions or any(each.type == Type.A53_CC for each in _side(frame))
+            dropped |= {LEFT_OUT[each.type]: None for each in _side(frame) if each.type in LEFT_OUT}
     if first is None:
         raise ImageError(f"{shown(path)}: expected a film, but none of its frames can be decoded")
     kind = first.format.name
@@ -275,6 +287,7 @@ def _film(
         range_=first.color_range,
         primaries=first.color_primaries,
         transfer=first.color_trc,
+        siting=siting_of(stream),
     )
     aspect = stream.sample_aspect_ratio
     assert stream.time_base is not None
@@ -295,7 +308,7 @@ def _film(
         display=_display(first),
         interlaced=interlaced,
         light=_light(first),
-        captions=captions,
+        dropped=tuple(dropped),
         transparent=len(first.format.components) in (2, 4),
     )
 
@@ -315,19 +328,21 @@ def _light(frame: VideoFrame) -> Light | None:
         (bytes(each) for each in _side(frame) if each.type == Type.MASTERING_DISPLAY_METADATA), b""
     )
     content = next((bytes(each) for each in _side(frame) if each.type == Type.CONTENT_LIGHT_LEVEL), b"")
+    most = struct.unpack("=2I", content[:8]) if len(content) >= 8 else None
+    unsaid = None if most is None else Light((), (0.0, 0.0), (0.0, 0.0), most)
     if len(screen) < 88:
-        return None
+        return unsaid
     numbers = struct.unpack("=22i", screen[:88])
     values = [
         over / under if under else 0.0 for over, under in zip(numbers[0:20:2], numbers[1:20:2], strict=True)
     ]
     if not (numbers[20] and numbers[21]):
-        return None
+        return unsaid
     return Light(
         ((values[0], values[1]), (values[2], values[3]), (values[4], values[5])),
         (values[6], values[7]),
         (values[8], values[9]),
-        struct.unpack("=2I", content[:8]) if len(content) >= 8 else None,
+        most,
     )
 
 

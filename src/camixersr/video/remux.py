@@ -74,20 +74,31 @@ def copied(film: Film, target: Path, leave_out: frozenset[str]) -> tuple[list[in
                     f"{words} is left out: only sound, subtitles, pictures and attachments are copied"
                 )
                 continue
-            if stream.type == "video" and not stream.disposition & Disposition.attached_pic:
+            if stream.type == "video" and not _is_cover(stream):
                 notes.append(f"{words} is left out: only the first video stream is enlarged")
                 continue
             if stream.type == "attachment" and trial.format.name != "matroska":
                 notes.append(f"{words} is left out: {target.suffix} holds no attachments")
                 continue
             try:
-                trial.add_stream_from_template(stream, opaque=True)
+                if not _is_cover(stream) or trial.format.name == "mp4":
+                    trial.add_stream_from_template(stream, opaque=True)
+                elif trial.format.name != "matroska":  # FFmpeg's MOV would pass over it without a word
+                    raise ValueError
             except (ValueError, av.error.FFmpegError):
+                if _is_cover(stream):
+                    notes.append(f"its cover, {words}, is left out: {target.suffix} cannot hold it")
+                    continue
                 raise UsageError(
                     f"{target.suffix} cannot hold {words}; use .mkv, or --without {stream.type}"
                 ) from None
             numbers.append(stream.index)
     return numbers, notes
+
+
+def _is_cover(stream: Any) -> bool:
+    """Whether it is one picture that stands for the film."""
+    return stream.type == "video" and bool(stream.disposition & Disposition.attached_pic)
 
 
 def _codec(stream: Stream) -> str:
@@ -173,6 +184,7 @@ def _mux(
             stream for stream in source.streams if stream.index in streams and _has_packets(stream, out)
         ]
         wanted = [stream for stream in wanted if stream.index != film.index]
+        wanted = [stream for stream in wanted if not _is_cover(stream)]
         packets = iter(source.demux(wanted) if wanted else ())
         while True:
             with reading(film.path):
@@ -188,6 +200,11 @@ def _mux(
             packet.stream = streams[film.index]
             yield packet
 
+    for stream in source.streams:
+        if stream.index in streams and _is_cover(stream) and _has_packets(stream, out):
+            for packet in _cover(stream):
+                packet.stream, packet.pts, packet.dts = streams[stream.index], 0, 0
+                out.mux_one(packet)
     for number, packet in enumerate(merge(pictures(), others(), key=_begins)):
         if number % 100 == 0:
             check()
@@ -202,7 +219,7 @@ def _is_pause(packet: Any) -> bool:
 
 
 def _has_packets(stream: Any, out: Any) -> bool:
-    return stream.type != "attachment" and not (out.format.name == "matroska" and stream.type == "video")
+    return stream.type != "attachment" and not (_is_cover(stream) and out.format.name == "matroska")
 
 
 def _begins(packet: Any) -> float:
@@ -233,11 +250,12 @@ def _kept(metadata: dict[str, str]) -> dict[str, str]:
 
 def _copy_of(out: Any, stream: Any) -> Any:
     """A stream that packets are copied into."""
-    if out.format.name == "matroska" and stream.type == "video":  # a cover is a file there
+    if _is_cover(stream) and out.format.name == "matroska":  # it is an attached file there
         data = next((bytes(packet) for packet in _cover(stream)), b"")
         kind = stream.codec_context.name
-        kind = "jpeg" if kind == "mjpeg" else kind
-        return out.add_attachment(f"cover.{kind}", f"image/{kind}", data)
+        name, mime = ("cover.jpg", "image/jpeg") if kind == "mjpeg" else (f"cover.{kind}", f"image/{kind}")
+        said = stream.metadata
+        return out.add_attachment(said.get("filename", name), said.get("mimetype", mime), data)
     made = out.add_stream_from_template(stream, opaque=True)
     if not isinstance(made, AttachmentStream):
         made.metadata.update(stream.metadata)

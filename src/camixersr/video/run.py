@@ -222,9 +222,7 @@ def _remarks(film: Film, settings: Settings) -> list[str]:
         notes.append(f"the film names no colour matrix; {name} is assumed, and named in the result")
     if film.transparent:
         notes.append("its transparency is left out")
-    if film.captions:
-        notes.append("closed captions inside its picture stream are left out")
-    return notes
+    return [*notes, *film.dropped]
 
 
 def _part(film: Film, settings: Settings) -> tuple[int, int]:
