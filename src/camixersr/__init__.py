@@ -83,7 +83,7 @@ def upscale(
     image: "Held",
     *,
     scale: float | None = None,
-    attention_ratio: float = 0.5,
+    attention_ratio: float | None = None,
     model: str = "",
     device: str = "auto",
     projection: "Projection" = "auto",
@@ -97,7 +97,7 @@ def upscale(
     image: "File",
     *,
     scale: float | None = None,
-    attention_ratio: float = 0.5,
+    attention_ratio: float | None = None,
     model: str = "",
     device: str = "auto",
     projection: "Projection" = "auto",
@@ -109,7 +109,7 @@ def upscale(
     image: Any,
     *,
     scale: float | None = None,
-    attention_ratio: float = 0.5,
+    attention_ratio: float | None = None,
     model: str = "",
     device: str = "auto",
     projection: "Projection" = "auto",
@@ -121,7 +121,8 @@ def upscale(
     Args:
         image: an array, a PIL image, a tensor, a path or bytes, as for `Upscaler.upscale`.
         scale: times as high and wide, 4 or the model's by default: whatever a model reaches, such as 2.5.
-        attention_ratio: gamma in [0, 1]: 0 is fastest, 1 attends everything.
+        attention_ratio: gamma in [0, 1]: 0 is fastest, 1 attends everything; by default what the model
+            recommends.
         model: name or file; by default the smallest embedded one that suffices.
         device: "auto", "cpu", "cuda" or "mps".
         projection: whether it is a 360-degree panorama, as for `Upscaler.upscale`.
@@ -169,7 +170,7 @@ def restore(
     image: "Held",
     *,
     model: str = "s-jpeg",
-    attention_ratio: float = 0.5,
+    attention_ratio: float | None = None,
     device: str = "auto",
     white: float | None = None,
 ) -> "Held": ...
@@ -177,7 +178,7 @@ def restore(
 
 @overload
 def restore(
-    image: "File", *, model: str = "s-jpeg", attention_ratio: float = 0.5, device: str = "auto"
+    image: "File", *, model: str = "s-jpeg", attention_ratio: float | None = None, device: str = "auto"
 ) -> "Picture": ...
 
 
@@ -185,7 +186,7 @@ def restore(
     image: Any,
     *,
     model: str = "s-jpeg",
-    attention_ratio: float = 0.5,
+    attention_ratio: float | None = None,
     device: str = "auto",
     white: float | None = None,
 ) -> Any:
@@ -196,7 +197,8 @@ def restore(
     Args:
         image: as for `upscale`. Blocks of a JPEG begin at the top left, so hand over the whole picture.
         model: name or file of a model that restores.
-        attention_ratio: gamma in [0, 1]: 0 is fastest, 1 attends everything.
+        attention_ratio: gamma in [0, 1]: 0 is fastest, 1 attends everything; by default what the model
+            recommends.
         device: "auto", "cpu", "cuda" or "mps".
         white: the value of white in floating point, as for `upscale`.
 

@@ -172,11 +172,19 @@ class _Teller:
         bars.finished(result.status == "done")
 
 
+def _recommended(facts: Mapping[str, Any]) -> str:
+    """Who chose the attention ratio, if nobody asked for one."""
+    asked = facts["options"]
+    if asked["attention_ratio"] is not None or asked["seconds"] is not None:
+        return ""
+    return f" (ratio {facts['attention_ratio']:g}, which {facts['model']} recommends)"
+
+
 def _summary(facts: Mapping[str, Any]) -> str:
     memory = facts["peak_memory_bytes"]
     network = (
         f"peak {shown_bytes(memory)}" if memory else "peak memory unknown",
-        f"{100 * facts['attention_share']:.0f} % of windows attended",
+        f"{100 * facts['attention_share']:.0f} % of windows attended{_recommended(facts)}",
     )
     resized = "kept at its size" if facts["high_size"] == facts["low_size"] else "reduced"
     return ", ".join(

@@ -59,6 +59,7 @@ def show(model: str, /, *, json_: Annotated[bool, Parameter(name="--json", negat
         "parameters": loaded.parameters,
         **({"restores": loaded.restores.about} if loaded.restores else {}),
         **({"classes": {"attention_ratios": list(loaded.classes.ratios)}} if loaded.classes else {}),
+        "attention_ratio": loaded.attention_ratio,
         "routing": "calibrated thresholds" if loaded.calibration else "top share of every image",
         "provenance": dict(loaded.provenance),
         "scores": dict(loaded.scores),

@@ -205,7 +205,7 @@ def enlarge_file(
             picture: Source = Low(low)
             if panorama is not None:
                 picture = Spherical(picture, panorama, computer.model.config.latitude)
-            ratio, pacing = options.attention_ratio, None
+            ratio, pacing = computer.model.ratio(options.attention_ratio), None
             if options.seconds is not None:
                 left = options.seconds - (time.perf_counter() - began)
                 ratio, pacing = _pacing(left, computer, picture, tile, target, high, options, say)

@@ -46,7 +46,7 @@ class Runs(Protocol):
         self,
         low: Pixels,
         *,
-        attention_ratio: float,
+        attention_ratio: float | None,
         max_share: float,
         progress: Progress | None,
         panorama: Panorama | None,
@@ -94,7 +94,7 @@ def enlarge(
     picture: Picture,
     *,
     size: tuple[int, int] | None = None,
-    attention_ratio: float = 0.5,
+    attention_ratio: float | None = None,
     max_share: float = 1.0,
     alpha_by: AlphaBy = "model",
     progress: Progress | None = None,
@@ -111,7 +111,7 @@ def enlarge(
         size: height and width of the result; the model's own by default. Anything smaller is
             reduced to (bicubic, antialiased), and anything larger enlarged to (bicubic), which is
             noted; what is no larger than the picture needs no network, unless it restores (scale 1).
-        attention_ratio: gamma in [0, 1].
+        attention_ratio: gamma in [0, 1]; None for what the model recommends.
         max_share: as for `Upscaler.run`.
         alpha_by: what enlarges transparency; a model that restores leaves it alone.
         progress: told how far it is.

@@ -49,7 +49,7 @@ class Options:
             Without this option bicubic interpolation enlarges it further, to the --width, --height, --fit
             or --megapixels that you asked for.
         attention_ratio: Share of windows that get attention, from 0 (fastest) to 1. It is an average over
-            photographs.
+            photographs. Default: what the model recommends, the least that costs no quality.
         restore: Undo JPEG compression before enlarging. auto: in JPEGs of quality 85 and less, which were
             always better for it. on: in all pictures. off: in none.
         preview: Enlarge only the part with most detail, 256 x 256 pixels, for a quick look.
@@ -95,7 +95,7 @@ class Options:
     fit: str | None = None
     megapixels: float | None = None
     at_most: bool = False
-    attention_ratio: float = 0.5
+    attention_ratio: float | None = None
     restore: Restore = "auto"
     preview: bool = False
     routing: Literal["auto", "top-share"] = "auto"
@@ -123,8 +123,9 @@ class Options:
         for name, hint in _hints().items():
             _require_choice(name, getattr(self, name), hint)
         for name in ("attention_ratio", "max_share"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ValueRangeError(f"{_flag(name)} must lie in [0, 1], got {getattr(self, name):g}")
+            value = getattr(self, name)
+            if value is not None and not 0.0 <= value <= 1.0:
+                raise ValueRangeError(f"{_flag(name)} must lie in [0, 1], got {value:g}")
         if self.seconds is not None and not self.seconds > 0.0:
             raise ValueRangeError(f"--seconds must be positive, got {self.seconds:g}")
         if self.memory is not None:

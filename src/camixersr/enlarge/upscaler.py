@@ -158,7 +158,7 @@ class Upscaler:
         *,
         scale: float | None = None,
         size: Size | None = None,
-        attention_ratio: float = 0.5,
+        attention_ratio: float | None = None,
         max_share: float = 1.0,
         alpha: AlphaBy = "model",
         projection: Projection = "auto",
@@ -175,7 +175,7 @@ class Upscaler:
         *,
         scale: float | None = None,
         size: Size | None = None,
-        attention_ratio: float = 0.5,
+        attention_ratio: float | None = None,
         max_share: float = 1.0,
         alpha: AlphaBy = "model",
         projection: Projection = "auto",
@@ -191,7 +191,7 @@ class Upscaler:
         *,
         scale: float | None = None,
         size: Size | None = None,
-        attention_ratio: float = 0.5,
+        attention_ratio: float | None = None,
         max_share: float = 1.0,
         alpha: AlphaBy = "model",
         projection: Projection = "auto",
@@ -208,7 +208,7 @@ class Upscaler:
         *,
         scale: float | None = None,
         size: Size | None = None,
-        attention_ratio: float = 0.5,
+        attention_ratio: float | None = None,
         max_share: float = 1.0,
         alpha: AlphaBy = "model",
         projection: Projection = "auto",
@@ -223,7 +223,7 @@ class Upscaler:
         *,
         scale: float | None = None,
         size: Size | None = None,
-        attention_ratio: float = 0.5,
+        attention_ratio: float | None = None,
         max_share: float = 1.0,
         alpha: AlphaBy = "model",
         projection: Projection = "auto",
@@ -246,7 +246,8 @@ class Upscaler:
             size: another way to say how large, such as `camixersr.Size(fit=(3840, 2160))`. What is beyond
                 the model's scale is interpolated (bicubic), with a warning, or a note of a `Picture`;
                 `Size(..., at_most=True)` is never beyond.
-            attention_ratio: gamma in [0, 1]: 0 is fastest, 1 attends everything; see `Model.policy`.
+            attention_ratio: gamma in [0, 1]: 0 is fastest, 1 attends everything; see `Model.policy`. By
+                default what the model recommends, `Model.attention_ratio`.
             max_share: most windows that may be attended in any block, as a share of all.
             alpha: what enlarges transparency: "model", or "bicubic".
             projection: "auto" believes the picture's metadata, "erp" takes it for a 360-degree panorama,
@@ -380,7 +381,7 @@ class Upscaler:
         self,
         low: "NDArray[np.float32] | Tensor",
         *,
-        attention_ratio: float = 0.5,
+        attention_ratio: float | None = None,
         max_share: float = 1.0,
         progress: Progress | None = None,
         panorama: Panorama | None = None,

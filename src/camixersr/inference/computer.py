@@ -207,7 +207,7 @@ class Computer:
         self,
         low: Planes,
         *,
-        attention_ratio: float = 0.5,
+        attention_ratio: float | None = None,
         max_share: float = 1.0,
         progress: Progress | None = None,
         panorama: Panorama | None = None,
@@ -218,7 +218,7 @@ class Computer:
 
         Args:
             low: 3 x H x W float32 in [0, 1].
-            attention_ratio: gamma in [0, 1].
+            attention_ratio: gamma in [0, 1]; None for what the model recommends.
             max_share: most windows that may be attended in any block, as a share of all.
             progress: told how far it is.
             panorama: what the image shows of a sphere; None for a flat one.
@@ -243,7 +243,7 @@ class Computer:
                     f"model {self.model.name} has a network for each class, and takes flat pictures and no "
                     "limit to their windows"
                 )
-            ratios = self.model.classes.at(attention_ratio)
+            ratios = self.model.classes.at(self.model.ratio(attention_ratio))
             branched = run_branches(self._branches, self._classifier, low, ratios)
             return Enlarged(**vars(branched.cost), high=branched.high)
         bill = Bill(self.model.config, self.device, low.shape[1], low.shape[2], progress)
@@ -317,12 +317,12 @@ class Computer:
                     bill.tile(plan.tiles[each.number], each)
                 yield batch
 
-    def policy(self, source: Source, attention_ratio: float) -> Policy | Classified:
+    def policy(self, source: Source, attention_ratio: float | None) -> Policy | Classified:
         """How the model spends an attention ratio on a picture: by its windows' classes, if it has any.
 
         Args:
             source: the picture.
-            attention_ratio: gamma in [0, 1].
+            attention_ratio: gamma in [0, 1]; None for what the model recommends.
 
         Raises:
             ValueRangeError: the ratio is out of range.
@@ -334,16 +334,18 @@ class Computer:
                 "memory: `camixersr evaluate` and `camixersr reproduce`"
             )
         if self._classifier is None:
-            return self.model.policy(attention_ratio)
-        policies = self.model.class_policies(attention_ratio)
+            return self.model.policy(self.model.ratio(attention_ratio))
+        policies = self.model.class_policies(self.model.ratio(attention_ratio))
         return Classified(policies, classify(self._classifier, source, window=self.model.config.window))
 
-    def policy_of(self, low: Planes, attention_ratio: float) -> tuple[Policy, NDArray[np.int64] | None]:
+    def policy_of(
+        self, low: Planes, attention_ratio: float | None
+    ) -> tuple[Policy, NDArray[np.int64] | None]:
         """The policy for an image that is computed whole, and of a ClassSR the classes of its windows.
 
         Args:
             low: 3 x H x W float32 in [0, 1].
-            attention_ratio: gamma in [0, 1].
+            attention_ratio: gamma in [0, 1]; None for what the model recommends.
         """
         policy = self.policy(InMemory(low), attention_ratio)
         if isinstance(policy, Classified):
@@ -365,7 +367,7 @@ class Computer:
         source: Source,
         bill: Bill,
         *,
-        attention_ratio: float,
+        attention_ratio: float | None,
         max_share: float = 1.0,
         tile: int | None = None,
         pacing: tuple[Speed, float] | None = None,
@@ -376,7 +378,7 @@ class Computer:
         Args:
             source: the picture.
             bill: where the first look is counted.
-            attention_ratio: gamma in [0, 1].
+            attention_ratio: gamma in [0, 1]; None for what the model recommends.
             max_share: most windows that may be attended in any block, as a share of all.
             tile: instead of the computer's own.
             pacing: for a deadline, what was measured on one device, and when all must be done, of

@@ -58,7 +58,9 @@ def facts_of(work: Work, options: Options) -> dict[str, Any]:
         "seconds": round(work.seconds, 3),
         "peak_memory_bytes": cost.peak_memory_bytes if cost else None,
         "restored": work.restored,
-        "attention_ratio": streamed.attention_ratio if streamed else options.attention_ratio,
+        "attention_ratio": streamed.attention_ratio
+        if streamed
+        else upscaler.model.ratio(options.attention_ratio),
         "attention_share": round(cost.attention_share, 4) if cost else 0.0,
         "macs": cost.macs if cost else 0,
         "tiles": cost.tiles if cost else 0,

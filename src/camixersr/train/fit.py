@@ -13,7 +13,7 @@ from camixersr.image.files import make_folder
 from camixersr.models import Backbone, Config, Network, Trainable, classic
 from camixersr.models.omni_parts import OmniFeedForward
 from camixersr.nn.layers import FeedForward
-from camixersr.train.calibrate import calibrate
+from camixersr.train.calibrate import RATIOS, calibrate
 from camixersr.train.callbacks import PictureLog, SaturationAlarm
 from camixersr.train.fused import FusedStep
 from camixersr.train.initialise import ends, initialise_linear, vary_signs
@@ -158,7 +158,7 @@ def fit(
     )
     scores = {
         f"{measured}/{ratio:g}": round(score(trained, images, model.policy(ratio), recipe.projection), 3)
-        for ratio in (0.0, 0.25, 0.5, 1.0)
+        for ratio in (0.0, *RATIOS, 1.0)
     }
     save(file, replace(model, scores=scores))
     return file

@@ -54,7 +54,7 @@ class _Following:
         self,
         low: Pixels,
         *,
-        attention_ratio: float,
+        attention_ratio: float | None,
         max_share: float,
         progress: Progress | None,
         panorama: Panorama | None,

@@ -3,6 +3,7 @@
 Only that loads torch (and the authors' files do, and a ClassSR's classifier).
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from camixersr.models.kinds import Network
 
 __all__ = ["KINDS", "Arrays", "Model", "Weights", "arrays_of"]
+
+ENOUGH = 0.01
+"""In dB: what an attention ratio may cost and still be recommended."""
 
 KINDS: Mapping[str, type[Config]] = {"CAMixerSR": CAMixerSRConfig, "OmniCAMixerSR": OmniCAMixerSRConfig}
 """Configurations of networks, by the names of their classes."""
@@ -120,6 +124,28 @@ class Model:
         parts: list[nn.Module | Weights] = [*(self.branches or (self.source,))]
         parts += [] if self.classes is None else [self.classes.classifier]
         return sum(array.size for part in parts for array in arrays_of(part).values())
+
+    @property
+    def attention_ratio(self) -> float:
+        """The ratio that the model recommends.
+
+        It is the least whose score is within `ENOUGH` of the best: on the photographs held out from
+        training, else on the set that its file tells of. Without scores, and with classes, it is 0.5.
+        """
+        found: dict[str, dict[float, float]] = {}
+        for name, psnr in self.scores.items():
+            measured = re.fullmatch(r"(.+)/(0(?:\.\d+)?|1)", name)
+            if measured and isinstance(psnr, int | float):
+                found.setdefault(measured[1], {})[float(measured[2])] = psnr
+        if not found or self.classes is not None:
+            return 0.5
+        scored = found.get("held out") or next(iter(found.values()))
+        least = max(scored.values()) - ENOUGH
+        return min(ratio for ratio, psnr in scored.items() if round(psnr - least, 6) >= 0.0)
+
+    def ratio(self, asked: float | None) -> float:
+        """The attention ratio that was asked for; if none was, the one that the model recommends."""
+        return self.attention_ratio if asked is None else asked
 
     def policy(self, attention_ratio: float) -> Policy:
         """How this model spends an attention ratio.

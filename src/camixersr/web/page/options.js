@@ -33,7 +33,9 @@ function control(option) {
       .filter((each) => each.action === action()).map((each) => [each.name, each.name])]);
   }
   if (option.name === "attention_ratio") {
-    return element("input", {type: "range", name: option.name, min: 0, max: 1, step: 0.05, value: option.default});
+    const made = element("input", {type: "range", name: option.name, min: 0, max: 1, step: 0.05, value: 0.5});
+    made.dataset.automatic = "";  // until somebody moves it
+    return made;
   }
   const [kind] = option.kinds;
   if (option.choices.length && !option.kinds.length) {
@@ -61,8 +63,11 @@ function field(option, simple) {
   if (slides) {
     const output = element("output", {}, "");
     title.append(output);
-    made.addEventListener("input", () => output.replaceChildren(`${Math.round(100 * made.value)} %`));
-    made.dispatchEvent(new Event("input"));
+    const say = () => output.replaceChildren(
+      "automatic" in made.dataset ? "as the model recommends" : `${Math.round(100 * made.value)} %`);
+    made.addEventListener("input", () => { delete made.dataset.automatic; say(); });
+    made.addEventListener("filled", say);
+    say();
     all.append(title, made, element("span", {class: "ends", "aria-hidden": "true"},
       element("span", {}, "fastest"), element("span", {}, "finest")));
   } else if (check) all.append(made, title);
@@ -82,6 +87,7 @@ export function values() {
     const made = form.elements[option.name];
     if (!made || made.closest("[hidden]")) continue;
     if (made.type === "checkbox") { if (made.checked) found[option.name] = true; continue; }
+    if ("automatic" in made.dataset) continue;
     const text = made.value.trim();
     if (text === "" || text === String(option.default)) continue;
     found[option.name] = made.type === "range" ? Number(text) : text;
@@ -113,7 +119,9 @@ function fill(kept) {
     if (!made) continue;
     if (made.type === "checkbox") made.checked = value === true; else made.value = String(value);
   }
-  form.elements.attention_ratio.dispatchEvent(new Event("input"));
+  const slider = form.elements.attention_ratio;
+  if ("attention_ratio" in kept) delete slider.dataset.automatic; else slider.dataset.automatic = "";
+  slider.dispatchEvent(new Event("filled"));
   suit();
 }
 
