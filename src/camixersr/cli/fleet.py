@@ -158,7 +158,8 @@ def _report(summary: "Summary", *, stopped: bool) -> int:
         return 130
     if summary.left and not stopped:
         print(
-            f"camixersr: {summary.left} pictures were lost with a process of Ray's; run the same command again",
+            f"camixersr: {summary.left} pictures were lost with a process of Ray's; "
+            "run the same command again",
             file=sys.stderr,
         )
         return 1
