@@ -181,7 +181,7 @@ def test_an_interlaced_film_waits_for_a_word(tmp_path: Path, model: Path, capsys
 
 
 def test_times_are_read_as_people_write_them() -> None:
-    from camixersr.cli.video import seconds_of
+    from camixersr.video.settings import seconds_of
 
     assert [seconds_of(each, "--end") for each in ("7", "0.5", "1:30", "2:03:04.5")] == [7, 0.5, 90, 7384.5]
     for wrong in ("", "-1", "1:2:3:4", "1h", "1:", ":1"):

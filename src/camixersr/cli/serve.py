@@ -22,12 +22,14 @@ def serve(
     max_megapixels_in: float = 100.0,
     max_megapixels_out: float = 800.0,
     max_upload: str = "1GB",
+    max_film_upload: str = "10GB",
+    max_film_gigapixels: float = 500.0,
     max_queue: int = 1000,
     keep: float = 24.0,
     device: str = "auto",
     backend: Literal["auto", "fastest", "native", "torch", "compile", "onnxruntime", "openvino"] = "auto",
 ) -> None:
-    """Enlarge pictures over HTTP, with a page for the browser. See docs/service.md.
+    """Enlarge pictures and films over HTTP, with a page for the browser. See docs/service.md.
 
     Parameters
     ----------
@@ -42,11 +44,16 @@ def serve(
     allow_host
         Another name of this service beside localhost, for example the name of a proxy.
     max_megapixels_in
-        Refuse pictures with more megapixels.
+        Refuse pictures, and frames of films, with more megapixels.
     max_megapixels_out
-        Refuse to make results with more megapixels.
+        Refuse to make results, or frames of films, with more megapixels.
     max_upload
-        Refuse larger files. Give a size such as 500MB.
+        Refuse larger pictures. Give a size such as 500MB.
+    max_film_upload
+        Refuse larger films.
+    max_film_gigapixels
+        Refuse to make films with more gigapixels in all their frames together. A minute of 3840 x 2160
+        pixels at 24 frames a second has 12.
     max_queue
         Most jobs that may wait. The answer to more jobs is 429.
     keep
@@ -75,6 +82,8 @@ def serve(
         max_in=round(max_megapixels_in * 1e6),
         max_out=round(max_megapixels_out * 1e6),
         max_upload=parse_bytes(max_upload, "--max-upload"),
+        max_film_upload=parse_bytes(max_film_upload, "--max-film-upload"),
+        max_film=round(max_film_gigapixels * 1e9),
         max_queue=max_queue,
         keep=keep,
         device=device,

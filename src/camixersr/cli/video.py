@@ -1,11 +1,10 @@
 """`camixersr video`: a film in, an enlarged film out."""
 
 import json
-import re
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from cyclopts import Group, Parameter
 
@@ -13,48 +12,23 @@ from camixersr.cli.bars import Bars
 from camixersr.cli.flags import FIRST, options_of, output_parameter, with_flags
 from camixersr.cli.stopping import Stopping, command
 from camixersr.cli.talk import is_quiet, say
-from camixersr.errors import CancelledError, MissingExtraError, OutputError, UsageError
+from camixersr.errors import CancelledError, MissingExtraError, OutputError
 from camixersr.extras import install_line
 from camixersr.image.files import replacing, require_writable, shown
+from camixersr.video.containers import suffix_for
+from camixersr.video.forms import NOT_OF_FRAMES, words
+from camixersr.video.settings import CodecName, Interlaced, Kinds, Settings, seconds_of
 
-__all__ = ["seconds_of", "video"]
-
-NOT_OF_FRAMES = frozenset(
-    {
-        "preview", "routing", "seconds", "memory", "alpha", "projection", "salvage", "color", "format",
-        "quality", "subsampling", "compression", "lossless", "strip", "name",
-    }
-)  # fmt: skip
-"""Options of pictures that films do not have, or have in another form."""
+__all__ = ["video"]
 
 FILM = Group("The film that is written", sort_key=-1)
 PART = Group("Which part of the film", sort_key=-1)
 RUN = Group("Runs that take hours", sort_key=99)
-Flag = Parameter(negative=())
-Kinds = Literal["audio", "subtitle", "attachment"]
+WORDS = words()
 
 
-def seconds_of(text: str, option: str) -> float:
-    """Seconds of "90", "1:30", "0:01:30.5".
-
-    >>> seconds_of("1:30", "--start"), seconds_of("2.5", "--end"), seconds_of("1:00:00", "--end")
-    (90.0, 2.5, 3600.0)
-
-    Args:
-        text: what was written.
-        option: where, for the error.
-
-    Raises:
-        UsageError: no time.
-    """
-    if not re.fullmatch(r"(?:(?:\d+:)?\d{1,2}:)?\d+(?:\.\d+)?", text):
-        raise UsageError(
-            f"{option} must be seconds, or hours:minutes:seconds such as 0:01:30, got {text!r}"
-        )
-    total = 0.0
-    for part in text.split(":"):
-        total = 60.0 * total + float(part)
-    return total
+def _flag(field: str, group: Group) -> Parameter:
+    return Parameter(group=group, negative=(), help=WORDS[field])
 
 
 @with_flags(leave_out=NOT_OF_FRAMES, restore="off")
@@ -63,22 +37,22 @@ def video(
     /,
     *,
     output: Annotated[Path | None, output_parameter] = None,
-    overwrite: Annotated[bool, Parameter(negative=(), group=FIRST)] = False,
-    resume: Annotated[bool, Parameter(negative=(), group=FIRST)] = False,
-    codec: Annotated[Literal["h264", "h265", "av1", "prores", "ffv1"] | None, Parameter(group=FILM)] = None,
-    crf: Annotated[int | None, Parameter(group=FILM)] = None,
-    preset: Annotated[str | None, Parameter(group=FILM)] = None,
-    pixel_format: Annotated[str | None, Parameter(group=FILM)] = None,
-    without: Annotated[list[Kinds] | None, Parameter(group=FILM, negative=())] = None,
-    interlaced: Annotated[Literal["refuse", "deinterlace", "keep"], Parameter(group=FILM)] = "refuse",
-    salvage: Annotated[bool, Parameter(negative=(), group=FILM)] = False,
-    start: Annotated[str | None, Parameter(group=PART)] = None,
-    end: Annotated[str | None, Parameter(group=PART)] = None,
-    preview: Annotated[float | None, Parameter(group=PART)] = None,
-    workers: Annotated[int, Parameter(group=RUN)] = 1,
-    segment: Annotated[float, Parameter(group=RUN)] = 2.0,
-    work: Annotated[Path | None, Parameter(group=RUN)] = None,
-    route_map: Annotated[Path | None, Parameter(group=RUN)] = None,
+    overwrite: Annotated[bool, _flag("overwrite", FIRST)] = False,
+    resume: Annotated[bool, _flag("resume", FIRST)] = False,
+    codec: Annotated[CodecName | None, _flag("codec", FILM)] = None,
+    crf: Annotated[int | None, _flag("crf", FILM)] = None,
+    preset: Annotated[str | None, _flag("preset", FILM)] = None,
+    pixel_format: Annotated[str | None, _flag("pixel_format", FILM)] = None,
+    without: Annotated[list[Kinds] | None, _flag("without", FILM)] = None,
+    interlaced: Annotated[Interlaced, _flag("interlaced", FILM)] = "refuse",
+    salvage: Annotated[bool, _flag("salvage", FILM)] = False,
+    start: Annotated[str | None, _flag("start", PART)] = None,
+    end: Annotated[str | None, _flag("end", PART)] = None,
+    preview: Annotated[float | None, _flag("preview", PART)] = None,
+    workers: Annotated[int, _flag("workers", RUN)] = 1,
+    segment: Annotated[float, _flag("segment", RUN)] = 2.0,
+    work: Annotated[Path | None, _flag("work", RUN)] = None,
+    route_map: Annotated[Path | None, _flag("route_maps", RUN)] = None,
     json_: Annotated[Path | None, Parameter(name="--json", group=RUN)] = None,
     given: Any = None,
 ) -> int:
@@ -93,51 +67,18 @@ def video(
     output
         Film to write. Its suffix names the container: .mkv, .mp4, .m4v, .mov or .webm. Default: NAME_x4
         beside the film.
-    overwrite
-        Replace a film that exists, and begin an interrupted run anew.
-    resume
-        Go on with an interrupted run that had the same options.
-    codec
-        Default: h264 for 8 bits, h265 for more, av1 for .webm. prores is for editing, ffv1 is lossless.
-    crf
-        Quality: smaller is better and larger. Default: 16 for h264, 18 for h265, 24 for av1.
-    preset
-        How long the encoder may take, in its own words. Default: medium for h264 and h265, 6 for av1.
-    pixel_format
-        FFmpeg's name, such as yuv444p10le. Default: 4:2:0 as deep as the film (prores: 4:2:2, ffv1: RGB).
-    without
-        Leave out audio, subtitle or attachment streams.
-    interlaced
-        What to do with an interlaced film. deinterlace makes whole frames of its fields. keep takes its
-        frames as they are.
-    salvage
-        Take what there is of a film that is damaged or cut short, instead of refusing it.
-    start
-        Begin here: seconds, or hours:minutes:seconds.
-    end
-        End here.
-    preview
-        Make only so many seconds, with bicubic interpolation on the left and the result on the right.
-    workers
-        Processes that share the film, a segment at a time.
-    segment
-        Seconds of a segment. An interrupted run loses at most one segment for each worker.
-    work
-        Folder for the finished segments. Default: OUT.parts beside the output.
-    route_map
-        Folder for a picture of each frame that shows where attention went.
     json_
         Also write the facts of the summary as JSON.
     """
     options = options_of(given)
     try:
-        from camixersr.video.run import Settings, enlarge_film
+        from camixersr.video.run import enlarge_film
         from camixersr.video.segments import folder_for
     except ImportError as error:
         if getattr(error, "name", "") != "av":
             raise
         raise MissingExtraError(f"films need an extra; {install_line('video')}") from error
-    target = output or film.with_name(f"{film.stem}_{options.size.label(4)}{_suffix(film)}")
+    target = output or film.with_name(f"{film.stem}_{options.size.label(4)}{suffix_for(film.name)}")
     settings = Settings(
         codec=codec,
         crf=crf,
@@ -197,10 +138,6 @@ def video(
     return 0
 
 
-def _suffix(film: Path) -> str:
-    return film.suffix if film.suffix.lower() in (".mkv", ".mp4", ".m4v", ".mov", ".webm") else ".mkv"
-
-
 def _say_how_to_go_on() -> None:
     print("camixersr: stopped; finished segments are kept; to go on:", file=sys.stderr)
     print(f"  {command('--resume')}", file=sys.stderr)
@@ -224,7 +161,7 @@ class _Shower:
         elif not is_quiet():
             self.bars.say(line)
 
-    def begun(self, frames: int) -> None:
+    def begun(self, frames: int, _: int) -> None:
         """Be told how many frames there are to compute."""
         self.frames, self._began = frames, time.monotonic()
         if self.bars is not None:

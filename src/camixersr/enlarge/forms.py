@@ -1,19 +1,19 @@
 """The options as a form: their groups, kinds and words, and the record of what was filled in.
 
 Everything follows from `Options`: its fields, their types and its docstring. The command line's groups,
-a page's form and the text of an interface come from here.
+a page's form and the text of an interface come from here. Other records of options become forms likewise.
 """
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from camixersr.enlarge.options import Options
 from camixersr.errors import UsageError
 
-__all__ = ["GROUPS", "Described", "described", "options_from", "schema"]
+__all__ = ["GROUPS", "Described", "described", "options_from", "schema", "values_from"]
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "Options": ("model", "scale", "fit", "attention_ratio", "format", "quality"),
@@ -42,6 +42,7 @@ class Described:
         kinds: types that it takes: int, float, bool, str.
         choices: words that it takes.
         default: where nothing is said; None: the program decides.
+        several: it takes any number of its choices.
     """
 
     name: str
@@ -50,15 +51,34 @@ class Described:
     kinds: tuple[type, ...]
     choices: tuple[str, ...]
     default: Any
+    several: bool = False
+
+    def plain(self, value: Any) -> Any:
+        """A value as JSON has it."""
+        return sorted(value) if self.several else value
 
 
-def described() -> tuple[Described, ...]:
-    """Every option, group by group."""
-    hints, defaults = get_type_hints(Options), {each.name: each.default for each in fields(Options)}
-    texts = _texts()
+def described(
+    record: type = Options, groups: Mapping[str, Sequence[str]] = GROUPS
+) -> tuple[Described, ...]:
+    """Every option, group by group.
+
+    Args:
+        record: a dataclass whose docstring has words for each of its fields.
+        groups: title -> fields.
+    """
+    hints, defaults = get_type_hints(record), {each.name: each.default for each in fields(record)}
+    texts = _texts(record)
     return tuple(
-        Described(name, group, texts[name], *_kinds(hints[name]), defaults[name])
-        for group, names in GROUPS.items()
+        Described(
+            name,
+            group,
+            texts[name],
+            *_kinds(hints[name]),
+            defaults[name],
+            several=get_origin(hints[name]) is frozenset,
+        )
+        for group, names in groups.items()
         for name in names
     )
 
@@ -69,29 +89,33 @@ def _kinds(hint: Any) -> tuple[tuple[type, ...], tuple[str, ...]]:
     return tuple(part for part in parts if part in _WORDS), words
 
 
-def _texts() -> dict[str, str]:
-    """What the docstring of `Options` says of each."""
-    listed = (Options.__doc__ or "").partition("Attributes:")[2].partition("Raises:")[0]
+def _texts(record: type) -> dict[str, str]:
+    """What the docstring of a record says of each."""
+    listed = (record.__doc__ or "").partition("Attributes:")[2].partition("Raises:")[0]
     found = re.findall(r"^        (\w+): (.+?)(?=^        \w+: |\Z)", listed, re.MULTILINE | re.DOTALL)
     return {name: " ".join(text.split()) for name, text in found}
 
 
-def schema(*, leave_out: frozenset[str] = frozenset()) -> dict[str, Any]:
+def schema(
+    options: Sequence[Described] | None = None, *, leave_out: frozenset[str] = frozenset()
+) -> dict[str, Any]:
     """The options as JSON Schema.
 
     Args:
+        options: from `described`; all of `Options` if they are not given.
         leave_out: options that are not for the asking.
     """
     properties: dict[str, Any] = {}
-    for each in described():
+    for each in described() if options is None else options:
         if each.name in leave_out:
             continue
         ways: list[dict[str, Any]] = [{"type": _JSON[kind]} for kind in each.kinds]
         ways += [{"enum": list(each.choices)}] if each.choices else []
+        ways = [{"type": "array", "items": ways[0]}] if each.several else ways
         ways += [{"type": "null"}] if each.default is None else []
         properties[each.name] = {
             "description": each.about,
-            "default": each.default,
+            "default": each.plain(each.default),
             **(ways[0] if len(ways) == 1 else {"anyOf": ways}),
         }
     return {"type": "object", "additionalProperties": False, "properties": properties}
@@ -101,21 +125,46 @@ def options_from(values: Mapping[str, Any], *, leave_out: frozenset[str] = froze
     """The record of what somebody filled in.
 
     Args:
-        values: option -> value: of its own type, as JSON has it, or as text, as forms have it. Empty text
-            and None stand for the default.
+        values: see `values_from`.
         leave_out: options that are not for the asking.
 
     Raises:
         UsageError: an unknown option, a value of another type, or one that `Options` refuses.
     """
-    known = {each.name: each for each in described() if each.name not in leave_out}
+    return Options(**values_from(values, [each for each in described() if each.name not in leave_out]))
+
+
+def values_from(values: Mapping[str, Any], options: Sequence[Described]) -> dict[str, Any]:
+    """What somebody filled in, in the types of a record's fields; defaults are left out.
+
+    Args:
+        values: option -> value: of its own type, as JSON has it, or as text, as forms have it. Empty text
+            and None stand for the default. Several choices are a list, or text with commas.
+        options: those that there are.
+
+    Raises:
+        UsageError: an unknown option, or a value of another type.
+    """
+    known = {each.name: each for each in options}
     given: dict[str, Any] = {}
     for name, value in values.items():
         if name not in known:
             raise UsageError(f"no option {name[:60]!r}; options: {', '.join(known)}")
         if value is not None and value != "":
-            given[name] = _value(known[name], value)
-    return Options(**given)
+            given[name] = (_several if known[name].several else _value)(known[name], value)
+    return given
+
+
+def _several(option: Described, value: Any) -> frozenset[str]:
+    parts: Any = [each.strip() for each in value.split(",")] if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple | frozenset) or not set(option.choices).issuperset(
+        each if isinstance(each, str) else ""
+        for each in parts  # pyright: ignore[reportUnknownVariableType]
+    ):
+        raise UsageError(
+            f"{option.name} must be some of {', '.join(option.choices)}, got {str(value)[:60]!r}"
+        )
+    return frozenset(parts)  # pyright: ignore[reportUnknownArgumentType]
 
 
 def _value(option: Described, value: Any) -> Any:

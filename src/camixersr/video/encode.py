@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import av
 import av.error
@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from camixersr.errors import OutputError, UsageError, ValueRangeError
 from camixersr.image.files import replacing, shown
 from camixersr.video.chroma import Siting
+from camixersr.video.containers import WRITTEN
 from camixersr.video.film import Film, Light
+from camixersr.video.settings import CodecName
 
-__all__ = ["CODECS", "Codec", "CodecName", "Encoding", "encode", "encoding_for", "not_said"]
-
-CodecName = Literal["h264", "h265", "av1", "prores", "ffv1"]
+__all__ = ["CODECS", "Codec", "Encoding", "encode", "encoding_for", "not_said"]
 
 
 @dataclass(frozen=True)
@@ -182,11 +182,11 @@ def not_said(film: Film, encoding: Encoding, target: Path) -> list[str]:
 
 
 def _container(target: Path) -> ContainerFormat:
-    names = {".mkv": "matroska", ".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".webm": "webm"}
-    name = names.get(target.suffix.lower())
+    name = WRITTEN.get(target.suffix.lower())
     if name is None:
         raise UsageError(
-            f"{shown(target)}: expected a film's suffix, one of {', '.join(names)}; it names the container"
+            f"{shown(target)}: expected a film's suffix, one of {', '.join(WRITTEN)}; it names the "
+            "container"
         )
     return ContainerFormat(name, "w")
 

@@ -140,14 +140,20 @@ class Film:
 
 
 @contextmanager
-def opened(path: Path) -> "Generator[InputContainer]":
+def opened(path: Path, *, containers: str = "") -> "Generator[InputContainer]":
     """A film to read; what FFmpeg says of it while it is read becomes an `ImageError`.
+
+    Args:
+        path: the file.
+        containers: FFmpeg's names of those that may be opened, with commas; empty for all.
 
     Raises:
         ImageError: it cannot be read.
     """
     # only files: a playlist must not reach the network
     options = {"protocol_whitelist": "file", "fflags": "+genpts"}
+    if containers:
+        options["format_whitelist"] = containers
     with reading(path), av.open(str(path.absolute()), options=options) as container:
         yield container
 

@@ -46,6 +46,7 @@ class Done:
         target: the result.
         size: height and width of its frames.
         frames: how many it has.
+        first: number of the film's frame that is its first.
         repeated: those that repeat the one before, to the bit: they were not computed.
         reused: tiles that were those of the frame before: likewise.
         segments: in all.
@@ -60,6 +61,7 @@ class Done:
     target: Path
     size: tuple[int, int]
     frames: int
+    first: int
     repeated: int
     reused: int
     segments: int
@@ -85,9 +87,10 @@ def enlarge_film(
     options: Options | None = None,
     settings: Settings | None = None,
     say: Callable[[str], None] = lambda line: None,
-    begun: Callable[[int], None] = lambda frames: None,
+    begun: Callable[[int, int], None] = lambda frames, before: None,
     progress: Callable[[float], None] = lambda frames: None,
     cancel: Cancel = lambda: False,
+    most: int | None = None,
 ) -> Done:
     """Enlarge a film.
 
@@ -97,9 +100,10 @@ def enlarge_film(
         options: how frames are enlarged: model, size, attention ratio, tile, backend ...
         settings: what else is done.
         say: told remarks, in a line each.
-        begun: told how many frames there are to compute.
+        begun: told how many frames there are to compute, and how many an earlier run has done.
         progress: told how many of them are done, the part of one under way included.
         cancel: asked often whether to stop; then finished segments stay, for a run that resumes.
+        most: pixels of all frames of the result together; None for any.
 
     Returns:
         What was done.
@@ -109,6 +113,7 @@ def enlarge_film(
         ImageError: no film, or a damaged one.
         OutputError: the target exists, or cannot be written.
         UsageError: options that do not fit the film, the codec or the container.
+        ValueRangeError: more pixels than `most`.
     """
     options, settings = options or Options(restore="off"), settings or Settings()
     clock = time.perf_counter()
@@ -136,6 +141,11 @@ def enlarge_film(
         pixel_format=settings.pixel_format,
         threads=before.get("encoding", {}).get("threads") or max(1, threads() // settings.workers),
     )
+    if most is not None and (stop - first) * height * width > most:
+        raise ValueRangeError(
+            f"{shown(source)}: expected a result of at most {most / 1e9:g} gigapixels in all, got "
+            f"{stop - first} frames of {width} x {height}; ask for a smaller one, or for a part of it"
+        )
     copy, left_out = copied(film, target, settings.without)
     notes += left_out + not_said(film, encoding, target)
     if further := beyond((film.height, film.width), (height, width), max(models.scales)):
@@ -160,7 +170,8 @@ def enlarge_film(
         for each in notes:
             say(each)
         todo = [each for each in segments if work.facts(each) is None]
-        begun(sum(each.frames for each in todo))
+        left = sum(each.frames for each in todo)
+        begun(left, stop - first - left)
         several = settings.workers > 1 or len(models.devices) > 1
         made = (share if several else _one_by_one)(task, models, todo, progress=progress, check=check)
         for segment, facts in made:
@@ -178,6 +189,7 @@ def enlarge_film(
         target,
         (height, width),
         frames,
+        first,
         repeated=sum(each.repeated for each in done),
         reused=sum(each.reused for each in done),
         segments=len(segments),

@@ -1,15 +1,17 @@
 """What is done with a film beside enlarging its frames."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from camixersr.errors import UsageError, ValueRangeError
-from camixersr.video.encode import CodecName
 
-__all__ = ["Interlaced", "Settings"]
+__all__ = ["CodecName", "Interlaced", "Kinds", "Settings", "seconds_of"]
 
+CodecName = Literal["h264", "h265", "av1", "prores", "ffv1"]
 Interlaced = Literal["refuse", "deinterlace", "keep"]
+Kinds = Literal["audio", "subtitle", "attachment"]
 
 SEGMENT = 2.0
 """Seconds of a segment: what a kill costs at most, against a keyframe that costs some bytes."""
@@ -19,23 +21,30 @@ SEGMENT = 2.0
 class Settings:
     """What is done with a film beside enlarging its frames.
 
+    The flags of `camixersr video` and the form of the service have their words from here.
+
     Attributes:
-        codec: of the result; None: H.264 of 8 bits, H.265 of more, AV1 for WebM.
-        crf: constant rate factor; None: the codec's usual one here.
-        preset: of the encoder; None: likewise.
-        pixel_format: FFmpeg's name; None: as deep as the film.
-        start: seconds of the source's own clock, from its first frame on, where the result begins.
-        end: where it ends; None for the film's end.
-        preview: only so many seconds, bicubic interpolation beside the result; None for the film.
-        interlaced: what is done with an interlaced film.
-        without: kinds of streams that are not copied.
-        segment: seconds of a segment, about.
-        workers: processes; each computes segments by itself.
-        route_maps: folder for a picture of each frame's routing; None for none.
-        work: folder for the work folder; None: beside the target.
-        salvage: take what there is of a damaged film.
-        resume: go on with what an interrupted run left.
-        overwrite: replace the target.
+        codec: Default: h264 for 8 bits, h265 for more, av1 for .webm. prores is for editing, ffv1 is
+            lossless.
+        crf: Quality: smaller is better and larger. Default: 16 for h264, 18 for h265, 24 for av1.
+        preset: How long the encoder may take, in its own words. Default: medium for h264 and h265, 6 for
+            av1.
+        pixel_format: FFmpeg's name, such as yuv444p10le. Default: 4:2:0 as deep as the film (prores:
+            4:2:2, ffv1: RGB).
+        start: Begin here: seconds, or hours:minutes:seconds.
+        end: End here.
+        preview: Make only so many seconds, with bicubic interpolation on the left and the result on the
+            right.
+        interlaced: What to do with an interlaced film. deinterlace makes whole frames of its fields. keep
+            takes its frames as they are.
+        without: Leave out audio, subtitle or attachment streams.
+        segment: Seconds of a segment. An interrupted run loses at most one segment for each worker.
+        workers: Processes that share the film, a segment at a time.
+        route_maps: Folder for a picture of each frame that shows where attention went.
+        work: Folder for the finished segments. Default: OUT.parts beside the output.
+        salvage: Take what there is of a film that is damaged or cut short, instead of refusing it.
+        resume: Go on with an interrupted run that had the same options.
+        overwrite: Replace a film that exists, and begin an interrupted run anew.
     """
 
     codec: CodecName | None = None
@@ -46,7 +55,7 @@ class Settings:
     end: float | None = None
     preview: float | None = None
     interlaced: Interlaced = "refuse"
-    without: frozenset[str] = frozenset()
+    without: frozenset[Kinds] = frozenset()
     segment: float = SEGMENT
     workers: int = 1
     route_maps: Path | None = None
@@ -80,3 +89,26 @@ class Settings:
             "interlaced": self.interlaced,
             "route_maps": self.route_maps is not None,
         }
+
+
+def seconds_of(text: str, option: str) -> float:
+    """Seconds of "90", "1:30", "0:01:30.5".
+
+    >>> seconds_of("1:30", "--start"), seconds_of("2.5", "--end"), seconds_of("1:00:00", "--end")
+    (90.0, 2.5, 3600.0)
+
+    Args:
+        text: what was written.
+        option: where, for the error.
+
+    Raises:
+        UsageError: no time.
+    """
+    if not re.fullmatch(r"(?:(?:\d{1,9}:)?\d{1,2}:)?\d{1,9}(?:\.\d{1,9})?", text):
+        raise UsageError(
+            f"{option} must be seconds, or hours:minutes:seconds such as 0:01:30, got {text!r}"
+        )
+    total = 0.0
+    for part in text.split(":"):
+        total = 60.0 * total + float(part)
+    return total

@@ -9,16 +9,17 @@ from fastapi import APIRouter, Header, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from camixersr.enlarge.forms import described, schema
+from camixersr.enlarge.forms import Described
+from camixersr.web.asked import asked_schema, offered
 from camixersr.web.events import News
 from camixersr.web.guard import COOKIE, cookie_of
 from camixersr.web.metrics import CONTENT_TYPE_LATEST
 from camixersr.web.problems import ProblemError, answers
-from camixersr.web.service import DECIDED, Service
+from camixersr.web.service import Service
 from camixersr.web.shown import EXAMPLE, JobList, JobShown, ModelList, result_name
-from camixersr.web.sights import PICTURE, JobId, done_job, job_of, owner_of_request, result_of, service_of
+from camixersr.web.sights import RESULT, JobId, done_job, job_of, owner_of_request, result_of, service_of
 from camixersr.web.store import Job
-from camixersr.web.uploads import json_body, receive
+from camixersr.web.uploads import Limits, json_body, receive
 from camixersr.web.zips import stream_zip
 
 __all__ = ["health", "router"]
@@ -30,12 +31,12 @@ LONGEST_WAIT = 60.0
 """Seconds of `Prefer: wait`."""
 
 
-_OPTIONS = schema(leave_out=DECIDED)
+_OPTIONS = asked_schema()
 _FORM = {
     "type": "object",
     "required": ["file"],
     "properties": {
-        "file": {"type": "string", "format": "binary", "description": "the picture"},
+        "file": {"type": "string", "format": "binary", "description": "the picture or film"},
         "action": {"enum": ["upscale", "restore"], "default": "upscale"},
         "options": {"type": "string", "description": "options as a JSON object; or each as a field"},
     },
@@ -46,6 +47,7 @@ _BODY = {
         "multipart/form-data": {"schema": _FORM},
         "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
         "image/*": {"schema": {"type": "string", "format": "binary"}},
+        "video/*": {"schema": {"type": "string", "format": "binary"}},
     },
 }
 _ACCEPTED = {
@@ -68,12 +70,12 @@ _EVENTS = {
 @router.post(
     "/jobs",
     status_code=202,
-    summary="Enlarge or restore a picture",
-    description="The picture is a form's part `file`, or the body itself; then action, options and "
+    summary="Enlarge a picture or a film, or restore a picture",
+    description="The file is a form's part `file`, or the body itself; then action, options and "
     "filename are in the query. With `Prefer: wait=30` the answer is the result, if it is done by then.",
     responses={
         202: _ACCEPTED,
-        200: {"description": "The result", **PICTURE},
+        200: {"description": "The result", **RESULT},
         **answers(400, 401, 403, 408, 413, 415, 422, 429, 503, 507),
     },
     openapi_extra={"requestBody": _BODY},
@@ -85,18 +87,18 @@ async def create(
         str | None, Header(description="a request that is repeated with it makes no second job")
     ] = None,
 ) -> Response:
-    """Take a picture."""
+    """Take a picture or a film."""
     service = service_of(request)
     if idempotency_key is not None and not 1 <= len(idempotency_key) <= 200:
         raise ProblemError(400, "Idempotency-Key must have 1 to 200 characters")
     wait = _wait_of(prefer)
     said = request.headers.get("content-length", "")
     length = int(said) if said.isdecimal() and len(said) < 18 else 0
-    limit = service.settings.max_upload
-    if length > limit + 200_000:
-        raise ProblemError(413, f"expected at most {limit:,} bytes, got {length:,}")
+    limits = Limits(service.settings.max_upload, service.settings.max_film_upload)
+    if length > limits.most + 200_000:
+        raise ProblemError(413, f"expected at most {limits.most:,} bytes, got {length:,}")
     await run_in_threadpool(service.require_room, length)
-    upload = await receive(request, service.incoming, max_bytes=limit)
+    upload = await receive(request, service.incoming, limits=limits)
     try:
         job = await service.accept(upload, owner=owner_of_request(request), key=idempotency_key)
     finally:
@@ -273,7 +275,7 @@ def delete_job(request: Request, number: JobId) -> Response:
 
 @router.post(
     "/jobs/{number}/again",
-    summary="Do the same picture again",
+    summary="Do the same picture or film again",
     description="Body: `action` and `options`; those of the first job where nothing is said.",
     status_code=202,
     responses={202: _ACCEPTED, **answers(400, 401, 403, 404, 408, 413, 422, 429, 503)},
@@ -295,7 +297,7 @@ def delete_job(request: Request, number: JobId) -> Response:
     },
 )
 async def again(request: Request, number: JobId) -> Response:
-    """Another job of a picture that is here already, with the same or other options."""
+    """Another job of a picture or film that is here already, with the same or other options."""
     service, job = service_of(request), job_of(request, number)
     body = await json_body(request)
     options, action = body.get("options"), body.get("action")
@@ -315,21 +317,23 @@ def models(request: Request) -> ModelList:
 
 @router.get("/options", summary="Options, for a form", responses=answers(401, 403))
 def options() -> dict[str, Any]:
-    """Every option: group, words, kinds, default; and what it does."""
+    """Every option of pictures and of films: group, words, kinds, default; and what it does."""
+    return {
+        "options": [_form_of(each) for each in offered(films=False)],
+        "film_options": [_form_of(each) for each in offered(films=True)],
+    }
+
+
+def _form_of(option: Described) -> dict[str, Any]:
     names = {int: "integer", float: "number", bool: "boolean", str: "string"}
     return {
-        "options": [
-            {
-                "name": each.name,
-                "group": each.group,
-                "about": each.about,
-                "kinds": [names[kind] for kind in each.kinds],
-                "choices": list(each.choices),
-                "default": each.default,
-            }
-            for each in described()
-            if each.name not in DECIDED
-        ]
+        "name": option.name,
+        "group": option.group,
+        "about": option.about,
+        "kinds": [names[kind] for kind in option.kinds],
+        "choices": list(option.choices),
+        "several": option.several,
+        "default": option.plain(option.default),
     }
 
 

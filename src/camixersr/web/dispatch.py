@@ -6,13 +6,13 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from camixersr.enlarge.forms import options_from
 from camixersr.errors import CamixerError
 from camixersr.messages import Failed, Line, Reply
+from camixersr.web.asked import options_of
 from camixersr.web.store import Job, Store
 from camixersr.web.worker import (
     CancelJob,
@@ -42,12 +42,14 @@ class Standing:
         total: in all.
         seconds: since its process took it.
         remark: the last that was said of it.
+        before: of what is done: by a process that was ended, before `seconds` began.
     """
 
     done: float = 0.0
     total: float = 0.0
     seconds: float = 0.0
     remark: str = ""
+    before: float = 0.0
 
 
 class Dispatcher:
@@ -59,6 +61,7 @@ class Dispatcher:
         device: where to compute: one, several with commas, or "all"; one process each.
         backend: what computes.
         max_pixels: larger pictures are refused.
+        max_film: pixels of all frames of a film's result; more are refused.
         changed: told of each job about which there is news.
         over: told of each job that has ended, and how many seconds it took.
     """
@@ -71,11 +74,13 @@ class Dispatcher:
         device: str,
         backend: str,
         max_pixels: int,
+        max_film: int,
         changed: Callable[[str], None],
         over: Callable[[str, float], None],
     ) -> None:
         self.store, self.folder, self.changed, self.over = store, folder, changed, over
-        self._device, self.how = device, (backend, max_pixels, folder.parent / "workers.lock")
+        self._device = device
+        self.how = (backend, max_pixels, max_film, folder.parent / "workers.lock")
         self._threads: list[_DeviceThread] = []
         self.stopping = threading.Event()
         self.work = threading.Condition()
@@ -219,9 +224,8 @@ class _DeviceThread(threading.Thread):
         began = time.monotonic()
         self.progress, self.job_id = Standing(), job.id
         dispatcher.changed(job.id)
-        line.send(
-            DoJob(job.id, dispatcher.folder / job.id, job.file, job.action, options_from(job.options))
-        )
+        options, suffix = options_of(job)
+        line.send(DoJob(job.id, dispatcher.folder / job.id, job.file, job.action, options, suffix))
         now = dispatcher.store.get(job.id)
         if now is not None and now.cancelling:  # meanwhile
             line.send(CancelJob(job.id))
@@ -247,11 +251,11 @@ class _DeviceThread(threading.Thread):
         """Take what the process says; whether its job is over."""
         dispatcher, seconds = self._dispatcher, time.monotonic() - began
         match message:
-            case JobAdvanced(job, done, total):
-                self.progress = Standing(done, total, seconds, self.progress.remark)
+            case JobAdvanced(job, done, total, before):
+                self.progress = Standing(done, total, seconds, self.progress.remark, before)
                 dispatcher.changed(job)
             case JobRemarked(job, text):
-                self.progress = Standing(self.progress.done, self.progress.total, seconds, text)
+                self.progress = replace(self.progress, seconds=seconds, remark=text)
                 dispatcher.changed(job)
             case JobOver(job, state, outcome, error):
                 dispatcher.store.finish(job, state, outcome=outcome, error=error)

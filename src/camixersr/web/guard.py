@@ -24,7 +24,7 @@ NOTHING = "'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='"
 """An inline style without content, which keeps OpenSeadragon from adding one with content."""
 POLICY = (
     f"default-src 'none'; script-src 'self'; style-src 'self' {NOTHING}; img-src 'self' blob:; "
-    "connect-src 'self'; "
+    "media-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 HEADERS = {

@@ -1,4 +1,4 @@
-"""The service behind the interface: takes pictures in, shows jobs, and cleans up."""
+"""The service behind the interface: takes pictures and films in, shows jobs, and cleans up."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from camixersr.enlarge.forms import options_from
 from camixersr.enlarge.options import Options
 from camixersr.errors import CamixerError, ImageError, MissingExtraError, OutputError, UsageError
 from camixersr.image.fallback import TooLargeError
@@ -19,8 +18,11 @@ from camixersr.image.formats import kind_of
 from camixersr.image.locks import hold
 from camixersr.image.part import PREVIEW
 from camixersr.image.size import Size
+from camixersr.video.forms import FilmOptions
+from camixersr.web.asked import read_options, record_of
 from camixersr.web.dispatch import Dispatcher
 from camixersr.web.events import Hub
+from camixersr.web.films import SPARE, expected_bytes, film_head, frames_asked
 from camixersr.web.metrics import Metrics
 from camixersr.web.pictures import PictureReader
 from camixersr.web.problems import ProblemError
@@ -30,16 +32,12 @@ from camixersr.web.store import AlreadyThereError, Job, QueueFullError, Store
 from camixersr.web.uploads import Upload, as_object, plain_name
 from camixersr.web.views import head
 
-__all__ = ["DECIDED", "Service"]
+__all__ = ["Service"]
 
-DECIDED = frozenset({"device", "backend"})
-"""Options that the service decides."""
 SWEEP = 30.0
 """Seconds between two looks for what is to be removed."""
 PATIENCE = 60.0
 """Seconds that the first request waits for the processes to begin."""
-SPARE = 64 * 2**20
-"""Bytes of the disk that uploads leave free, so that the queue can be written."""
 
 
 class Service:
@@ -72,6 +70,7 @@ class Service:
             device=settings.device,
             backend=settings.backend,
             max_pixels=settings.max_in,
+            max_film=settings.max_film,
             changed=self.tell,
             over=self.metrics.over,
         )
@@ -169,11 +168,11 @@ class Service:
             upload.name = plain_name(upload.fields["filename"])
         action = fields.pop("action", "upscale")
         given = as_object(fields.pop("options", "{}") or "{}", "options")
-        options = self._options(action, {**fields, **given})
+        options = self._options(action, {**fields, **given}, film=bool(upload.container))
         await self._require_models()
         self._require_model(action, options)
         picture = await self._head(upload)
-        self._require_size(picture, options, action)
+        self._require_size(picture, options, action, upload.bytes)
         job = self._job(action, options, owner=owner, key=key, name=upload.name, picture=picture, file="")
         file = f"input{upload.suffix}"
         return self._queue(upload.path, replace(job, file=file, sha256=upload.sha256, bytes=upload.bytes))
@@ -190,10 +189,10 @@ class Service:
             ProblemError: as for `accept`.
         """
         action = action or job.action
-        options = self._options(action, job.options if values is None else values)
+        options = self._options(action, job.options if values is None else values, film=job.is_film)
         await self._require_models()
         self._require_model(action, options)
-        self._require_size(job.picture, options, action)
+        self._require_size(job.picture, options, action, job.bytes)
         other = self._job(
             action, options, owner=job.owner, key=None, name=job.name, picture=job.picture, file=job.file
         )
@@ -207,7 +206,7 @@ class Service:
     def _job(
         self,
         action: str,
-        options: Options,
+        options: Options | FilmOptions,
         *,
         owner: str,
         key: str | None,
@@ -215,8 +214,6 @@ class Service:
         picture: Mapping[str, Any],
         file: str,
     ) -> Job:
-        plain = Options().record()
-        given = {each: value for each, value in options.record().items() if value != plain[each]}
         return Job(
             id=secrets.token_hex(16),
             owner=owner,
@@ -226,7 +223,7 @@ class Service:
             file=file,
             sha256="",
             bytes=0,
-            options=given,
+            options=record_of(options),
             picture=picture,
             created=time.time(),
         )
@@ -255,14 +252,16 @@ class Service:
         self.tell(job.id)
         return job
 
-    def _options(self, action: str, values: Mapping[str, Any]) -> Options:
+    def _options(self, action: str, values: Mapping[str, Any], *, film: bool) -> Options | FilmOptions:
         if action not in ("upscale", "restore"):
             raise ProblemError(422, f"action must be upscale or restore, got {action[:60]!r}")
         try:
-            options = options_from(values, leave_out=DECIDED)
+            options = read_options(values, film=film)
         except UsageError as error:
             raise ProblemError(422, str(error)) from error
-        if action == "restore" and options.size != Size():
+        if action == "restore" and isinstance(options, FilmOptions):
+            raise ProblemError(422, "films are enlarged, and not restored; use action=upscale")
+        if action == "restore" and _of_frames(options).size != Size():
             raise ProblemError(422, "pictures are restored at their own size; leave the size out")
         return options
 
@@ -274,12 +273,13 @@ class Service:
                 raise ProblemError(503, why, headers={"retry-after": "5"})
             await asyncio.sleep(0.05)
 
-    def _require_model(self, action: str, options: Options) -> None:
+    def _require_model(self, action: str, options: Options | FilmOptions) -> None:
         """A name of the catalogue: a file of the machine is nobody's business."""
         fitting = [each["name"] for each in self.dispatcher.models if each["action"] == action]
-        if options.model is not None and options.model not in fitting:
+        model = _of_frames(options).model
+        if model is not None and model not in fitting:
             raise ProblemError(
-                422, f"no model {options.model[:60]!r} to {action} with; models: {', '.join(fitting)}"
+                422, f"no model {model[:60]!r} to {action} with; models: {', '.join(fitting)}"
             )
 
     async def _head(self, upload: Upload) -> dict[str, Any]:
@@ -289,7 +289,8 @@ class Service:
             upload.path.replace(path)
             upload.path = path
         try:
-            return await self.pictures.ask(head, path, max_pixels=self.settings.max_in)
+            read = film_head if upload.container else head
+            return await self.pictures.ask(read, path, max_pixels=self.settings.max_in)
         except TooLargeError as error:
             limit = self.settings.max_in / 1e6
             raise ProblemError(
@@ -299,10 +300,24 @@ class Service:
             raise ProblemError(415, _line(error, path)) from error
         except ImageError as error:
             with path.open("rb") as file:
-                known = kind_of(file.read(64))
+                known = upload.container or kind_of(file.read(64))
             raise ProblemError(422 if known else 415, _line(error, path)) from error
 
-    def _require_size(self, picture: Mapping[str, Any], options: Options, action: str) -> None:
+    def _require_size(
+        self, picture: Mapping[str, Any], asked: Options | FilmOptions, action: str, size: int
+    ) -> None:
+        """Refuse what would become too large.
+
+        Args:
+            picture: what its head says.
+            asked: its options.
+            action: what is done with it.
+            size: bytes of the file.
+
+        Raises:
+            ProblemError: too many pixels, or the disk would not hold them.
+        """
+        options = _of_frames(asked)
         scales = sorted({each["scale"] for each in self.dispatcher.models if each["action"] == action})
         if options.model is not None:
             scales = [each["scale"] for each in self.dispatcher.models if each["name"] == options.model]
@@ -326,6 +341,26 @@ class Service:
             raise ProblemError(
                 413, f"expected a result of at most {limit / 1e6:g} megapixels; ask for a smaller one"
             )
+        if isinstance(asked, FilmOptions):
+            self._require_film(picture, asked, pixels, size)
+
+    def _require_film(self, picture: Mapping[str, Any], asked: FilmOptions, pixels: int, size: int) -> None:
+        """Refuse a film with too many frames of so many pixels, or too large for the disk."""
+        frames, share = frames_asked(picture["film"], asked)
+        limit = self.settings.max_film
+        if frames is not None and pixels * frames > 1.01 * limit:  # it is an estimate; the process counts
+            raise ProblemError(
+                413,
+                f"expected a film of at most {limit / 1e9:g} gigapixels in all, got about {frames:.0f} "
+                f"frames of {pixels / 1e6:g} megapixels; ask for smaller ones, or for a part of the film",
+            )
+        larger = pixels / (picture["width"] * picture["height"])
+        needed = expected_bytes(size, larger, share)
+        if shutil.disk_usage(self.settings.data).free < needed + SPARE:
+            raise ProblemError(
+                507,
+                f"the disk of the service does not hold the about {needed:,} bytes that this film takes",
+            )
 
     # ending -----------------------------------------------------------------------------------------
 
@@ -340,6 +375,10 @@ class Service:
         if self.store.remove(job.id):
             _remove(self.folder(job))
             self.hub.publish("gone", job.id, job.owner, {"id": job.id})
+
+
+def _of_frames(asked: Options | FilmOptions) -> Options:
+    return asked.options if isinstance(asked, FilmOptions) else asked
 
 
 def _line(error: CamixerError, path: Path) -> str:

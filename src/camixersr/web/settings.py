@@ -24,7 +24,9 @@ class Settings:
         hosts: names under which it is reached, beside the address and localhost.
         max_in: pixels of an upload.
         max_out: pixels of a result.
-        max_upload: bytes of an upload.
+        max_upload: bytes of a picture.
+        max_film_upload: bytes of a film.
+        max_film: pixels of all frames of a film's result together.
         max_queue: jobs that wait.
         keep: hours after which a finished job is removed with its files.
         device: where to compute, as for `camixersr upscale`; one process each.
@@ -43,13 +45,15 @@ class Settings:
     max_in: int = 100_000_000
     max_out: int = 800_000_000
     max_upload: int = 1_000_000_000
+    max_film_upload: int = 10_000_000_000
+    max_film: int = 500_000_000_000
     max_queue: int = 1000
     keep: float = 24.0
     device: str = "auto"
     backend: str = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("max_in", "max_out", "max_upload", "max_queue", "keep"):
+        for name in ("max_in", "max_out", "max_upload", "max_film_upload", "max_film", "max_queue", "keep"):
             if not getattr(self, name) > 0:
                 raise ValueRangeError(f"--{name} must be positive, got {getattr(self, name):g}")
         if not 0 <= self.port <= 65_535:

@@ -15,7 +15,9 @@ __all__ = ["EXAMPLE", "JobList", "JobShown", "ModelList", "media_type", "result_
 
 API = "/api/v1/jobs"
 LEAST = 0.02
-"""Share of a job after which the rest can be told."""
+"""Share of a picture after which the rest can be told."""
+FEW = 3
+"""Frames of a film after which it can."""
 
 _MEDIA = {
     ".png": "image/png",
@@ -25,20 +27,41 @@ _MEDIA = {
     ".avif": "image/avif",
     ".tif": "image/tiff",
     ".tiff": "image/tiff",
+    ".mkv": "video/x-matroska",
+    ".mp4": "video/mp4",
+    ".m4v": "video/mp4",
+    ".mov": "video/quicktime",
+    ".webm": "video/webm",
 }
+
+
+class FramesShown(BaseModel):
+    """How many frames of a film are done."""
+
+    done: int
+    total: int
 
 
 class ProgressShown(BaseModel):
     """How far a job is."""
 
     percent: float = Field(ge=0, le=100)
+    frames: FramesShown | None = Field(description="of a film")
     seconds: float = Field(description="since it began")
     remaining_seconds: float | None = Field(description="as far as can be told")
     remark: str
 
 
+class FilmShown(BaseModel):
+    """What the head of a film says; it may be wrong, or say nothing."""
+
+    codec: str
+    frames: int | None
+    seconds: float | None
+
+
 class PictureShown(BaseModel):
-    """What was uploaded."""
+    """What was uploaded: a picture, or a film with the size of its frames."""
 
     kind: str
     width: int
@@ -46,6 +69,7 @@ class PictureShown(BaseModel):
     pages: int
     bytes: int
     sha256: str
+    film: FilmShown | None = Field(description="None of a picture")
 
 
 class ResultShown(BaseModel):
@@ -85,7 +109,7 @@ class ViewsShown(BaseModel):
 
 
 class JobShown(BaseModel):
-    """A picture to be enlarged or restored, and what came of it."""
+    """A picture or a film to be enlarged or restored, and what came of it."""
 
     id: str = Field(pattern="^[0-9a-f]{32}$")
     name: str
@@ -179,7 +203,7 @@ def show(job: Job, progress: Standing | None, *, position: int | None, keep: flo
         "action": job.action,
         "state": job.state,
         "options": dict(job.options),
-        "picture": {**job.picture, "bytes": job.bytes, "sha256": job.sha256},
+        "picture": {"film": None, **job.picture, "bytes": job.bytes, "sha256": job.sha256},
         "created": job.created,
         "started": job.started,
         "finished": job.finished,
@@ -202,9 +226,13 @@ def _progress(job: Job, progress: Standing | None) -> dict[str, Any] | None:
     progress = progress or Standing()
     share = min(1.0, progress.done / progress.total) if progress.total else 0.0
     seconds = time.time() - job.started if job.started else progress.seconds
-    rest = progress.seconds * (1.0 - share) / share if share >= LEAST else None
+    made = progress.done - progress.before  # in these seconds
+    known = made >= FEW if job.is_film else share >= LEAST
+    rest = progress.seconds * (progress.total - progress.done) / made if known and made else None
+    frames = {"done": int(progress.done), "total": int(progress.total)} if job.is_film else None
     return {
         "percent": round(100.0 * share, 1),
+        "frames": frames,
         "seconds": round(seconds, 1),
         "remaining_seconds": None if rest is None else round(rest, 1),
         "remark": progress.remark,
@@ -220,6 +248,7 @@ EXAMPLE: dict[str, Any] = {
     "options": {"scale": 4.0},
     "picture": {
         "kind": "jpeg", "width": 640, "height": 480, "pages": 1, "bytes": 91234, "sha256": "5e88…",
+        "film": None,
     },
     "created": 1790000000.0,
     "started": 1790000000.5,

@@ -12,7 +12,7 @@ from starlette.responses import FileResponse, Response
 from camixersr.errors import ImageError
 from camixersr.image.files import replacing
 from camixersr.image.part import Part
-from camixersr.web import views
+from camixersr.web import films, views
 from camixersr.web.guard import owner_of
 from camixersr.web.problems import ProblemError, answers
 from camixersr.web.service import Service
@@ -21,7 +21,7 @@ from camixersr.web.store import Job
 from camixersr.web.views import Layer, View
 
 __all__ = [
-    "PICTURE",
+    "RESULT",
     "JobId",
     "done_job",
     "job_of",
@@ -43,8 +43,11 @@ At = Annotated[int, InPath(ge=0, le=1_000_000)]
 Pixels = Annotated[int, Query(ge=0, le=2**31 - 1)]
 Side = Annotated[int, Query(ge=1, le=2**31 - 1)]
 
-PICTURE = {"content": {"image/*": {"schema": {"type": "string", "format": "binary"}}}}
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+PICTURE = {"content": {"image/*": _BINARY}}
 """A picture, for the description."""
+RESULT = {"content": {"image/*": _BINARY, "video/*": _BINARY}}
+"""A picture or a film, likewise."""
 
 
 def service_of(request: Request) -> Service:
@@ -93,7 +96,7 @@ def _unchanged(request: Request, etag: str) -> bool:
     summary="The result",
     response_class=Response,
     responses={
-        200: {"description": "The file", **PICTURE},
+        200: {"description": "The file", **RESULT},
         206: {"description": "A part of it (Range)"},
         304: {"description": "You have it (If-None-Match)"},
         400: {"description": "A range that cannot be read", "content": {"text/plain": {}}},
@@ -209,13 +212,16 @@ async def get_crop(
     responses={200: {"description": "JPEG or PNG", **PICTURE}, **answers(401, 403, 404, 422)},
 )
 async def thumbnail(request: Request, number: JobId) -> Response:
-    """Of the picture, 320 pixels at the longest side."""
+    """Of the picture, or of a frame of the film; 320 pixels at the longest side."""
     job = await run_in_threadpool(job_of, request, number)
     folder = service_of(request).folder(job)
     kept = folder / "thumbnail"
     if not kept.is_file():
-        pyramid = folder / "input.tif"
-        answer = await _cut(request, views.thumbnail, pyramid if pyramid.is_file() else folder / job.file)
+        pyramid, own = folder / "input.tif", folder / job.file
+        if pyramid.is_file():
+            answer = await _cut(request, views.thumbnail, pyramid)
+        else:
+            answer = await _cut(request, films.poster if job.is_film else views.thumbnail, own)
         try:
             with replacing(kept) as partial:
                 partial.write_bytes(bytes(answer.body))

@@ -60,19 +60,19 @@ class AlreadyThereError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A picture to be enlarged or restored, and what came of it.
+    """A picture or a film to be enlarged or restored, and what came of it.
 
     Attributes:
         id: 32 hexadecimal digits, by chance.
         owner: whose it is; empty where no tokens are needed.
         key: of the request, so that it may be repeated.
         action: "upscale" or "restore".
-        name: of the picture, for people; no path is made of it.
+        name: of the file, for people; no path is made of it.
         file: name of the upload in the job's folder.
         sha256: of the upload.
         bytes: of the upload.
         options: that differ from the defaults.
-        picture: what its head says: kind, width, height, pages.
+        picture: what its head says: kind, width, height, pages; and `film` if it is one, see `films`.
         state: of the job.
         tries: times that it was begun and its process ended.
         cancelling: it is to be cancelled.
@@ -101,6 +101,11 @@ class Job:
     finished: float | None = None
     outcome: Mapping[str, Any] = field(default_factory=dict[str, Any])
     error: str | None = None
+
+    @property
+    def is_film(self) -> bool:
+        """Whether it is a film, and no picture."""
+        return "film" in self.picture
 
     @property
     def is_over(self) -> bool:

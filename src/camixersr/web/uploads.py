@@ -1,4 +1,4 @@
-"""A picture on its way in: counted and written while it comes, whatever the request calls it."""
+"""A picture or a film on its way in: counted and written while it comes, whatever the request calls it."""
 
 import asyncio
 import errno
@@ -17,10 +17,13 @@ from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
+from camixersr.errors import MissingExtraError
 from camixersr.image.formats import READABLE
+from camixersr.video.containers import SUFFIXES, container_of
+from camixersr.web.films import require_films
 from camixersr.web.problems import ProblemError
 
-__all__ = ["Upload", "json_body", "receive"]
+__all__ = ["Limits", "Upload", "json_body", "receive"]
 
 MOST_FIELDS = 64
 LONGEST_FIELD = 1 << 16  # bytes, of all fields of a form, and of a JSON body
@@ -29,6 +32,26 @@ SILENCE = 30.0
 GRACE, LEAST_RATE = 60.0, 2000.0
 """After so many seconds at least so many bytes a second, on average."""
 LONGEST_NAME = 120
+HEAD = 1024
+"""Bytes that tell a film from a picture."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bytes that may come.
+
+    Attributes:
+        picture: of one.
+        film: of one.
+    """
+
+    picture: int
+    film: int
+
+    @property
+    def most(self) -> int:
+        """Of anything."""
+        return max(self.picture, self.film)
 
 
 @dataclass
@@ -37,8 +60,9 @@ class Upload:
 
     Attributes:
         path: of the file.
-        name: of the picture, for people.
-        suffix: of its name, if pictures have such; it tells camera files from TIFFs, for example.
+        name: of the file, for people.
+        container: of a film, by how it begins; empty for all else.
+        suffix: of its name, if such files have it; it tells camera files from TIFFs, for example.
         fields: what else the form had, or the query of a raw upload.
         sha256: of the file.
         bytes: of the file.
@@ -46,15 +70,16 @@ class Upload:
 
     path: Path
     name: str = "picture"
+    container: str = ""
     fields: dict[str, str] = field(default_factory=dict[str, str])
     sha256: str = ""
     bytes: int = 0
 
     @property
     def suffix(self) -> str:
-        """Of its name, if pictures have such."""
+        """Of its name, if such files have it."""
         found = Path(self.name).suffix.lower()
-        return found if found in READABLE else ""
+        return found if found in (SUFFIXES if self.container else READABLE) else ""
 
     def drop(self) -> None:
         """Remove the file, if it is still there."""
@@ -77,7 +102,7 @@ async def _chunks(request: Request, limit: int) -> AsyncIterator[bytes]:
     Raises:
         ProblemError: too much of it, or too slowly.
     """
-    too_large = ProblemError(413, f"expected at most {limit:,} bytes, got more")
+    too_large = _too_large(limit)
     said = request.headers.get("content-length", "")
     if said.isdecimal() and int(said[:20]) > limit:
         raise too_large
@@ -126,13 +151,13 @@ def as_object(text: str | bytes, what: str) -> dict[str, Any]:
     return {str(name): value for name, value in found.items()}
 
 
-async def receive(request: Request, folder: Path, *, max_bytes: int) -> Upload:
-    """Take the one picture of a request: a form's part `file`, or the body itself.
+async def receive(request: Request, folder: Path, *, limits: Limits) -> Upload:
+    """Take the one picture or film of a request: a form's part `file`, or the body itself.
 
     Args:
         request: with the body.
         folder: where it is written.
-        max_bytes: of the picture.
+        limits: of its bytes.
 
     Returns:
         The upload; `drop` it if it is not used.
@@ -144,20 +169,21 @@ async def receive(request: Request, folder: Path, *, max_bytes: int) -> Upload:
     upload = Upload(folder / secrets.token_hex(16))
     try:
         with upload.path.open("wb") as file:
-            sink = _Sink(upload, file)
+            sink = _Sink(upload, file, limits, _said_length(request))
             if kind == b"multipart/form-data":
-                await _form(request, sink, parameters.get(b"boundary", b""), max_bytes)
-            elif kind == b"application/octet-stream" or kind.startswith(b"image/"):
+                await _form(request, sink, parameters.get(b"boundary", b""), limits.most)
+            elif kind == b"application/octet-stream" or kind.startswith((b"image/", b"video/")):
                 upload.fields = dict(request.query_params)
                 upload.name = plain_name(_name_of(request))
-                async for chunk in _chunks(request, max_bytes):
+                async for chunk in _chunks(request, limits.most):
                     sink.write(chunk)
             else:
                 raise ProblemError(
-                    415, "expected multipart/form-data, image/... or application/octet-stream"
+                    415, "expected multipart/form-data, image/..., video/... or application/octet-stream"
                 )
+            sink.end()
         if upload.bytes == 0:
-            raise ProblemError(422, "expected a picture, but none came, or an empty one")
+            raise ProblemError(422, "expected a picture or a film, but none came, or an empty one")
         upload.sha256 = sink.hash.hexdigest()
     except OSError as error:
         upload.drop()
@@ -180,11 +206,19 @@ def _name_of(request: Request) -> str:
     return found or request.query_params.get("filename", "")
 
 
-class _Sink:
-    """Where the picture's bytes go."""
+def _said_length(request: Request) -> int:
+    """Bytes that the body is said to have; 0 where nothing is said."""
+    said = request.headers.get("content-length", "")
+    return int(said) if said.isdecimal() and len(said) < 18 else 0
 
-    def __init__(self, upload: Upload, file: BinaryIO) -> None:
-        self._upload, self._file = upload, file
+
+class _Sink:
+    """Where the file's bytes go."""
+
+    def __init__(self, upload: Upload, file: BinaryIO, limits: Limits, said: int) -> None:
+        self._upload, self._file, self._limits, self._said = upload, file, limits, said
+        self._head: bytearray | None = bytearray()
+        self._limit = limits.most
         self.hash = hashlib.sha256()
 
     @property
@@ -195,6 +229,40 @@ class _Sink:
         self._file.write(chunk)
         self.hash.update(chunk)
         self._upload.bytes += len(chunk)
+        if self._head is not None:
+            self._head += chunk[:HEAD]
+            if len(self._head) >= HEAD:
+                self._tell(bytes(self._head))
+        if self._upload.bytes > self._limit:
+            raise _too_large(self._limit)
+
+    def end(self) -> None:
+        """All has come."""
+        if self._head is not None:
+            self._tell(bytes(self._head))
+        if self._upload.bytes > self._limit:
+            raise _too_large(self._limit)
+
+    def _tell(self, head: bytes) -> None:
+        """Tell a film from a picture before the rest comes.
+
+        Raises:
+            ProblemError: it is larger than such files may be, or nothing here reads films.
+        """
+        self._head = None
+        self._upload.container = container_of(head)
+        self._limit = self._limits.film if self._upload.container else self._limits.picture
+        if self._said > self._limit + 3 * LONGEST_FIELD:
+            raise _too_large(self._limit)
+        if self._upload.container:
+            try:
+                require_films()
+            except MissingExtraError as error:
+                raise ProblemError(415, str(error)) from error
+
+
+def _too_large(limit: int) -> ProblemError:
+    return ProblemError(413, f"expected at most {limit:,} bytes, got more")
 
 
 class _Form:
@@ -246,7 +314,7 @@ class _Form:
         if b"filename" in parameters or self._name == "file":
             self.files += 1
             if self.files > 1:
-                raise ProblemError(422, "expected one picture a request, got several")
+                raise ProblemError(422, "expected one file a request, got several")
             self._field = None
             upload = self._sink.upload
             upload.name = plain_name(parameters.get(b"filename", b"").decode("utf-8", "replace"))
@@ -281,12 +349,10 @@ async def _form(request: Request, sink: _Sink, boundary: bytes, max_bytes: int) 
         parser = MultipartParser(boundary, form.callbacks())  # pyright: ignore[reportArgumentType]
         async for chunk in _chunks(request, max_bytes + 2 * LONGEST_FIELD):
             parser.write(chunk)
-            if sink.upload.bytes > max_bytes:
-                raise ProblemError(413, f"expected at most {max_bytes:,} bytes, got more")
         parser.finalize()
     except MultipartParseError as error:
         raise ProblemError(400, f"the form cannot be read: {error}") from error
     if not form.ended:
         raise ProblemError(400, "the form was cut off")
     if not form.files:
-        raise ProblemError(422, "expected the picture as the part `file`")
+        raise ProblemError(422, "expected the file as the part `file`")

@@ -16,7 +16,19 @@ from camixersr.image.files import replacing
 from camixersr.image.libvips import damaged, vips
 from camixersr.image.part import Part, bicubic_part
 
-__all__ = ["TILE", "Layer", "View", "crop", "head", "make_pyramid", "part_of", "thumbnail", "tile"]
+__all__ = [
+    "TILE",
+    "Layer",
+    "View",
+    "crop",
+    "encoded",
+    "head",
+    "make_pyramid",
+    "part_of",
+    "shrunk",
+    "thumbnail",
+    "tile",
+]
 
 TILE = 512
 """Side of a tile, in pixels."""
@@ -132,7 +144,7 @@ def _pixels(image: Any, part: Part) -> NDArray[np.uint8]:
     return np.asarray(image.crop(part.left, part.top, part.width, part.height).numpy())
 
 
-def _encoded(pixels: NDArray[np.uint8]) -> bytes:
+def encoded(pixels: NDArray[np.uint8]) -> bytes:
     """JPEG of high quality, or PNG where there is transparency."""
     image = vips().Image.new_from_array(pixels, interpretation="srgb")
     if image.bands == 4:
@@ -175,7 +187,7 @@ def tile(
     part = Part(y * TILE, x * TILE, min(TILE, high[0] - y * TILE), min(TILE, high[1] - x * TILE))
     if part.height <= 0 or part.width <= 0:
         raise IndexError("no such tile")
-    return _encoded(part_of(path, source, high, part, nearest=nearest))
+    return encoded(part_of(path, source, high, part, nearest=nearest))
 
 
 def crop(path: Path, source: View, view: View, part: Part, *, longest: int, nearest: bool = False) -> bytes:
@@ -195,7 +207,7 @@ def crop(path: Path, source: View, view: View, part: Part, *, longest: int, near
     factor = min(1.0, longest / max(part.height, part.width))
     high = max(1, round(view.height * factor)), max(1, round(view.width * factor))
     scaled = part.scaled((view.height, view.width), high)
-    return _encoded(part_of(path, source, high, scaled, nearest=nearest))
+    return encoded(part_of(path, source, high, scaled, nearest=nearest))
 
 
 def part_of(
@@ -248,8 +260,21 @@ def thumbnail(path: Path) -> bytes:
         ImageError: there is nothing to show.
     """
     with damaged(path):
-        image = _opened(path)
-        factor = THUMBNAIL / max(image.width, image.height)
-        if factor < 1.0:
-            image = image.thumbnail_image(THUMBNAIL, height=THUMBNAIL)
-        return _encoded(np.asarray(image.numpy()))
+        return encoded(_shrunk(_opened(path)))
+
+
+def shrunk(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    """Pixels as a thumbnail.
+
+    Args:
+        pixels: H x W x 3, uint8 or uint16.
+    """
+    deep = pixels.dtype != np.uint8
+    image = vips().Image.new_from_array(pixels, interpretation="rgb16" if deep else "srgb")
+    return _shrunk(_for_a_screen(image))
+
+
+def _shrunk(image: Any) -> NDArray[np.uint8]:
+    if max(image.width, image.height) > THUMBNAIL:
+        image = image.thumbnail_image(THUMBNAIL, height=THUMBNAIL)
+    return np.asarray(image.numpy())

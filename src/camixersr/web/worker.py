@@ -14,6 +14,7 @@ from typing import Any
 
 from camixersr.image.locks import hold
 from camixersr.messages import Failed, Line, Reply
+from camixersr.video.forms import FilmOptions
 from camixersr.web.child import listen
 from camixersr.web.store import State
 
@@ -46,7 +47,8 @@ class DoJob:
         folder: where its files are.
         file: the picture there.
         action: "upscale" or "restore".
-        options: an `Options`.
+        options: an `Options`, or the `FilmOptions` of a film.
+        suffix: of the result of a film.
     """
 
     job: str
@@ -54,6 +56,7 @@ class DoJob:
     file: str
     action: str
     options: Any
+    suffix: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,11 +75,19 @@ class WorkerReady:
 
 @dataclass(frozen=True)
 class JobAdvanced:
-    """How far a job is."""
+    """How far a job is.
+
+    Attributes:
+        job: its number.
+        done: of it.
+        total: in all.
+        before: of what is done: by a process that was ended.
+    """
 
     job: str
     done: float
     total: float
+    before: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -121,7 +132,12 @@ def shared_lock(path: Path) -> int:
 
 
 def work(
-    connection: "Connection[Any, Any]", device: str, backend: Any, max_pixels: int, lock: Path
+    connection: "Connection[Any, Any]",
+    device: str,
+    backend: Any,
+    max_pixels: int,
+    max_film: int,
+    lock: Path,
 ) -> None:
     """Do jobs as they come, until the server hangs up.
 
@@ -133,6 +149,7 @@ def work(
         device: to compute on.
         backend: what computes.
         max_pixels: larger pictures are refused.
+        max_film: pixels of all frames of a film's result; more are refused.
         lock: a file that is held as long as the process lives: another service waits for it.
     """
     held = shared_lock(lock)
@@ -163,9 +180,15 @@ def work(
         do = jobs.get()
         if len(kept) > MOST_KEPT:
             kept.clear()
-        options = replace(do.options, device=device, backend=backend, name=None)
         job = _Job(line, do.job, do.folder, do.file, lambda number=do.job: number in cancelled)
-        job.run(do.action, options, max_pixels, kept)
+        if isinstance(do.options, FilmOptions):
+            asked = replace(do.options, options=replace(do.options.options, device=device, backend=backend))
+            job.run(lambda asked=asked, do=do, job=job: job.film(asked, do.suffix, max_film))
+        else:
+            options = replace(do.options, device=device, backend=backend, name=None)
+            job.run(
+                lambda options=options, do=do, job=job: job.picture(do.action, options, max_pixels, kept)
+            )
         cancelled.discard(do.job)
 
 
@@ -204,12 +227,12 @@ class _Job:
         self._told = 0.0
         self._telling = threading.Lock()
 
-    def run(self, action: str, options: Any, max_pixels: int, kept: dict[Any, Any]) -> None:
+    def run(self, compute: Callable[[], dict[str, Any]]) -> None:
         """Do it, and say what came."""
         from camixersr.errors import CamixerError, CancelledError
 
         try:
-            outcome = self._compute(action, options, max_pixels, kept)
+            outcome = compute()
         except CancelledError:
             self._tidy()
             self._over("cancelled")
@@ -241,7 +264,24 @@ class _Job:
             if path.is_file() or path.is_symlink():
                 path.unlink()
 
-    def _compute(self, action: str, options: Any, max_pixels: int, kept: dict[Any, Any]) -> dict[str, Any]:
+    def film(self, asked: FilmOptions, suffix: str, most: int) -> dict[str, Any]:
+        """Enlarge a film; the outcome."""
+        from camixersr.web.films import enlarge
+
+        return enlarge(
+            self._folder,
+            self._file,
+            asked,
+            suffix=suffix,
+            most=most,
+            hear=self._advanced,
+            remark=lambda text: self._line.send(JobRemarked(self._id, self._plain(text))),
+            plain=self._plain,
+            cancelled=self._cancelled,
+        )
+
+    def picture(self, action: str, options: Any, max_pixels: int, kept: dict[Any, Any]) -> dict[str, Any]:
+        """Enlarge or restore a picture; the outcome."""
         from camixersr.runs.files import restore_files, upscale_files
 
         self._tidy()
@@ -304,16 +344,19 @@ class _Job:
             }
         return views
 
+    def _advanced(self, done: float, total: float, before: float = 0.0) -> None:
+        with self._telling:
+            if time.monotonic() - self._told < TOLD and done < total:
+                return
+            self._told = time.monotonic()
+        self._line.send(JobAdvanced(self._id, float(done), float(total), float(before)))
+
     def _hear(self, event: Any) -> None:
         from camixersr.runs import results
 
         match event:
             case results.Advanced(_, done, total) | results.Measuring(_, done, total):
-                with self._telling:
-                    if time.monotonic() - self._told < TOLD and done < total:
-                        return
-                    self._told = time.monotonic()
-                self._line.send(JobAdvanced(self._id, float(done), float(total)))
+                self._advanced(done, total)
             case results.Remark(text):
                 self._line.send(JobRemarked(self._id, self._plain(text)))
             case _:
