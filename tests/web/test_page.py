@@ -320,6 +320,62 @@ def test_a_folder_is_dropped(
     assert names == {"a.png", "b.png"}
 
 
+def test_a_film_is_compared_by_a_frame_and_played(
+    server: Server, enter: Callable[..., Any], tmp_path: Path
+) -> None:
+    pytest.importorskip("av", reason="needs the extra `video`: av is not installed")
+    from tests.video.conftest import make_film, scenes
+
+    kind = {"codec": "libx264", "pixel_format": "yuv420p", "tags": (1, 1, 1, 1), "aspect": None}
+    page = enter(server)
+    page.locator("input[name=scale]").fill("2")
+    page.locator("#more summary").click()
+    page.locator("select[name=film-without]").select_option(["audio", "subtitle"])
+    page.locator("input[name=film-end]").fill("0:00.25")
+    page.set_input_files("#files", [make_film(tmp_path / "a.mp4", list(scenes(8)), **kind)])
+    page.wait_for_selector(".item.running .state:has-text('Frame'), .item.done")
+    is_done(page, 1)
+    (job,) = server.client.get("/api/v1/jobs").json()["jobs"]
+    assert job["options"] == {"scale": 2.0, "without": ["audio", "subtitle"], "end": 0.25}
+    page.locator(".item .show").click()
+    page.wait_for_selector("#pane-one canvas")
+    page.evaluate(AXE.read_text())
+    assert page.locator("#download").get_attribute("download") == "a_x2.mp4"
+    assert shot(page, "#pane-one").std() > 10
+    page.locator("#play").click()
+    page.wait_for_function("() => document.getElementById('film').videoWidth > 0")
+    assert page.locator("#film").evaluate("film => [film.videoWidth, film.videoHeight]") == [128, 96]
+    assert page.locator("#pane-one").is_hidden()
+    found = page.evaluate("axe.run().then((result) => result.violations.map((each) => each.id))")
+    assert found == []
+    page.locator("#play").click()
+    page.wait_for_selector("#pane-one canvas")
+    assert page.locator("#film").is_hidden()
+    page.reload()  # the form is remembered
+    page.wait_for_selector(".line.up")
+    chosen = "made => [...made.selectedOptions].map((each) => each.value)"
+    assert page.locator("select[name=film-without]").evaluate(chosen) == ["audio", "subtitle"]
+
+
+def test_a_film_that_the_browser_cannot_play_is_said(
+    server: Server, enter: Callable[..., Any], tmp_path: Path
+) -> None:
+    pytest.importorskip("av", reason="needs the extra `video`: av is not installed")
+    from tests.video.conftest import make_film, scenes
+
+    kind = {"codec": "libx264", "pixel_format": "yuv420p", "tags": (1, 1, 1, 1), "aspect": None}
+    content = make_film(tmp_path / "a.mkv", list(scenes(2)), beside=False, **kind).read_bytes()
+    job = server.over(server.job(content, "a.mkv", scale="1", codec="ffv1"))
+    page = enter(server, f"#job={job['id']}")
+    page.wait_for_selector("#pane-one canvas")
+    page.locator("#shown-name").press("p")
+    page.wait_for_selector("#unplayable:not([hidden])")
+    assert "choose mp4" in page.locator("#unplayable").text_content()
+    page.keyboard.press("p")
+    page.wait_for_selector("#pane-one canvas")
+    assert page.locator("#unplayable").is_hidden()
+
+
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1300), ("dark", 390)])
 def test_axe_finds_nothing(server: Server, enter: Callable[..., Any], scheme: str, width: int) -> None:
     job = server.over(server.job(png(), scale="2"))

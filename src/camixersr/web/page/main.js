@@ -5,7 +5,7 @@ import {add, clear, forget, say, take, takeAll, whenOpened} from "./queue.js";
 import {close, openJob, refresh, start as startViewer} from "./viewer.js";
 
 const find = (id) => document.getElementById(id);
-const PICTURE = /\.(png|jpe?g|webp|tiff?|avif|gif|bmp|hei[cf]|p[gpn]m|tga|jp2|dng|cr[23]|nef|arw|orf|rw2|raf)$/i;
+const KNOWN = /\.(png|jpe?g|webp|tiff?|avif|gif|bmp|hei[cf]|p[gpn]m|tga|jp2|dng|cr[23]|nef|arw|orf|rw2|raf|mkv|mp4|m4v|mov|webm|avi|mpe?g|m?ts|m2ts|wmv|flv)$/i;
 
 function route(focus = true) {
   const id = new URLSearchParams(location.hash.slice(1)).get("job");
@@ -23,9 +23,9 @@ async function askForToken(wrong = false) {
 }
 
 async function begin() {
-  let options = [], models = [];
+  let options = [], films = [], models = [];
   try {
-    [{options}, {models}] = await Promise.all([ask("/options"), ask("/models")]);
+    [{options, film_options: films}, {models}] = await Promise.all([ask("/options"), ask("/models")]);
     for (let tries = 0; !models.length && tries < 120; tries += 1) {
       find("line-text").textContent = "Loading the models";
       await new Promise((done) => { setTimeout(done, 500); });
@@ -37,7 +37,7 @@ async function begin() {
     setTimeout(begin, 2000);
     return;
   }
-  showOptions(options, models);
+  showOptions(options, films, models);
   listen({
     jobs: (found) => { takeAll(found); route(false); refresh(); },
     job: (job) => { take(job); refresh(); },
@@ -49,7 +49,7 @@ async function begin() {
 
 async function within(entry) {
   if (entry.isFile) {
-    return PICTURE.test(entry.name) ? [await new Promise((resolve, reject) => { entry.file(resolve, reject); })] : [];
+    return KNOWN.test(entry.name) ? [await new Promise((resolve, reject) => { entry.file(resolve, reject); })] : [];
   }
   const reader = entry.createReader(), found = [];
   for (;;) {  // a hundred at a time
@@ -65,7 +65,7 @@ async function dropped(transfer) {
   const entries = [...transfer.items].map((each) => each.webkitGetAsEntry?.()).filter(Boolean);
   const folders = entries.some((each) => each.isDirectory), named = [...transfer.files];
   const files = folders ? (await Promise.all(entries.map(within))).flat() : named;
-  if (!files.length) say("There is no picture in what was dropped.");
+  if (!files.length) say("There is no picture or film in what was dropped.");
   add(files);
 }
 
@@ -73,7 +73,7 @@ for (const [button, input] of [["choose", "files"], ["choose-folder", "folder"]]
   find(button).addEventListener("click", () => find(input).click());
   find(input).addEventListener("change", () => {
     const files = [...find(input).files];
-    add(input === "folder" ? files.filter((each) => PICTURE.test(each.name)) : files);
+    add(input === "folder" ? files.filter((each) => KNOWN.test(each.name)) : files);
     find(input).value = "";
   });
 }

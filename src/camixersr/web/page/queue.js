@@ -5,6 +5,7 @@ import {action, values} from "./options.js";
 const list = document.getElementById("list"), said = document.getElementById("said");
 const template = document.getElementById("item");
 const AT_ONCE = 3;  // uploads
+const FILM = /\.(mkv|mp4|m4v|mov|webm|avi|mpe?g|m?ts|m2ts|wmv|flv|mxf|ogv|vob|3gp)$/i;
 export const jobs = new Map();
 const uploads = [], rows = new Map(), newest = (one, other) => other.created - one.created;
 let open = () => {}, chosen = "";
@@ -12,6 +13,8 @@ let open = () => {}, chosen = "";
 export const say = (text) => said.replaceChildren(text);
 export const whenOpened = (call) => { open = call; };
 export const isOver = (job) => ["done", "failed", "cancelled"].includes(job.state);
+
+const isFilm = (file) => file.type.startsWith("video/") || FILM.test(file.name);
 
 export function time(seconds) {
   if (seconds < 90) return `${Math.max(1, Math.round(seconds))} s`;
@@ -55,18 +58,20 @@ function put(at, {kind, name, what, state, progress, acts, openable, label}) {
 }
 
 function described(job) {
-  const {width, height} = job.picture, result = job.result;
+  const {width, height, film} = job.picture, result = job.result;
   if (result) return `${width} × ${height} → ${result.width} × ${result.height}`;
+  const length = film?.seconds ? time(film.seconds) : "";
   const options = Object.entries(job.options).map(([name, value]) => `${name.replaceAll("_", "-")} ${value}`);
-  return [`${width} × ${height}`, job.action === "restore" ? "restore" : "", ...options].filter(Boolean).join(", ");
+  return [`${width} × ${height}`, length, job.action === "restore" ? "restore" : "", ...options].filter(Boolean).join(", ");
 }
 
 function told(job) {
   if (job.state === "queued") return job.position ? `Waits; ${job.position} before it` : "Waits";
   if (job.state === "running") {
     if (job.cancelling) return "Being cancelled";
-    const {percent, remaining_seconds: rest, remark} = job.progress;
-    return [`${Math.round(percent)} %`, rest === null ? remark : `about ${time(rest)} left`].filter(Boolean).join(", ");
+    const {percent, frames, remaining_seconds: rest, remark} = job.progress;
+    const done = frames?.total ? `Frame ${Math.min(frames.total, frames.done + 1)} of ${frames.total}` : `${Math.round(percent)} %`;
+    return [done, rest === null ? remark : `about ${time(rest)} left`].filter(Boolean).join(", ");
   }
   if (job.state === "done") return `Done in ${time(job.finished - job.started)}, ${size(job.result.bytes)}`;
   return job.state === "failed" ? job.error : "Cancelled";
@@ -143,7 +148,7 @@ function drawNow() {
   for (const key of rows.keys()) if (!known.has(key)) rows.delete(key);
   const done = over.filter((job) => job.state === "done");
   document.body.classList.toggle("some", made.length > 0);
-  document.getElementById("drop-title").textContent = made.length ? "Drop more" : "Drop pictures here";
+  document.getElementById("drop-title").textContent = made.length ? "Drop more" : "Drop pictures or films here";
   document.getElementById("empty").hidden = made.length > 0;
   document.getElementById("count").textContent = made.length ? `${done.length} of ${made.length} done` : "";
   document.getElementById("clear").hidden = over.length === 0;
@@ -176,14 +181,15 @@ export function clear() {
 }
 
 export function add(files) {
-  const options = values(), kind = action();
+  const kind = action();
   for (const file of files) {
+    const options = values(isFilm(file));
     uploads.push({
       key: crypto.randomUUID ? crypto.randomUUID() : String(Math.random()), file, options, kind, state: "waits", share: 0, error: "",
       stop: {abort() { this.onabort?.(); }},
     });
   }
-  if (files.length) say(`${files.length} ${files.length === 1 ? "picture is" : "pictures are"} sent`);
+  if (files.length) say(`${files.length} ${files.length === 1 ? "file is" : "files are"} sent`);
   send();
 }
 

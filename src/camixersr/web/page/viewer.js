@@ -8,7 +8,8 @@ import {Zoom, tiles} from "./zoom.js";
 const find = (id) => document.getElementById(id);
 const stage = find("stage"), frame = find("frame"), slider = find("slider"), split = find("split");
 const against = find("against"), globe = find("globe"), panes = [find("pane-one"), find("pane-two")];
-const shown = {id: "", map: false, round: false};
+const film = find("film");
+const shown = {id: "", map: false, round: false, playing: false};
 
 const zoomed = (ratio) => { find("zoom").textContent = `${ratio < 0.1 ? (100 * ratio).toFixed(1) : Math.round(100 * ratio)} %`; };
 const zoom = new Zoom(...panes, (ratio) => { if (!shown.round) zoomed(ratio); });
@@ -20,6 +21,7 @@ const current = () => shown.round ? sphere : zoom;
 
 function title(each) {
   const ratio = each.facts.attention_ratio, {width, height} = each.result;
+  if (each.picture.film) return `a frame of the result, attention ${Math.round(100 * ratio)} %, ${width} × ${height}`;
   const model = each.facts.model_size ? `${each.facts.model}, attention ${Math.round(100 * ratio)} %` : "interpolated";
   return `${model}, ${width} × ${height}`;
 }
@@ -27,9 +29,10 @@ function title(each) {
 function listAgainst() {
   const own = job(), before = against.value;
   const entries = own.views.input ? [["bicubic", own.action === "restore" ? "the picture as it was" : "bicubic interpolation"],
-    ["pixels", "the picture's own pixels"]] : [];
+    ["pixels", own.picture.film ? "the film's own pixels" : "the picture's own pixels"]] : [];
+  const part = ({facts}) => `${facts.first} ${facts.frames}`;  // other parts of a film have other frames in their middle
   for (const other of jobs.values()) {
-    if (other.id !== own.id && other.views.result && other.picture.sha256 === own.picture.sha256) {
+    if (other.id !== own.id && other.views.result && other.picture.sha256 === own.picture.sha256 && part(other) === part(own)) {
       entries.push([other.id, title(other)]);
     }
   }
@@ -50,9 +53,28 @@ function sources() {
   return [after, before];
 }
 
+function play() {
+  const own = job(), on = Boolean(own?.picture.film) && shown.playing;
+  find("play").ariaPressed = String(on);
+  if (on && !film.src) { film.src = own.links.result; film.play().catch(() => {}); }
+  if (!on) { film.pause(); film.removeAttribute("src"); film.load(); }
+  film.hidden = !on;
+  find("unplayable").hidden = true;
+  find("map").hidden = Boolean(own?.picture.film);
+  find("against").disabled = on;
+  for (const each of document.querySelectorAll(".zooms button")) each.disabled = on;
+}
+
 async function show(keepPlace = false) {
   const own = job();
   if (!own) return;
+  play();
+  if (shown.playing) {
+    zoom.close();
+    for (const each of [globe, ...panes, split, find("slider-label"), find("tag-left"), find("tag-right")]) each.hidden = true;
+    find("modes").disabled = true;
+    return;
+  }
   const [after, before] = sources(), beside = mode() === "beside" && before && !shown.round;
   globe.hidden = !shown.round;
   panes[0].hidden = shown.round;
@@ -61,6 +83,7 @@ async function show(keepPlace = false) {
   find("modes").disabled = !before || shown.round;
   find("tag-left").hidden = !before;
   find("tag-left").textContent = against.selectedOptions[0]?.text || "";
+  find("tag-right").hidden = false;
   find("tag-right").textContent = title(own);
   find("map").disabled = !own.views.routes || shown.round;
   find("full").disabled = shown.round;
@@ -108,13 +131,20 @@ function describe() {
   if (own.links.route_map) { file.href = own.links.route_map; file.download = `${own.name} route map.png`; }
   const share = `${Math.round(100 * facts.attention_share)} %`;
   find("share").textContent = `${share} of windows attended`;
-  find("facts").replaceChildren(
+  const rows = own.picture.film ? [
+    row("Film", `${own.picture.width} × ${own.picture.height}, ${own.picture.film.codec}`),
+    row("Result", `${own.result.width} × ${own.result.height}, ${facts.encoding.codec}, ${facts.frames} frames`),
+    row("Windows attended", share),
+  ] : [
     row("Picture", `${own.picture.width} × ${own.picture.height}`),
     row("Result", `${own.result.width} × ${own.result.height}`),
     row("Model", facts.model_size ? facts.model : "none: interpolated"),
     ...(facts.model_size ? [row("Windows attended", share)] : []),
-    row("Took", time(own.finished - own.started)));
-  const notes = own.notes.length ? own.notes : ["Everything was kept that the picture carries: profile, metadata, depth."];
+  ];
+  find("facts").replaceChildren(...rows, row("Took", time(own.finished - own.started)));
+  const kept = own.picture.film ? "Everything was kept that the film carries: sound, subtitles, chapters, the time of every frame."
+    : "Everything was kept that the picture carries: profile, metadata, depth.";
+  const notes = own.notes.length ? own.notes : [kept];
   find("notes").replaceChildren(...notes.map((note) => {
     const made = document.createElement("li");
     made.textContent = note;
@@ -134,6 +164,8 @@ export function openJob(id, focus = true) {
   listAgainst();
   describe();
   if (!another) return undefined;
+  shown.playing = false;
+  find("play").hidden = !own.picture.film;
   const round = Boolean(own.facts.sphere) && !own.facts.part;
   if (round && !sphere) sphere = new Sphere(globe, (ratio) => { if (shown.round) zoomed(ratio); });
   find("sphere").hidden = !round || !sphere.works;
@@ -146,6 +178,8 @@ export function openJob(id, focus = true) {
 export function close() {
   if (!shown.id) return;
   shown.id = "";
+  shown.playing = false;
+  play();
   zoom.close();
   stage.hidden = true;
   find("welcome").hidden = false;
@@ -177,13 +211,16 @@ export function start() {
   const calls = {
     map: toggleMap, sphere: toggleRound, in: () => current().magnify(1.5), out: () => current().magnify(1 / 1.5),
     fit: () => current().fit(), full: () => zoom.full(), back: () => { location.hash = ""; },
-    again: () => again(shown.id, action(), values()).then(() => say("It is done again; see the list."))
+    play: () => { shown.playing = !shown.playing; show(true); },
+    again: () => again(shown.id, action(), values(Boolean(job().picture.film))).then(() => say("It is done again; see the list."))
       .catch((error) => say(error.message)),
   };
   for (const [id, call] of Object.entries(calls)) find(id).addEventListener("click", call);
+  film.addEventListener("error", () => { if (film.hasAttribute("src")) { film.hidden = true; find("unplayable").hidden = false; } });
   const by = (amount) => { slider.value = Number(slider.value) + amount; slide(); };
   const keys = {
     "+": calls.in, "=": calls.in, "-": calls.out, "0": calls.fit, "1": calls.full, r: toggleMap, s: toggleRound,
+    p: () => { if (!find("play").hidden) calls.play(); },
     ",": () => by(-2), ".": () => by(2), ArrowLeft: () => current().pan(-60, 0), ArrowRight: () => current().pan(60, 0),
     ArrowUp: () => current().pan(0, -60), ArrowDown: () => current().pan(0, 60),
   };
@@ -191,6 +228,7 @@ export function start() {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key === "Escape") { location.hash = ""; return; }
     const inside = [...panes, globe].includes(event.target);
+    if (shown.playing && event.key !== "p") return;  // the film has its own keys
     const typing = event.target.matches("input, select");
     if (typing || (event.key.startsWith("Arrow") && !inside) || !keys[event.key]) return;
     keys[event.key]();
