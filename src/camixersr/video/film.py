@@ -5,7 +5,6 @@ A frame rate is never derived. Times are the `pts` that packets carry, in the st
 
 import struct
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
@@ -16,7 +15,6 @@ import av
 import av.error
 from av.filter import Graph
 from av.sidedata.sidedata import Type
-from av.stream import Disposition
 from av.video.frame import VideoFrame
 
 from camixersr.errors import ImageError
@@ -24,6 +22,7 @@ from camixersr.image.files import beginning, shown
 from camixersr.image.formats import kind_of
 from camixersr.video.chroma import siting_of
 from camixersr.video.colours import Colours, depth_of
+from camixersr.video.opening import opened, picture_stream
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from av.stream import Stream
     from av.video.stream import VideoStream
 
-__all__ = ["Film", "Light", "frames_of", "look", "opened", "picture_stream", "reading"]
+__all__ = ["Film", "Light", "frames_of", "look"]
 
 LOST = 0.5
 """Seconds that may be missing at the end of a film against what its head says: codecs round."""
@@ -41,9 +40,6 @@ LOOKED_AT = (0.0, 0.25, 0.5, 0.75)
 
 HEIC = (b"heic", b"heix", b"heim", b"heis", b"mif1")
 """Brands of files that hold one picture."""
-
-LAST_ERRNO = 4095
-"""Greatest error number of a system; FFmpeg's own are greater."""
 
 LEFT_OUT = {
     Type.A53_CC: "closed captions inside its picture stream are left out",
@@ -137,44 +133,6 @@ class Film:
         if number + 1 < len(self.times):
             return self.times[number + 1] - self.times[number]
         return self.lasts[number] or (self.times[-1] - self.times[-2] if len(self.times) > 1 else 1)
-
-
-@contextmanager
-def opened(path: Path, *, containers: str = "") -> "Generator[InputContainer]":
-    """A film to read; what FFmpeg says of it while it is read becomes an `ImageError`.
-
-    Args:
-        path: the file.
-        containers: FFmpeg's names of those that may be opened, with commas; empty for all.
-
-    Raises:
-        ImageError: it cannot be read.
-    """
-    # only files: a playlist must not reach the network
-    options = {"protocol_whitelist": "file", "fflags": "+genpts"}
-    if containers:
-        options["format_whitelist"] = containers
-    with reading(path), av.open(str(path.absolute()), options=options) as container:
-        yield container
-
-
-@contextmanager
-def reading(path: Path) -> "Generator[None]":
-    """What FFmpeg says of a film while it is read becomes an `ImageError`."""
-    try:
-        yield
-    except av.error.FFmpegError as error:
-        if isinstance(error, av.error.MemoryError):
-            raise
-        is_data = error.errno is None or error.errno > LAST_ERRNO
-        reason = "its data is damaged or it is no film" if is_data else error.strerror
-        raise ImageError(f"{shown(path)}: expected a film, but it cannot be read: {reason}") from error
-
-
-def picture_stream(container: "InputContainer") -> "VideoStream | None":
-    """The stream that is enlarged: the first that is no cover picture."""
-    apart = Disposition.attached_pic | Disposition.timed_thumbnails
-    return next((each for each in container.streams.video if not each.disposition & apart), None)
 
 
 def look(path: Path, *, salvage: bool = False, check: Callable[[], None] = lambda: None) -> Film:

@@ -18,7 +18,8 @@ from av.stream import AttachmentStream, Disposition, Stream
 from camixersr.errors import OutputError, UsageError
 from camixersr.image.files import replacing, shown
 from camixersr.video.encode import STEP, container_name
-from camixersr.video.film import Film, opened, reading
+from camixersr.video.film import Film
+from camixersr.video.opening import opened, reading
 
 __all__ = ["Part", "copied", "remux"]
 

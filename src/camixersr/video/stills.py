@@ -15,7 +15,8 @@ from camixersr.image.fallback import TooLargeError
 from camixersr.image.files import shown
 from camixersr.video.colours import Colours
 from camixersr.video.containers import ALONE
-from camixersr.video.film import frames_of, look, opened, picture_stream
+from camixersr.video.film import frames_of, look
+from camixersr.video.opening import opened, picture_stream
 
 if TYPE_CHECKING:
     from av.container import InputContainer
