@@ -228,7 +228,6 @@ def _facts(done: "Done", asked: FilmOptions, plain: Callable[[str], str]) -> dic
         "input": done.source.name,
         "output": done.target.name,
         "high_size": [width, height],
-        "attention_ratio": asked.options.attention_ratio,
     }
     size = done.target.stat().st_size
     return {"facts": facts, "notes": [plain(note) for note in done.notes], "bytes": size}

@@ -21,7 +21,7 @@ const current = () => shown.round ? sphere : zoom;
 
 function title(each) {
   const ratio = each.facts.attention_ratio, {width, height} = each.result;
-  if (each.picture.film) return `a frame of the result, attention ${Math.round(100 * ratio)} %, ${width} × ${height}`;
+  if (each.picture.film) return `a frame, ${Math.round(100 * each.facts.attention_share)} % attended, ${width} × ${height}`;
   const model = each.facts.model_size ? `${each.facts.model}, attention ${Math.round(100 * ratio)} %` : "interpolated";
   return `${model}, ${width} × ${height}`;
 }
