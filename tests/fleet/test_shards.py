@@ -16,7 +16,8 @@ from camixersr.fleet.ledger import Ledger
 from camixersr.fleet.places import Bucket, Folder, Place, Store, place_of
 from camixersr.fleet.rows import SHARDS, Task
 from camixersr.fleet.scratch import LOCK
-from camixersr.fleet.shards import Blocks, Far, Shards, Tiles, clear
+from camixersr.fleet.shards import Shards, clear
+from camixersr.fleet.tiles import Blocks, Far, Tiles
 from camixersr.fleet.work import Orders
 from camixersr.image.picture import MAX_PIXELS
 from camixersr.image.raw import Layout

@@ -17,8 +17,9 @@ from camixersr.errors import OutputError, UsageError, ValueRangeError
 from camixersr.image.files import replacing, shown
 from camixersr.video.chroma import Siting
 from camixersr.video.containers import WRITTEN
-from camixersr.video.film import Film, Light
+from camixersr.video.film import Film
 from camixersr.video.settings import CodecName
+from camixersr.video.side import Light
 
 __all__ = ["CODECS", "Codec", "Encoding", "encode", "encoding_for", "not_said"]
 

@@ -3,7 +3,6 @@
 A frame rate is never derived. Times are the `pts` that packets carry, in the stream's own `time_base`.
 """
 
-import struct
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -14,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import av
 import av.error
 from av.filter import Graph
-from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
 
 from camixersr.errors import ImageError
@@ -23,6 +21,8 @@ from camixersr.image.formats import kind_of
 from camixersr.video.chroma import siting_of
 from camixersr.video.colours import Colours, depth_of
 from camixersr.video.opening import opened, picture_stream
+from camixersr.video.side import LEFT_OUT, Light, display, side
+from camixersr.video.side import light as light_of
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from av.stream import Stream
     from av.video.stream import VideoStream
 
-__all__ = ["Film", "Light", "frames_of", "look"]
+__all__ = ["Film", "frames_of", "look"]
 
 LOST = 0.5
 """Seconds that may be missing at the end of a film against what its head says: codecs round."""
@@ -41,36 +41,9 @@ LOOKED_AT = (0.0, 0.25, 0.5, 0.75)
 HEIC = (b"heic", b"heix", b"heim", b"heis", b"mif1")
 """Brands of files that hold one picture."""
 
-LEFT_OUT = {
-    Type.A53_CC: "closed captions inside its picture stream are left out",
-    Type.DOVI_RPU_BUFFER: "its Dolby Vision data is left out",
-    Type.DOVI_METADATA: "its Dolby Vision data is left out",
-    Type.DYNAMIC_HDR_PLUS: "its HDR10+ data is left out",
-    Type.DYNAMIC_HDR_VIVID: "its HDR Vivid data is left out",
-    Type.SPHERICAL: "what says that it shows a sphere (360 degrees) is left out",
-    Type.STEREO3D: "what says that it has a picture for each eye (3D) is left out",
-}
-"""Side data of frames that no encoder here is given."""
 
 PROGRESSIVE = (0, 1)
 """FFmpeg's field orders: unknown, and none."""
-
-
-@dataclass(frozen=True)
-class Light:
-    """What an HDR film says of the screen it was made on, and of its brightness.
-
-    Attributes:
-        primaries: x and y of red, green and blue; empty where the screen is not said.
-        white: x and y; likewise.
-        luminance: least and most of the screen, cd/m2.
-        content: greatest light of a pixel and of a frame, cd/m2; None where it is not said.
-    """
-
-    primaries: tuple[tuple[float, float], ...]
-    white: tuple[float, float]
-    luminance: tuple[float, float]
-    content: tuple[int, int] | None
 
 
 @dataclass(frozen=True)
@@ -240,7 +213,7 @@ def _film(
         for frame in islice(container.decode(stream), 8):
             first = first or frame
             interlaced = interlaced or frame.interlaced_frame
-            dropped |= {LEFT_OUT[each.type]: None for each in _side(frame) if each.type in LEFT_OUT}
+            dropped |= {LEFT_OUT[each.type]: None for each in side(frame) if each.type in LEFT_OUT}
     if first is None:
         raise ImageError(f"{shown(path)}: expected a film, but none of its frames can be decoded")
     kind = first.format.name
@@ -269,44 +242,11 @@ def _film(
         rate=stream.average_rate,
         aspect=Fraction(aspect) if aspect else None,
         rotation=round(first.rotation / 90) * 90 % 360,
-        display=_display(first),
+        display=display(first),
         interlaced=interlaced,
-        light=_light(first),
+        light=light_of(first),
         dropped=tuple(dropped),
         transparent=len(first.format.components) in (2, 4),
-    )
-
-
-def _side(frame: VideoFrame) -> list[Any]:
-    return list(frame.side_data)  # pyright: ignore[reportUnknownVariableType] - typed as a dictionary
-
-
-def _display(frame: VideoFrame) -> tuple[int, ...] | None:
-    matrix = next((bytes(each) for each in _side(frame) if each.type == Type.DISPLAYMATRIX), None)
-    return None if matrix is None else struct.unpack("=9i", matrix[:36])
-
-
-def _light(frame: VideoFrame) -> Light | None:
-    """Read AVMasteringDisplayMetadata (ten rationals and two flags) and AVContentLightMetadata."""
-    screen = next(
-        (bytes(each) for each in _side(frame) if each.type == Type.MASTERING_DISPLAY_METADATA), b""
-    )
-    content = next((bytes(each) for each in _side(frame) if each.type == Type.CONTENT_LIGHT_LEVEL), b"")
-    most = struct.unpack("=2I", content[:8]) if len(content) >= 8 else None
-    unsaid = None if most is None else Light((), (0.0, 0.0), (0.0, 0.0), most)
-    if len(screen) < 88:
-        return unsaid
-    numbers = struct.unpack("=22i", screen[:88])
-    values = [
-        over / under if under else 0.0 for over, under in zip(numbers[0:20:2], numbers[1:20:2], strict=True)
-    ]
-    if not (numbers[20] and numbers[21]):
-        return unsaid
-    return Light(
-        ((values[0], values[1]), (values[2], values[3]), (values[4], values[5])),
-        (values[6], values[7]),
-        (values[8], values[9]),
-        most,
     )
 
 
