@@ -65,14 +65,8 @@ def main() -> int:
         photos.mkdir()
         columns, rows = make(photos / "large.tif", arguments.megapixels)
         print(f"picture: {columns} x {rows}, {columns * rows / 1e6:.1f} megapixels", flush=True)
-        how = (
-            "--scale",
-            arguments.scale,
-            "--attention-ratio",
-            arguments.attention_ratio,
-            "--compression",
-            "none",
-        )
+        how = ("--scale", arguments.scale, "--tile", arguments.tile, "--attention-ratio")
+        how = (*how, arguments.attention_ratio, "--compression", "none")
         count = arguments.workers
         seconds = run("upscale", photos, "-o", alone, "--memory", "4GB", *how, threads=count)
         print(f"alone, {count} threads: {seconds:.0f} s", flush=True)
