@@ -28,6 +28,10 @@ def serve(
     keep: float = 24.0,
     device: str = "auto",
     backend: Literal["auto", "fastest", "native", "torch", "compile", "onnxruntime", "openvino"] = "auto",
+    fleet_source: Annotated[list[str] | None, Parameter(negative=())] = None,
+    fleet_dest: Annotated[list[str] | None, Parameter(negative=())] = None,
+    fleet_address: str = "local",
+    fleet_workers: int | None = None,
 ) -> None:
     """Enlarge pictures and films over HTTP, with a page for the browser. See docs/service.md.
 
@@ -62,7 +66,17 @@ def serve(
         Where to compute: cpu, cuda, cuda:1 or mps. Several with commas, or all, get a process each.
     backend
         What computes, as for `camixersr upscale`.
+    fleet_source
+        Folder or address below which fleets may read, with the rights of this service. Default: no fleets.
+    fleet_dest
+        Folder or address below which fleets may write.
+    fleet_address
+        Ray cluster for fleets, as for `camixersr fleet upscale`.
+    fleet_workers
+        Workers of a fleet. Default: one for each processor.
     """
+    import importlib.util
+
     from platformdirs import user_data_path
 
     from camixersr.image.files import shown
@@ -73,6 +87,8 @@ def serve(
         from camixersr.web.settings import Settings, read_tokens
     except ImportError as error:
         raise MissingExtraError(f"the service needs an extra; {install_line('serve')}") from error
+    if fleet_source and not all(map(importlib.util.find_spec, ("ray", "obstore"))):
+        raise MissingExtraError(f"--fleet-source needs an extra; {install_line('fleet')}")
     settings = Settings(
         data=(data or user_data_path("camixersr") / "service").absolute(),
         host=host,
@@ -88,6 +104,10 @@ def serve(
         keep=keep,
         device=device,
         backend=backend,
+        fleet_sources=tuple(fleet_source or ()),
+        fleet_dests=tuple(fleet_dest or ()),
+        fleet_address=fleet_address,
+        fleet_workers=fleet_workers,
     )
 
     def begun(address: str) -> None:

@@ -16,13 +16,19 @@ from camixersr.web.guard import COOKIE, cookie_of
 from camixersr.web.metrics import CONTENT_TYPE_LATEST
 from camixersr.web.problems import ProblemError, answers
 from camixersr.web.service import Service
-from camixersr.web.shown import EXAMPLE, JobList, JobShown, ModelList, result_name
+from camixersr.web.shown import (
+    EXAMPLE,
+    JobList,
+    JobShown,
+    ModelList,
+    result_name,
+)
 from camixersr.web.sights import RESULT, JobId, done_job, job_of, owner_of_request, result_of, service_of
 from camixersr.web.store import Job
 from camixersr.web.uploads import Limits, json_body, receive
 from camixersr.web.zips import stream_zip
 
-__all__ = ["health", "router"]
+__all__ = ["health", "router", "stream_news"]
 
 router = APIRouter(prefix="/api/v1")
 health = APIRouter()
@@ -195,7 +201,9 @@ async def all_events(
         jobs = service.store.all_of(owner)
         return [News("", "jobs", "", owner, {"jobs": [service.show(job) for job in jobs]})]
 
-    return _stream(service, lambda news: news.owner == owner, current, last_event_id)
+    return stream_news(
+        service, lambda news: news.owner == owner and news.kind != "fleet", current, last_event_id
+    )
 
 
 @router.get(
@@ -215,10 +223,10 @@ async def events(
         job = service.store.get(number)
         return [] if job is None else [News("", "job", job.id, job.owner, service.show(job))]
 
-    return _stream(service, lambda news: news.id == number, current, last_event_id, ending=True)
+    return stream_news(service, lambda news: news.id == number, current, last_event_id, ending=True)
 
 
-def _stream(
+def stream_news(
     service: Service,
     wanted: Callable[[News], bool],
     current: Callable[[], list[News]],
@@ -226,6 +234,16 @@ def _stream(
     *,
     ending: bool = False,
 ) -> StreamingResponse:
+    """News as they come, as server-sent events.
+
+    Args:
+        service: whose.
+        wanted: which news.
+        current: how things are.
+        last: mark of the last that was heard.
+        ending: end with the job.
+    """
+
     async def lines() -> AsyncGenerator[bytes]:
         yield b"retry: 1000\n\n"
         async for news in service.hub.listen(wanted, current, last=last):

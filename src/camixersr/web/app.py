@@ -17,7 +17,7 @@ from starlette.staticfiles import StaticFiles
 
 from camixersr import __version__
 from camixersr.errors import UsageError
-from camixersr.web import api, sights
+from camixersr.web import api, fleet_api, sights
 from camixersr.web.guard import Guard
 from camixersr.web.problems import Problem, ProblemError, problem
 from camixersr.web.service import Service
@@ -62,6 +62,7 @@ def make_app(settings: Settings) -> FastAPI:
     app.state.service = service
     app.include_router(api.router)
     app.include_router(sights.router)
+    app.include_router(fleet_api.router)
     app.include_router(api.health)
     app.mount("/", StaticFiles(directory=Path(str(resources.files("camixersr.web") / "page")), html=True))
     app.add_middleware(Guard, settings=settings, count=service.metrics.answered)

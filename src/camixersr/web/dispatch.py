@@ -12,6 +12,7 @@ from typing import Any
 
 from camixersr.errors import CamixerError
 from camixersr.messages import Failed, Line, Reply
+from camixersr.web import fleets
 from camixersr.web.asked import options_of
 from camixersr.web.store import Job, Store
 from camixersr.web.worker import (
@@ -62,6 +63,7 @@ class Dispatcher:
         backend: what computes.
         max_pixels: larger pictures are refused.
         max_film: pixels of all frames of a film's result; more are refused.
+        fleet: address of the cluster for fleets and how many workers it gets; None: no fleets.
         changed: told of each job about which there is news.
         over: told of each job that has ended, and how many seconds it took.
     """
@@ -75,12 +77,19 @@ class Dispatcher:
         backend: str,
         max_pixels: int,
         max_film: int,
+        fleet: tuple[str, int | None] | None = None,
         changed: Callable[[str], None],
         over: Callable[[str, float], None],
     ) -> None:
         self.store, self.folder, self.changed, self.over = store, folder, changed, over
         self._device = device
-        self.how = (backend, max_pixels, max_film, folder.parent / "workers.lock")
+        lock = folder.parent / "workers.lock"
+        self.how = (backend, max_pixels, max_film, lock)
+        one = "," not in device and device != "all"  # each worker of a fleet computes on one device
+        self.fleet = (
+            None if fleet is None else (device if one else "auto", backend, max_pixels, *fleet, lock)
+        )
+        self._fleets: list[_FleetThread] = []
         self._threads: list[_DeviceThread] = []
         self.stopping = threading.Event()
         self.work = threading.Condition()
@@ -97,16 +106,20 @@ class Dispatcher:
         """
         names = _all_of(self._device) if self._device == "all" else self._device.split(",")
         self._threads = [_DeviceThread(self, name.strip()) for name in names]
-        for each in self._threads:
+        self._fleets = [] if self.fleet is None else [_FleetThread(self)]
+        for each in self._all():
             each.start()
+
+    def _all(self) -> list["_DeviceThread"]:
+        return [*self._threads, *self._fleets]
 
     def stop(self) -> None:
         """End the processes; what they do is queued again by the next start."""
         self.stopping.set()
         self.wake()
-        for each in self._threads:
+        for each in self._all():
             each.end()
-        for each in self._threads:
+        for each in self._all():
             each.join(10.0)
 
     def wake(self) -> None:
@@ -116,7 +129,7 @@ class Dispatcher:
 
     def cancel(self, number: str) -> None:
         """Tell the process that does a job to stop."""
-        for each in self._threads:
+        for each in self._all():
             each.cancel(number)
 
     @property
@@ -130,7 +143,7 @@ class Dispatcher:
 
     def progress(self, number: str) -> Standing | None:
         """How far a job is; None if none of the processes does it."""
-        return next((each.progress for each in self._threads if each.job_id == number), None)
+        return next((each.progress for each in self._all() if each.job_id == number), None)
 
 
 def _all_of(device: str) -> Sequence[str]:
@@ -190,14 +203,13 @@ class _DeviceThread(threading.Thread):
             return False
         context = multiprocessing.get_context("spawn")
         own, its = context.Pipe()
-        given = (its, self._device, *self._dispatcher.how)
-        self._process = context.Process(target=work, args=given, name=self._device, daemon=True)
+        self._process = self._made(context, its)
         self._process.start()
         its.close()
         self._line = Line(own)
         match self._line.receive():
             case WorkerReady(models):
-                self._dispatcher.trouble, self._dispatcher.models = "", models
+                self._is_ready(models)
                 self.ready = True
             case Failed(error):
                 self._dispatcher.trouble = f"device {self._device}: {error}"
@@ -205,11 +217,22 @@ class _DeviceThread(threading.Thread):
                 self._dispatcher.trouble = f"device {self._device}: its process ended while it began"
         return self.ready
 
+    def _made(self, context: Any, its: Any) -> Any:
+        """The process, not started."""
+        given = (its, self._device, *self._dispatcher.how)
+        return context.Process(target=work, args=given, name=self._device, daemon=True)
+
+    def _is_ready(self, models: list[dict[str, Any]]) -> None:
+        self._dispatcher.trouble, self._dispatcher.models = "", models
+
+    def _claim(self) -> Job | None:
+        return self._dispatcher.store.claim()
+
     def _give(self) -> None:
         """Give jobs to the process until it ends."""
         dispatcher = self._dispatcher
         while not dispatcher.stopping.is_set() and self._process.is_alive():
-            job = dispatcher.store.claim()
+            job = self._claim()
             if job is None:
                 with dispatcher.work:
                     dispatcher.work.wait(IDLE)
@@ -242,7 +265,7 @@ class _DeviceThread(threading.Thread):
                 break
         self.job_id = ""
         over = dispatcher.store.get(job.id)
-        if over is not None and over.is_over:
+        if over is not None and over.is_over and not over.is_fleet:
             dispatcher.over(over.state, time.monotonic() - began)
         dispatcher.changed(job.id)
         return alive
@@ -261,6 +284,28 @@ class _DeviceThread(threading.Thread):
                 dispatcher.store.finish(job, state, outcome=outcome, error=error)
                 return True
         return False
+
+
+class _FleetThread(_DeviceThread):
+    """The process for fleets: one at a time, in a process that ends with it."""
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        super().__init__(dispatcher, "of fleets")
+
+    def _made(self, context: Any, its: Any) -> Any:
+        assert self._dispatcher.fleet is not None
+        given = (its, *self._dispatcher.fleet)
+        return context.Process(target=fleets.work, args=given, name="fleet", daemon=True)
+
+    def _is_ready(self, models: list[dict[str, Any]]) -> None:
+        """It has none."""
+
+    def _claim(self) -> Job | None:
+        return self._dispatcher.store.claim(fleets=True)
+
+    def _do(self, job: Job) -> bool:
+        super()._do(job)
+        return False  # another process does the next
 
 
 def _why(code: int | None) -> str:

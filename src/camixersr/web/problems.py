@@ -13,7 +13,7 @@ MEDIA_TYPE = "application/problem+json"
 TITLES: Mapping[int, str] = {
     400: "The request is malformed",
     401: "A token is needed",
-    403: "Not from there",
+    403: "Not allowed",
     404: "There is no such thing",
     405: "Not with this method",
     408: "The upload is too slow",

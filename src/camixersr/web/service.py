@@ -1,7 +1,6 @@
 """The service behind the interface: takes pictures and films in, shows jobs, and cleans up."""
 
 import asyncio
-import contextlib
 import os
 import secrets
 import shutil
@@ -15,19 +14,20 @@ from camixersr.enlarge.options import Options
 from camixersr.errors import CamixerError, ImageError, MissingExtraError, OutputError, UsageError
 from camixersr.image.fallback import TooLargeError
 from camixersr.image.formats import kind_of
-from camixersr.image.locks import hold
 from camixersr.image.part import PREVIEW
 from camixersr.image.size import Size
 from camixersr.video.forms import FilmOptions
-from camixersr.web.asked import read_options, record_of
+from camixersr.web.asked import read_fleet_options, read_options, record_of
 from camixersr.web.dispatch import Dispatcher
 from camixersr.web.events import Hub
 from camixersr.web.films import SPARE, expected_bytes, film_head, frames_asked
+from camixersr.web.fleets import NotAllowedError, admitted
+from camixersr.web.folders import locked, remove_path, wait_for_others
 from camixersr.web.metrics import Metrics
 from camixersr.web.pictures import PictureReader
 from camixersr.web.problems import ProblemError
 from camixersr.web.settings import Settings
-from camixersr.web.shown import show
+from camixersr.web.shown import show, show_fleet
 from camixersr.web.store import AlreadyThereError, Job, QueueFullError, Store
 from camixersr.web.uploads import Upload, as_object, plain_name
 from camixersr.web.views import head
@@ -61,7 +61,7 @@ class Service:
             raise OutputError(
                 f"--data {settings.data} cannot be used: {error.strerror or error}"
             ) from error
-        self._lock = _locked(settings.data / "lock")
+        self._lock = locked(settings.data / "lock")
         self.store = Store(settings.data / "jobs.sqlite", max_queue=settings.max_queue)
         self.hub, self.pictures, self.metrics = Hub(), PictureReader(), Metrics()
         self.dispatcher = Dispatcher(
@@ -71,6 +71,7 @@ class Service:
             backend=settings.backend,
             max_pixels=settings.max_in,
             max_film=settings.max_film,
+            fleet=(settings.fleet_address, settings.fleet_workers) if settings.fleet_sources else None,
             changed=self.tell,
             over=self.metrics.over,
         )
@@ -78,12 +79,12 @@ class Service:
 
     async def start(self) -> None:
         """Begin: what ran when the last service ended is queued again, what belongs to no job removed."""
-        await asyncio.to_thread(_wait_for_others, self.settings.data / "workers.lock")
+        await asyncio.to_thread(wait_for_others, self.settings.data / "workers.lock")
         self.store.recover()
         known = self.store.ids()
         for path in (*self.incoming.iterdir(), *self.jobs.iterdir()):
             if path.name not in known:
-                _remove(path)
+                remove_path(path)
         self.hub.open()
         await asyncio.to_thread(self.dispatcher.start)
         self._sweeping = asyncio.create_task(self._sweep())
@@ -115,22 +116,29 @@ class Service:
         """A job as JSON values."""
         position = self.store.position(job) if job.state == "queued" else None
         progress = self.dispatcher.progress(job.id)
+        if job.is_fleet:
+            return show_fleet(job, progress, position=position, keep=self.settings.keep)
         return show(job, progress, position=position, keep=self.settings.keep)
 
     def tell(self, number: str) -> None:
         """Tell everybody who listens how a job is."""
         job = self.store.get(number)
         if job is not None:
-            self.hub.publish("job", job.id, job.owner, self.show(job))
+            self.hub.publish("fleet" if job.is_fleet else "job", job.id, job.owner, self.show(job))
 
-    def find(self, number: str, owner: str) -> Job:
+    def find(self, number: str, owner: str, *, fleet: bool = False) -> Job:
         """Somebody's job.
+
+        Args:
+            number: of the job.
+            owner: whose.
+            fleet: a run of a fleet, else a file.
 
         Raises:
             ProblemError: there is none, or it is somebody else's, which is not told apart.
         """
         job = self.store.get(number)
-        if job is None or job.owner != owner:
+        if job is None or job.owner != owner or job.is_fleet != fleet:
             raise ProblemError(404, "there is no such job, or it has been removed")
         return job
 
@@ -203,6 +211,39 @@ class Service:
             raise ProblemError(404, "the picture of this job has been removed") from error
         return self._queue(copy, replace(other, file=job.file, sha256=job.sha256, bytes=job.bytes))
 
+    async def begin_fleet(self, source: str, dest: str, values: Mapping[str, Any], *, owner: str) -> Job:
+        """Queue a run of a fleet.
+
+        Args:
+            source: place of pictures.
+            dest: place for results.
+            values: options.
+            owner: whose it is.
+
+        Raises:
+            ProblemError: a place that the operator has not named, or options that cannot be used.
+        """
+        settings = self.settings
+        try:
+            here = await asyncio.to_thread(admitted, "source", source, settings.fleet_sources)
+            there = await asyncio.to_thread(admitted, "dest", dest, settings.fleet_dests)
+            options = read_fleet_options(values)
+        except NotAllowedError as error:
+            raise ProblemError(403, str(error)) from error
+        except CamixerError as error:
+            raise ProblemError(422, str(error)) from error
+        await self._require_models()
+        self._require_model("upscale", options)
+        places = {"source": here, "dest": there}
+        job = self._job("fleet", options, owner=owner, key=None, name=here, picture=places, file="")
+        try:
+            self.store.add(job)
+        except QueueFullError as error:
+            raise self._full(error) from error
+        self.dispatcher.wake()
+        self.tell(job.id)
+        return job
+
     def _job(
         self,
         action: str,
@@ -235,16 +276,16 @@ class Service:
             path.replace(folder / job.file)
             self.store.add(job)
         except AlreadyThereError as there:
-            _remove(folder)
+            remove_path(folder)
             old = there.job
             if (old.sha256, old.options, old.action) != (job.sha256, job.options, job.action):
                 raise ProblemError(422, "this Idempotency-Key was used for another request") from None
             return old
         except QueueFullError as error:
-            _remove(folder)
+            remove_path(folder)
             raise self._full(error) from error
         except BaseException:
-            _remove(folder)
+            remove_path(folder)
             path.unlink(missing_ok=True)
             raise
         self.metrics.uploaded.inc(job.bytes)
@@ -373,7 +414,7 @@ class Service:
     def remove(self, job: Job) -> None:
         """Remove a job that is over, with its files."""
         if self.store.remove(job.id):
-            _remove(self.folder(job))
+            remove_path(self.folder(job))
             self.hub.publish("gone", job.id, job.owner, {"id": job.id})
 
 
@@ -384,30 +425,3 @@ def _of_frames(asked: Options | FilmOptions) -> Options:
 def _line(error: CamixerError, path: Path) -> str:
     """A message without the place where the upload lies."""
     return " ".join(str(error).replace(f"{path}: ", "").replace(str(path), "the picture").split())
-
-
-def _remove(path: Path) -> None:
-    with contextlib.suppress(OSError):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink()
-
-
-def _wait_for_others(path: Path) -> None:
-    """Wait until the processes of a service that was killed have ended; they do when they notice."""
-    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    with contextlib.suppress(OSError):  # a file system without locks
-        hold(lock, wait=True)
-    os.close(lock)
-
-
-def _locked(path: Path) -> int:
-    """Hold a folder for this service alone, until it ends, however it ends."""
-    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        hold(lock)
-    except OSError as error:
-        os.close(lock)
-        raise OutputError(f"--data {path.parent}: another service uses this folder") from error
-    return lock

@@ -31,6 +31,10 @@ class Settings:
         keep: hours after which a finished job is removed with its files.
         device: where to compute, as for `camixersr upscale`; one process each.
         backend: what computes, likewise.
+        fleet_sources: places below which fleets may read, with the rights and credentials of the service.
+        fleet_dests: places below which they may write; without both no fleet is taken.
+        fleet_address: of Ray's cluster, as for `camixersr fleet`.
+        fleet_workers: how many; None for as many as there is room for.
 
     Raises:
         UsageError: an address that others reach, without a token.
@@ -51,6 +55,10 @@ class Settings:
     keep: float = 24.0
     device: str = "auto"
     backend: str = "auto"
+    fleet_sources: tuple[str, ...] = ()
+    fleet_dests: tuple[str, ...] = ()
+    fleet_address: str = "local"
+    fleet_workers: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("max_in", "max_out", "max_upload", "max_film_upload", "max_film", "max_queue", "keep"):
@@ -58,6 +66,8 @@ class Settings:
                 raise ValueRangeError(f"--{name} must be positive, got {getattr(self, name):g}")
         if not 0 <= self.port <= 65_535:
             raise ValueRangeError(f"--port must lie in [0, 65535], got {self.port}")
+        if bool(self.fleet_sources) != bool(self.fleet_dests):
+            raise UsageError("--fleet-source and --fleet-dest go together; give both, or none")
         if not self.tokens and not is_loopback(self.host):
             raise UsageError(
                 f"--host {self.host} lets other machines in; give --token-file, or leave --host out"

@@ -11,7 +11,18 @@ from camixersr.web.dispatch import Standing
 from camixersr.web.store import Job, State
 from camixersr.web.uploads import plain_name
 
-__all__ = ["EXAMPLE", "JobList", "JobShown", "ModelList", "media_type", "result_name", "show"]
+__all__ = [
+    "EXAMPLE",
+    "FleetList",
+    "FleetShown",
+    "JobList",
+    "JobShown",
+    "ModelList",
+    "media_type",
+    "result_name",
+    "show",
+    "show_fleet",
+]
 
 API = "/api/v1/jobs"
 LEAST = 0.02
@@ -139,6 +150,45 @@ class JobList(BaseModel):
     next: str | None = Field(description="where those that follow are, if there may be some")
 
 
+class FleetProgressShown(BaseModel):
+    """How far a fleet is."""
+
+    pictures: int
+    over: int = Field(description="done or failed")
+    seconds: float = Field(description="since it began")
+    remaining_seconds: float | None = Field(description="as far as can be told")
+    remark: str
+
+
+class FleetShown(BaseModel):
+    """A run of a fleet, and what came of it."""
+
+    id: str = Field(pattern="^[0-9a-f]{32}$")
+    source: str
+    dest: str
+    state: State
+    options: dict[str, Any] = Field(description="those that differ from the defaults")
+    created: float = Field(description="seconds since 1970")
+    started: float | None
+    finished: float | None
+    expires: float | None = Field(description="when it is forgotten; results stay")
+    position: int | None = Field(description="fleets that wait before it")
+    progress: FleetProgressShown | None
+    cancelling: bool
+    error: str | None
+    facts: dict[str, Any] = Field(
+        description="how many pictures there are, were done, had been done, failed, are left"
+    )
+    failures: list[str] = Field(description="the first 20, a line each; all of them are rows in dest")
+    links: dict[str, str]
+
+
+class FleetList(BaseModel):
+    """Runs of fleets, the oldest first."""
+
+    fleets: list[FleetShown]
+
+
 class ModelShown(BaseModel):
     """A model that is there."""
 
@@ -217,6 +267,34 @@ def show(job: Job, progress: Standing | None, *, position: int | None, keep: flo
         "result": result,
         "views": {"result": None, "input": None, "routes": None, **outcome.get("views", {})},
         "links": links,
+    }
+
+
+def show_fleet(job: Job, progress: Standing | None, *, position: int | None, keep: float) -> dict[str, Any]:
+    """A run of a fleet as JSON values, see `FleetShown`; arguments as for `show`."""
+    own = f"/api/v1/fleets/{job.id}"
+    far = _progress(job, progress)
+    if far is not None:
+        standing = progress or Standing()
+        known = {name: far[name] for name in ("seconds", "remaining_seconds", "remark")}
+        far = {"pictures": int(standing.total), "over": int(standing.done), **known}
+    return {
+        "id": job.id,
+        "source": job.picture["source"],
+        "dest": job.picture["dest"],
+        "state": job.state,
+        "options": dict(job.options),
+        "created": job.created,
+        "started": job.started,
+        "finished": job.finished,
+        "expires": None if job.finished is None else job.finished + 3600.0 * keep,
+        "position": position,
+        "progress": far,
+        "cancelling": job.cancelling,
+        "error": job.error,
+        "facts": dict(job.outcome.get("facts", {})),
+        "failures": list(job.outcome.get("failures", ())),
+        "links": {"self": own, "events": f"{own}/events"},
     }
 
 

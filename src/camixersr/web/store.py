@@ -66,13 +66,14 @@ class Job:
         id: 32 hexadecimal digits, by chance.
         owner: whose it is; empty where no tokens are needed.
         key: of the request, so that it may be repeated.
-        action: "upscale" or "restore".
+        action: "upscale", "restore" or "fleet".
         name: of the file, for people; no path is made of it.
         file: name of the upload in the job's folder.
         sha256: of the upload.
         bytes: of the upload.
         options: that differ from the defaults.
         picture: what its head says: kind, width, height, pages; and `film` if it is one, see `films`.
+            Of a fleet: `source` and `dest`.
         state: of the job.
         tries: times that it was begun and its process ended.
         cancelling: it is to be cancelled.
@@ -106,6 +107,11 @@ class Job:
     def is_film(self) -> bool:
         """Whether it is a film, and no picture."""
         return "film" in self.picture
+
+    @property
+    def is_fleet(self) -> bool:
+        """Whether it is a fleet's run, and no file."""
+        return self.action == "fleet"
 
     @property
     def is_over(self) -> bool:
@@ -193,30 +199,36 @@ class Store:
         found = self._select("WHERE id = ?", number)
         return found[0] if found else None
 
-    def all_of(self, owner: str, *, after: str | None = None, limit: int = -1) -> list[Job]:
+    def all_of(
+        self, owner: str, *, after: str | None = None, limit: int = -1, fleets: bool = False
+    ) -> list[Job]:
         """Somebody's jobs, the oldest first.
 
         Args:
             owner: whose.
+            fleets: runs of fleets, else files.
             after: id of a job of theirs; only those that came later.
             limit: how many at most; all below 0.
         """
         return self._select(
-            "WHERE owner = ? AND seq > coalesce((SELECT seq FROM jobs WHERE id = ? AND owner = ?), 0) "
+            "WHERE owner = ? AND (action = 'fleet') = ? "
+            "AND seq > coalesce((SELECT seq FROM jobs WHERE id = ? AND owner = ?), 0) "
             "ORDER BY seq LIMIT ?",
             owner,
+            fleets,
             after,
             owner,
             limit,
         )
 
     def position(self, job: Job) -> int:
-        """How many jobs wait before this one."""
+        """How many jobs of its kind wait before this one."""
         with self._lock:
             found = self._base.execute(
                 "SELECT count(*) FROM jobs "
-                "WHERE state = 'queued' AND seq < (SELECT seq FROM jobs WHERE id = ?)",
-                (job.id,),
+                "WHERE state = 'queued' AND (action = 'fleet') = ? "
+                "AND seq < (SELECT seq FROM jobs WHERE id = ?)",
+                (job.is_fleet, job.id),
             ).fetchone()
         return int(found[0])
 
@@ -226,10 +238,16 @@ class Store:
             found = self._base.execute("SELECT state, count(*) FROM jobs GROUP BY state").fetchall()
         return dict.fromkeys(("queued", "running", "done", "failed", "cancelled"), 0) | dict(found)
 
-    def claim(self) -> Job | None:
-        """Take the oldest job that waits; it then runs."""
+    def claim(self, *, fleets: bool = False) -> Job | None:
+        """Take the oldest job that waits; it then runs.
+
+        Args:
+            fleets: a run of a fleet, else a file.
+        """
         with self._lock:
-            found = self._select("WHERE state = 'queued' ORDER BY seq LIMIT 1")
+            found = self._select(
+                "WHERE state = 'queued' AND (action = 'fleet') = ? ORDER BY seq LIMIT 1", fleets
+            )
             if not found:
                 return None
             began = time.time()
