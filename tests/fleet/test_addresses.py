@@ -113,7 +113,7 @@ def test_a_cluster_that_runs_is_joined(
     code, out, err = fleet.run(
         *command[:4], "--address", address, "--workers", "3", "--gpus-per-worker", "1"
     )
-    assert code == 1, (out, err)
+    assert code == 2, (out, err)
     assert "expected room for 3 workers of 1 processors and 1 accelerators, got 2 and 2" in err
 
 
@@ -125,7 +125,7 @@ def test_no_cluster_there_is_said_in_a_line(tmp_path: Path, fleet, pictures) -> 
     command = ("fleet", "upscale", tmp_path / "photos", tmp_path / "results", "--address")
     for address in ("auto", f"ray://127.0.0.1:{free_port()}"):
         code, _, err = fleet.run(*command, address)
-        assert code == 1
+        assert code == 2
         lines = err.splitlines()
         assert len(lines) == 1, err
         assert f"Ray at {address} cannot be used" in lines[0]
