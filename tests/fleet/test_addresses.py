@@ -128,4 +128,4 @@ def test_no_cluster_there_is_said_in_a_line(tmp_path: Path, fleet, pictures) -> 
         assert code == 2
         lines = err.splitlines()
         assert len(lines) == 1, err
-        assert f"Ray at {address} cannot be used" in lines[0]
+        assert "cannot be used" in lines[0]

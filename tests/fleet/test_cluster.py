@@ -1,6 +1,7 @@
 """What Ray is asked and what it says, without Ray."""
 
 import pickle
+import socket
 import sys
 from types import SimpleNamespace
 from typing import Any
@@ -8,7 +9,8 @@ from typing import Any
 import pytest
 
 from camixersr.errors import DeviceError, OutputError
-from camixersr.fleet.cluster import Cluster, RemoteLedger, Resources, _Told
+from camixersr.fleet.cluster import Cluster, RemoteLedger, _Told
+from camixersr.fleet.resources import Resources
 
 
 class BothError(OutputError):
@@ -66,3 +68,13 @@ def test_ray_that_somebody_else_uses_here_is_left_alone(monkeypatch) -> None:
     with pytest.raises(DeviceError, match="in use in this process"):
         Cluster(Resources())
     assert not ended
+
+
+def test_a_cluster_that_nobody_hears_is_said_at_once(monkeypatch) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{closed.getsockname()[1]}"
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(is_initialized=lambda: False, shutdown=bool))
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(DeviceError, match=f"Ray at {address}"):
+        Cluster(Resources(address="auto"))

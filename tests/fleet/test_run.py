@@ -6,7 +6,7 @@ import pytest
 
 from camixersr.cli import main
 from camixersr.errors import MissingExtraError
-from camixersr.fleet.cluster import Resources
+from camixersr.fleet.resources import Resources
 
 
 def refused(capsys, *arguments: object) -> str:

@@ -77,7 +77,7 @@ def upscale(
     """
     options = options_of(given)
     try:
-        from camixersr.fleet.cluster import Resources
+        from camixersr.fleet.resources import Resources
         from camixersr.fleet.run import upscale_fleet
     except ImportError as error:
         raise _missing() from error

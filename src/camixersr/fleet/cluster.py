@@ -12,21 +12,22 @@ import secrets
 import sys
 import tempfile
 import threading
+import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from camixersr.errors import CamixerError, DeviceError, UsageError, ValueRangeError
+from camixersr.errors import CamixerError, DeviceError
 from camixersr.fleet.ledger import Asked, Ledger, State
 from camixersr.fleet.places import Place
+from camixersr.fleet.resources import Resources, require_heard
 from camixersr.fleet.rows import Row, Task
 from camixersr.fleet.scratch import Scratch
 from camixersr.fleet.secrets import one_line
 from camixersr.fleet.work import Orders, Worker
 
-__all__ = ["Cluster", "RemoteLedger", "Resources"]
+__all__ = ["Cluster", "RemoteLedger"]
 
 OBJECTS = 100 * 2**20
 """Bytes of Ray's store of objects, on this machine: rows alone pass through it."""
@@ -45,33 +46,6 @@ _LOCAL = {
     "RAY_AUTH_MODE": "token",
 }
 """For one of this machine alone."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Resources:
-    """What workers get.
-
-    Attributes:
-        address: "local", "auto" or `ray://host:port`.
-        workers: how many; None for as many as the cluster has processors or accelerators for.
-        cpus: processors each.
-        gpus: accelerators each, or a share of one.
-    """
-
-    address: str = "local"
-    workers: int | None = None
-    cpus: int = 1
-    gpus: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.address not in ("local", "auto") and not self.address.startswith("ray://"):
-            raise UsageError(f"--address must be local, auto or ray://host:port, got {self.address!r}")
-        if self.workers is not None and self.workers < 1:
-            raise ValueRangeError(f"--workers must be at least 1, got {self.workers}")
-        if self.cpus < 1:
-            raise ValueRangeError(f"--cpus-per-worker must be at least 1, got {self.cpus}")
-        if self.gpus < 0:
-            raise ValueRangeError(f"--gpus-per-worker must be at least 0, got {self.gpus:g}")
 
 
 class RemoteLedger:
@@ -181,7 +155,10 @@ class Cluster:
                 "_temp_dir": str(self._scratch.folder),
             }
         try:
-            with _silent():
+            if resources.address == "auto":
+                require_heard(os.environ.get("RAY_ADDRESS", ""))
+            with _silent(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # what matters comes as an error
                 import ray
 
                 ray.init(

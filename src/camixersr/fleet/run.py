@@ -16,10 +16,11 @@ from pathlib import Path
 from camixersr import __version__
 from camixersr.enlarge.options import Options
 from camixersr.errors import UsageError, ValueRangeError
-from camixersr.fleet.cluster import Cluster, RemoteLedger, Resources
+from camixersr.fleet.cluster import Cluster, RemoteLedger
 from camixersr.fleet.keys import kept_apart, pictures_in, tasks_for
 from camixersr.fleet.ledger import State
 from camixersr.fleet.places import Place, Store, place_of
+from camixersr.fleet.resources import Resources
 from camixersr.fleet.rows import (
     HOME,
     ROWS,
