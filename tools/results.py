@@ -18,6 +18,7 @@ from typing import Any
 from camixersr.catalogue import PANORAMIC, embedded
 from camixersr.published import LARGE_SETS, load
 from camixersr.weights import Model, load_file
+from camixersr.weights.model import ENOUGH
 
 ROOT = Path(__file__).resolve().parent.parent
 STORED = ROOT / "docs" / "results"
@@ -462,6 +463,16 @@ def restoration_card(model: Model, size: int) -> list[str]:
     ]
 
 
+def dial(name: str) -> str:
+    """What attention is worth in an embedded model, in a line of its card."""
+    rows = json.loads((STORED / f"classic-{name}.json").read_text())["rows"]
+    known = {(row["set"], row["attention_ratio"]): row["psnr"] for row in rows}
+    worth = [known[each, 1.0] - psnr for (each, ratio), psnr in known.items() if ratio == 0.0]
+    if max(worth) < 0.05:
+        return "- Attention gains next to nothing over convolution in it: the dial is one of speed."
+    return f"- Attention is worth {min(worth):.2f} to {max(worth):.2f} dB in it, by set; ratio 0 goes without."
+
+
 def card(model: Model, size: int) -> list[str]:
     """The card of an embedded model: what it is, where it comes from, what it can and cannot do."""
     if PANORAMIC in model.name:
@@ -472,6 +483,7 @@ def card(model: Model, size: int) -> list[str]:
     audit = json.loads((STORED / f"routes-{model.name}.json").read_text())
     config = model.config
     panoramic = "panoramas" in facts["data"]
+    watched = "held-out photographs" if any(name.startswith("held") for name in model.scores) else "Set5"
     beside = "; panoramas: [training-panoramas.tsv](training-panoramas.tsv)" if panoramic else ""
     return [
         f"# {model.name}",
@@ -480,13 +492,15 @@ def card(model: Model, size: int) -> list[str]:
         "",
         f"- **What**: CAMixerSR, {config.channels} channels, {sum(config.blocks)} blocks, x{config.scale}; "
         f"{model.parameters:,} weights, {size:,} bytes; sha256 `{model.sha256}`",
-        f"- **Data**: {facts['data']}. MATLAB bicubic reduction. Validation during training: Set5",
+        f"- **Data**: {facts['data']}. MATLAB bicubic reduction. Validation during training: {watched}",
         f"- **Licences of the data**: {facts['licences']}. **Licence of the weights**: {facts['licence']}",
         "- **Sources**: every photograph with its collection, name and licence in",
         "  [training-photographs.tsv](training-photographs.tsv); the collections' own credits in",
         f"  [training-photographs-credits.txt](training-photographs-credits.txt){beside}",
         f"- **Recipe**: {facts['recipe']}; {facts['steps']} steps, {facts['hours']} hours on "
         f"{facts['device']}, torch {facts['torch']}; log: [training-log.md](../training-log.md)",
+        f"- **Recommended attention ratio**: {model.attention_ratio:g}, the least within {ENOUGH:g} dB of the best on "
+        f"{watched}",
         "",
         "## Scores",
         "",
@@ -506,7 +520,7 @@ def card(model: Model, size: int) -> list[str]:
         "  the picture.",
         "- It restores what the pixels imply and invents nothing: no faces, no letters that are not there.",
         "- Trained for hours, not weeks: published networks of this size are better (results.md).",
-        "- Attention gains next to nothing over convolution in it: the dial is one of speed.",
+        dial(model.name),
     ]
 
 

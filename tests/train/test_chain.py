@@ -73,7 +73,7 @@ def test_a_small_chain_runs_from_nothing_to_every_model(
     small = {
         name: replace(
             recipe, steps=2, batch=2, patch=16, blocks=(1, 1), warmup=1, validate_every=2, holdout=2,
-            flat_holdout=2, kernels="torch",
+            flat_holdout=2, kernels="torch", precision="fp32", teacher="", hint_weight=0.0,
         )
         for name, recipe in TOOL["legs"]().items()
     }  # fmt: skip
