@@ -338,16 +338,14 @@ class Computer:
         policies = self.model.class_policies(self.model.ratio(attention_ratio))
         return Classified(policies, classify(self._classifier, source, window=self.model.config.window))
 
-    def policy_of(
-        self, low: Planes, attention_ratio: float | None
-    ) -> tuple[Policy, NDArray[np.int64] | None]:
+    def policy_of(self, low: Planes, ratio: float | None) -> tuple[Policy, NDArray[np.int64] | None]:
         """The policy for an image that is computed whole, and of a ClassSR the classes of its windows.
 
         Args:
             low: 3 x H x W float32 in [0, 1].
-            attention_ratio: gamma in [0, 1]; None for what the model recommends.
+            ratio: gamma in [0, 1]; None for what the model recommends.
         """
-        policy = self.policy(InMemory(low), attention_ratio)
+        policy = self.policy(InMemory(low), ratio)
         if isinstance(policy, Classified):
             return policy.inside(policy.classes), policy.classes
         return policy, None
