@@ -209,7 +209,7 @@ WIDTHS = ("keys", "values", "hidden")
 
 def pruned() -> list[str]:
     """What pruned networks of S x4 take and score, beside the network."""
-    whole = json.loads((STORED / "classic-s-x4.json").read_text())
+    whole = json.loads((STORED / "pruning-base-s-x4.json").read_text())
     rows = [row for row in whole["rows"] if row["model"] == "s-x4"]
     for name in ("pruning-s-x4", "pruning-set5-s-x4"):
         rows += json.loads((STORED / f"{name}.json").read_text())["rows"]
