@@ -470,7 +470,8 @@ def dial(name: str) -> str:
     worth = [known[each, 1.0] - psnr for (each, ratio), psnr in known.items() if ratio == 0.0]
     if max(worth) < 0.05:
         return "- Attention gains next to nothing over convolution in it: the dial is one of speed."
-    return f"- Attention is worth {min(worth):.2f} to {max(worth):.2f} dB in it, by set; ratio 0 goes without."
+    least, most = min(worth), max(worth)
+    return f"- Attention is worth {least:.2f} to {most:.2f} dB in it, by set; ratio 0 goes without."
 
 
 def card(model: Model, size: int) -> list[str]:
@@ -499,8 +500,8 @@ def card(model: Model, size: int) -> list[str]:
         f"  [training-photographs-credits.txt](training-photographs-credits.txt){beside}",
         f"- **Recipe**: {facts['recipe']}; {facts['steps']} steps, {facts['hours']} hours on "
         f"{facts['device']}, torch {facts['torch']}; log: [training-log.md](../training-log.md)",
-        f"- **Recommended attention ratio**: {model.attention_ratio:g}, the least within {ENOUGH:g} dB of the best on "
-        f"{watched}",
+        f"- **Recommended attention ratio**: {model.attention_ratio:g}, the least within {ENOUGH:g} dB of the "
+        f"best on {watched}",
         "",
         "## Scores",
         "",
