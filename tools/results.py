@@ -500,8 +500,8 @@ def card(model: Model, size: int) -> list[str]:
         f"  [training-photographs-credits.txt](training-photographs-credits.txt){beside}",
         f"- **Recipe**: {facts['recipe']}; {facts['steps']} steps, {facts['hours']} hours on "
         f"{facts['device']}, torch {facts['torch']}; log: [training-log.md](../training-log.md)",
-        f"- **Recommended attention ratio**: {model.attention_ratio:g}, the least within {ENOUGH:g} dB of the "
-        f"best on {watched}",
+        f"- **Recommended attention ratio**: {model.attention_ratio:g}, the least within {ENOUGH:g} dB of "
+        f"the best on {watched}",
         "",
         "## Scores",
         "",
