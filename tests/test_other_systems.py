@@ -20,6 +20,7 @@ from camixersr.image.locks import FAR, hold
 from camixersr.inference.shared import Shared
 from camixersr.runs.manifest import Manifest
 from camixersr.speed import machine
+from camixersr.web import folders
 
 
 def hide(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
@@ -94,18 +95,17 @@ def test_two_jobs_in_one_place(start: Started, locks: str, tmp_path: Path, monke
 
 @pytest.mark.parametrize("locks", ["fcntl", "msvcrt", "none"])
 def test_two_services_in_one_folder(locks: str, tmp_path: Path, monkeypatch, request) -> None:
-    service = pytest.importorskip("camixersr.web.service", reason="needs the extra `serve`")
     if locks == "msvcrt":
         request.getfixturevalue("windows_locks")
     elif locks == "none":
         hide(monkeypatch, "fcntl", "msvcrt")
-    held = service._locked(tmp_path / "lock")
-    service._wait_for_others(tmp_path / "workers.lock")
+    held = folders.locked(tmp_path / "lock")
+    folders.wait_for_others(tmp_path / "workers.lock")
     if locks == "none":
-        os.close(service._locked(tmp_path / "lock"))
+        os.close(folders.locked(tmp_path / "lock"))
     else:
         with pytest.raises(OutputError, match="another service"):
-            service._locked(tmp_path / "lock")
+            folders.locked(tmp_path / "lock")
     os.close(held)
 
 

@@ -53,7 +53,8 @@ def test_one_picture_with_the_embedded_model(picture: Path, capsys) -> None:
     line = out.out.strip()
     assert "\n" not in line
     assert "56 x 40 -> 224 x 160" in line
-    assert re.search(r" [\d.]+ s, peak [\d.]+ [MG]B, \d+ % of windows attended$", line)  # of this process
+    network = r" [\d.]+ s, peak [\d.]+ [MG]B, \d+ % of windows attended"  # of this process
+    assert re.search(network + r" \(ratio [\d.]+, which s-x4 recommends\)$", line)
 
 
 def test_json_tells_the_facts(picture: Path, model: Path, tmp_path: Path) -> None:
@@ -690,6 +691,7 @@ def test_top_share_spends_the_same_on_a_plain_and_a_busy_picture(tmp_path: Path)
         facts = tmp_path / f"{routing}-{name}.json"
         source, target = tmp_path / f"{name}.png", tmp_path / f"{routing}-{name}.png"
         options = ["-o", target, "--model", "s-x4", "--routing", routing, "--json", facts]
+        options += ["--attention-ratio", 0.5]
         assert run("upscale", source, *options) == 0
         shares[routing, name] = json.loads(facts.read_text())["attention_share"]
     assert shares["auto", "plain"] < 0.2 < 0.7 < shares["auto", "busy"]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from camixersr.catalogue import find
 from camixersr.cli import app, bars
 from camixersr.cli.bars import Bars
 from tests.conftest import noise_picture, run
@@ -45,7 +46,7 @@ def test_typed_before_environment_before_file_before_default(photo: Path, monkey
     monkeypatch.delenv("CAMIXERSR_UPSCALE_ATTENTION_RATIO")
     assert facts()["attention_ratio"] == 0.25
     monkeypatch.setenv("CAMIXERSR_CONFIG", "off")
-    assert facts("--scale", "3")["attention_ratio"] == 0.5
+    assert facts("--scale", "4")["attention_ratio"] == find("s-x4").attention_ratio != 0.25
 
 
 def test_help_tells_where_defaults_come_from(configured: Path, monkeypatch, capsys) -> None:

@@ -225,7 +225,7 @@ def test_a_frame_is_filled_by_small_pictures_and_large_ones_of_a_folder(
     lines = {line.split("_fit")[0].rsplit("/", 1)[-1]: line for line in shown.out.splitlines()}
     assert re.search(r": 200 x 200 -> 120 x 120, \d+\.\d s, reduced$", lines["large"])
     assert lines["fitting"].endswith("kept at its size")
-    assert lines["small"].endswith("% of windows attended")
+    assert re.search(r"% of windows attended \(ratio 0.5, which .* recommends\)$", lines["small"])
     assert f"{folder / 'small.png'}: enlarged to 32 x 32 by the model" in shown.err
     assert f"{folder / 'large.png'}: it has no route map: the network was not needed" in shown.err
 
@@ -286,7 +286,8 @@ def test_models_that_are_kept_are_loaded_once_and_change_nothing(tmp_path: Path)
         (result,) = camixersr.upscale_files(source, tmp_path / f"{number}.png", options=options, kept=kept)
         results.append(result.target.read_bytes())
         assert len(kept) == 1
-    (fresh,) = camixersr.upscale_files(source, tmp_path / "fresh.png", options=Options(scale=2))
+    asked = Options(scale=2, attention_ratio=0.5)
+    (fresh,) = camixersr.upscale_files(source, tmp_path / "fresh.png", options=asked)
     assert results[0] == results[2] == fresh.target.read_bytes() != results[1]
     assert len(kept) == 1
     list(

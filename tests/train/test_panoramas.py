@@ -20,6 +20,7 @@ from camixersr.models import (
     OmniCAMixerSR,
     OmniCAMixerSRConfig,
 )
+from camixersr.train.calibrate import RATIOS
 from camixersr.train.initialise import initialise_linear, transfer
 from camixersr.train.photos import MARGIN, FisheyeStream, PanoramaStream, load_photos, reduce
 from camixersr.train.recipe import Recipe
@@ -158,7 +159,7 @@ def test_a_run_on_panoramas(
 
     assert "held out" in described(plan)
     model = load_file(run(plan, name="tiny-360-x4"))
-    assert set(model.scores) == {f"held out/{ratio:g}" for ratio in (0, 0.25, 0.5, 1)}
+    assert set(model.scores) == {f"held out/{ratio:g}" for ratio in (0, *RATIOS, 1)}
     assert model.scores["held out/0.5"] > 10.0
     assert type(model.network) is (OmniCAMixerSR if kind == "omni" else CAMixerSR)
     if kind == "told":

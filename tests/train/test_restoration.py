@@ -12,6 +12,7 @@ from safetensors.torch import load_file as load_tensors
 from camixersr.errors import InputError, UsageError, ValueRangeError
 from camixersr.image.degradation import Degradation, compress
 from camixersr.models import PRESETS, RESTORATION_PRESETS, CAMixerSRConfig
+from camixersr.train.calibrate import RATIOS
 from camixersr.train.photos import DegradedStream, Photos, load_photos
 from camixersr.train.recipe import Recipe, load_recipe
 from camixersr.weights import load_file
@@ -109,7 +110,7 @@ def test_a_run_leaves_a_model_that_says_what_it_restores(folder: Path, tmp_path:
     assert file.name == f"tiny-{task}.safetensors"
     assert model.config.scale == 1
     assert model.restores == (JPEG if task == "jpeg" else NOISE)
-    assert set(model.scores) == {f"held out/{ratio:g}" for ratio in (0, 0.25, 0.5, 1)}
+    assert set(model.scores) == {f"held out/{ratio:g}" for ratio in (0, *RATIOS, 1)}
     assert model.scores["held out/0.5"] > 15.0
     assert model.calibration is not None
 

@@ -91,6 +91,7 @@ def wait_for(file: Path, process: subprocess.Popen[str]) -> None:
     pytest.fail(f"no {file} after a minute")
 
 
+@pytest.mark.slow
 def test_stopped_and_killed_runs_resume_to_the_same_weights(folder: Path, tmp_path: Path) -> None:
     whole = finish(write_recipe(folder, tmp_path / "whole", steps=20))
     assert whole.returncode == 0, whole.stderr
@@ -162,6 +163,7 @@ def test_an_unwritable_folder_is_one_line(folder: Path, tmp_path: Path) -> None:
         fit(replace(plan, output=str(tmp_path / "file" / "run")))
 
 
+@pytest.mark.slow
 def test_two_processes_learn_as_one_does_with_the_whole_batch(folder: Path, tmp_path: Path) -> None:
     """By torchrun and gloo on the CPU; Explore ranks within a process, so compare routing by detail."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

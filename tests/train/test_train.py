@@ -102,7 +102,7 @@ def test_a_run_leaves_weights_checkpoints_and_a_log(folder: Path, tmp_path: Path
     file = run(recipe(folder, tmp_path, model="tiny", routing=routing), name="tiny-x4")
     model = load_file(file)
     assert model.name == "tiny-x4"
-    assert set(model.scores) == {f"set/{ratio:g}" for ratio in (0, 0.25, 0.5, 1)}
+    assert set(model.scores) == {f"set/{ratio:g}" for ratio in (0, *RATIOS, 1)}
     assert model.scores["set/0.5"] > 15.0
     assert model.calibration is not None
     assert model.calibration.ratios == RATIOS
