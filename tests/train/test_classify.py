@@ -143,6 +143,7 @@ class Halves(CAMixerSR):
         return high + 0.05 * wrong, None
 
 
+@pytest.mark.slow
 def test_the_classifier_learns_where_each_class_pays(tmp_path: Path) -> None:
     """Plain pieces are wrong with attention, busy ones without: the losses must find that out."""
     pytest.importorskip("lightning", reason="needs the extra `train`: lightning is not installed")

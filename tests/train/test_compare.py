@@ -173,6 +173,7 @@ def test_variants_change_one_thing_each(folder: Path, tmp_path: Path) -> None:  
     assert len(set(changed.values())) == len(VARIANTS)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("tiny")
 def test_an_ablation_from_the_command_line(
     folder: Path,  # noqa: F811

@@ -94,7 +94,7 @@ def step_by_torch(
     [
         (12, 2, (1, 1), 16, False, "l1"),
         (20, 3, (1, 2), 32, True, "charbonnier"),
-        (36, 4, (2,), 48, True, "l1"),
+        pytest.param(36, 4, (2,), 48, True, "l1", marks=pytest.mark.slow),
         (36, 4, (1,), 64, False, "l1+fft"),
     ],
 )
