@@ -2,6 +2,7 @@
 
 import copy
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -159,6 +160,30 @@ def test_what_a_policy_raises_ends_the_computation(fp32: str) -> None:
     with pytest.raises(KeyboardInterrupt):
         core(picture(32, 32), route, threads=2)
     assert asked == [0, 1]
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="signals by a timer are for Unix")
+def test_a_signal_is_never_lost_in_the_core(fp32: str) -> None:
+    """Where it falls into the core's call of Python, ctypes would swallow what its handler raises."""
+
+    class StoppedError(Exception):
+        pass
+
+    def stop(number: int, frame: object) -> None:
+        raise StoppedError
+
+    core = core_of(random_network(channels=8, scale=2, blocks=(1,) * 8), fp32)
+    low, half = picture(64, 64), top(0.5)
+    before = signal.signal(signal.SIGALRM, stop)
+    try:
+        for number in range(60):
+            with pytest.raises(StoppedError):  # noqa: PT012  whatever the core is at when the time comes
+                signal.setitimer(signal.ITIMER_REAL, 0.001 + 0.0003 * number)
+                while True:
+                    core(low, half, threads=1)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_paths_differ_by_less_than_a_step_of_8_bits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,6 +126,23 @@ def test_hints_are_nothing_once_a_linear_map_tells_the_teachers_features() -> No
     assert float(hints(turned, told).detach()) < 1e-6
 
 
+def test_hints_begin_as_the_best_linear_maps_of_what_a_learner_knows() -> None:
+    master, learner = random_network(12, 2, (1, 1)), random_network(12, 2, (1, 1), seed=5)
+    low = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(3))
+    told, own = (torch.stack(seen_of(network, low)).flatten(1, -2) for network in (master, learner))
+    hints = Hints.of(master, low, learner)
+    for group, mapping in enumerate(hints.maps):
+        x = torch.cat((own[group], torch.ones(len(own[group]), 1)), dim=1).double()
+        wanted = told[group].double()
+        best = x @ torch.linalg.lstsq(x, wanted).solution
+        least = (best - wanted).square().mean()
+        missing = (mapping(own[group]).double() - wanted).square().mean()
+        assert least <= missing < 1.05 * least
+    same = Hints.of(master, low, master)
+    features = told.unflatten(1, (2, 32, 32)).permute(0, 1, 4, 2, 3)
+    assert float(same(features[:, 0], features[:, 0]).detach()) < 1e-4
+
+
 @pytest.mark.parametrize("hint", [0.0, 0.1])
 def test_a_run_nears_its_teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hint: float) -> None:
     """Photographs count nothing here: what is learnt can only come from the teacher."""

@@ -1,8 +1,11 @@
 """The core through ctypes: arrays in, arrays out."""
 
+import contextlib
 import ctypes
 import os
-from collections.abc import Callable, Mapping, Sequence
+import signal
+import threading
+from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -307,7 +310,8 @@ class Core:
             picture.choose = _Choose(choose)
         for name, array in zip(("high", "logits", "mask", "means"), answer, strict=True):
             setattr(picture, name, array.ctypes.data)
-        failed = self._library.camixer_run(self._network, ctypes.byref(picture))
+        with contextlib.nullcontext() if isinstance(route, Thresholds) else _signals_later():
+            failed = self._library.camixer_run(self._network, ctypes.byref(picture))
         if raised:
             raise raised[0]
         if failed:
@@ -315,3 +319,31 @@ class Core:
                 f"out of memory for {width} x {height} pixels of the input at once; take a smaller tile"
             )
         return answer
+
+
+@contextlib.contextmanager
+def _signals_later() -> Generator[None]:
+    """Let handlers of signals wait until C has returned.
+
+    They run, and may raise, wherever the main thread executes Python. In a callback ctypes would lose what
+    they raise, and the process would not end.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    missed: list[tuple[int, Any]] = []
+
+    def remember(number: int, frame: Any) -> None:
+        missed.append((number, frame))
+
+    known: dict[int, Any] = {number: signal.getsignal(number) for number in signal.valid_signals()}
+    before = {number: handler for number, handler in known.items() if callable(handler)}
+    try:
+        for number in before:
+            signal.signal(number, remember)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for number, frame in missed:
+        before[number](number, frame)

@@ -184,6 +184,6 @@ def _taught(network: Trainable, recipe: Recipe, photos: Photos, cache: Path) -> 
     check_hints(teacher, network, recipe.teacher)
     stream = PatchStream(photos, scale=network.config.scale, patch=recipe.patch, seed=recipe.seed + 4)
     low, _ = stream.pairs(torch.stack([stream.patch(number) for number in range(16)]))
-    hints = Hints.of(teacher, low)
+    hints = Hints.of(teacher, low, classic(network) if recipe.start else None)
     half = recipe.precision == "bf16"
     return {"teacher": FusedStep(teacher, recipe.patch, cache, half=half), "hints": hints}

@@ -197,18 +197,51 @@ class Hints(nn.Module):
 
     @classmethod
     @torch.no_grad()
-    def of(cls, teacher: CAMixerSR, low: Tensor) -> "Hints":
-        """Measured on B x 3 x P x P of what is trained on."""
-        seen: list[Tensor] = []
-        hooks = [
-            group.register_forward_hook(lambda _, given, out: seen.append(out[0])) for group in teacher.body
-        ]
-        teacher.route(low[:, :3], TopShare(1.0), together=True)
+    def of(cls, teacher: CAMixerSR, low: Tensor, learner: CAMixerSR | None = None) -> "Hints":
+        """Measured on patches of what is trained on.
+
+        Args:
+            teacher: in evaluation mode.
+            low: B x 3 x P x P.
+            learner: a network whose features already tell something of the teacher's; the maps then begin
+                as the best linear ones, by ridge regression, and need not be learnt first.
+        """
+        told = _features(teacher, low)
+        mean = told.mean(dim=1)
+        spread = [float(each) for each in (told - mean[:, None]).square().mean(dim=(1, 2))]
+        hints = cls(teacher.config.channels, mean, spread)
+        if learner is not None:
+            for mapping, seen, wanted, here in zip(
+                hints.maps, _features(learner, low).double(), told.double(), mean.double(), strict=True
+            ):
+                assert isinstance(mapping, nn.Linear)
+                own = seen.mean(dim=0)
+                x = seen - own
+                gram = x.mT @ x
+                ridge = RIDGE * gram.diagonal().mean().clamp(min=1e-12)
+                known = torch.linalg.solve(gram + ridge * torch.eye(len(gram)), x.mT @ (wanted - here))
+                mapping.weight.copy_(known.mT)
+                mapping.bias.copy_(here - own @ known)
+        return hints
+
+
+RIDGE = 1e-3
+"""Of the regression that hints begin with, in parts of the features' mean square."""
+
+
+def _features(network: CAMixerSR, low: Tensor) -> Tensor:
+    """What each of G groups makes of B x 3 x P x P, all windows attended: G x BPP x C."""
+    seen: list[Tensor] = []
+    hooks = [
+        group.register_forward_hook(lambda _, given, out: seen.append(out[0].flatten(0, -2)))
+        for group in network.body
+    ]
+    try:
+        network.route(low[:, :3], TopShare(1.0), together=True)
+    finally:
         for hook in hooks:
             hook.remove()
-        mean = torch.stack([x.mean(dim=(0, 1, 2)) for x in seen])
-        spread = [float((x - here).square().mean()) for x, here in zip(seen, mean, strict=True)]
-        return cls(teacher.config.channels, mean, spread)
+    return torch.stack(seen)
 
 
 def check_hints(teacher: CAMixerSR, network: Network, path: str) -> None:
