@@ -19,7 +19,7 @@ from camixersr.nn.routing import TopShare
 from camixersr.tensors import from_array
 from camixersr.train.score import Images, score
 
-__all__ = ["RandomHalf", "measure"]
+__all__ = ["RandomHalf", "measure", "middle"]
 
 PICTURES = 8
 """That are looked at, spread over the validation set, and of each the middle: seconds for S."""
@@ -53,7 +53,7 @@ def measure(network: CAMixerSR, images: Images, projection: str = "flat") -> dic
         - "agreement": share of windows that two blocks treat alike at ratio 0.5, a mean over all pairs.
     """
     scale = network.config.scale
-    some = [_middle(*pair, scale) for pair in images[:: max(1, len(images) // PICTURES)][:PICTURES]]
+    some = [middle(*pair, scale) for pair in images[:: max(1, len(images) // PICTURES)][:PICTURES]]
     half = score(network, some, TopShare(0.5), projection)
     none, everything = (score(network, some, TopShare(share), projection) for share in (0.0, 1.0))
     found = {"dial": everything - none}
@@ -74,11 +74,12 @@ def measure(network: CAMixerSR, images: Images, projection: str = "flat") -> dic
     return found
 
 
-def _middle(
-    low: NDArray[np.uint8], high: NDArray[np.uint8], scale: int
+def middle(
+    low: NDArray[np.uint8], high: NDArray[np.uint8], scale: int, side: int = SIDE
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    top, left = (max(0, (length - SIDE) // 2) for length in low.shape[:2])
-    low = low[top : top + SIDE, left : left + SIDE]
+    """The middle of a pair, `side` low pixels a side or less."""
+    top, left = (max(0, (length - side) // 2) for length in low.shape[:2])
+    low = low[top : top + side, left : left + side]
     down, across = (scale * length for length in low.shape[:2])
     return low, high[scale * top : scale * top + down, scale * left : scale * left + across]
 

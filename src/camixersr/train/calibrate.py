@@ -1,6 +1,7 @@
 """Find the thresholds that make an attention ratio an average over photographs."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from camixersr.models import Trainable
 from camixersr.models.calibration import Calibration
 from camixersr.nn.routing import TopShare
 from camixersr.tensors import from_array
+from camixersr.train.worth import measure_worth
 
 __all__ = ["RATIOS", "calibrate"]
 
@@ -28,8 +30,9 @@ def calibrate(
 ) -> Calibration:
     """Measure every block's quantiles of scores over photographs.
 
-    Later blocks see what earlier blocks' routing made, so each ratio is measured under a routing
-    that attends that share of every photograph.
+    Blocks share a ratio out by what attention is worth in them (`camixersr.train.worth`). Later blocks
+    see what earlier blocks' routing made, so each ratio is measured under a routing that attends these
+    shares of every photograph.
 
     Args:
         network: whose blocks to calibrate.
@@ -42,7 +45,7 @@ def calibrate(
     """
     device = next(network.parameters()).device
     scale = network.config.scale
-    crops: list[torch.Tensor] = []
+    pairs: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]] = []
     for number, photo in enumerate(photos):
         height, width = (min(side, length // scale) for length in photo.shape[:2])
         row = (photo.shape[0] - height * scale) // 2
@@ -51,15 +54,37 @@ def calibrate(
         small = resize(middle, height=height, width=width)
         if degradation is not None:
             small = degradation.apply(small, degradation.at(number / max(1, len(photos) - 1)), seed=number)
-        crops.append(from_array(small)[None].to(device))
+        pairs.append((small, middle))
+    worth = measure_worth(network, pairs)
+    crops = [from_array(low)[None].to(device) for low, _ in pairs]
     thresholds: list[tuple[float, ...]] = []
     for ratio in RATIOS:
+        shares = worth.shares(ratio).tolist()
         scores: list[list[torch.Tensor]] = [[] for _ in range(network.block_count)]
         for low in crops:
-            _, routing = network.route(low, TopShare(ratio))
+            _, routing = network.route(low, _Shares(shares))
             for number, block in enumerate(routing.blocks):
                 scores[number].append(block.scores.flatten())
         thresholds.append(
-            tuple(round(float(torch.cat(block).quantile(1.0 - ratio)), 5) for block in scores)
+            tuple(
+                round(_threshold(torch.cat(block), share), 5)
+                for block, share in zip(scores, shares, strict=True)
+            )
         )
     return Calibration(RATIOS, tuple(thresholds))
+
+
+@dataclass(frozen=True)
+class _Shares:
+    """Of every image's windows the best-scored share, another one in each block."""
+
+    shares: Sequence[float]
+
+    def choose(self, logits: torch.Tensor, block: int) -> torch.Tensor:
+        """See `camixersr.nn.routing.Policy.choose`."""
+        return TopShare(self.shares[block]).choose(logits, block)
+
+
+def _threshold(scores: torch.Tensor, share: float) -> float:
+    """From which score a share of windows is attended; exactly all or none at 1 and 0."""
+    return 1.0 - share if share in (0.0, 1.0) else float(scores.quantile(1.0 - share))

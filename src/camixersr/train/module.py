@@ -12,7 +12,7 @@ from camixersr.models import Trainable, classic
 from camixersr.models.detail import window_detail
 from camixersr.nn.predictor import Predictor
 from camixersr.nn.routing import Policy, Routing, TopShare
-from camixersr.train.alarms import measure
+from camixersr.train.alarms import measure, middle
 from camixersr.train.fused import FusedStep, Patch
 from camixersr.train.loop import Learning
 from camixersr.train.objective import (
@@ -37,8 +37,12 @@ from camixersr.train.rates import factor, make_optimizer
 from camixersr.train.recipe import Recipe
 from camixersr.train.score import Images, score
 from camixersr.train.teacher import Hints, TaughtStream
+from camixersr.train.worth import Worth, measure_worth
 
 __all__ = ["Training"]
+
+MEASURED = 24
+"""Validation pictures on which it is measured what attention is worth."""
 
 FLAT = 0.01
 """Standard deviation of a block's scores over a batch below which it no longer chooses."""
@@ -60,6 +64,7 @@ class Training(Learning):
 
     Attributes:
         flat_blocks: blocks whose scores hardly varied over the last batch.
+        worth: what attention is worth in each block, as measured last; None before that.
     """
 
     quantiles: Tensor
@@ -89,6 +94,7 @@ class Training(Learning):
         self.images = images
         self.stream = self._stream(recipe.seed)
         self.recent = RecentScores(network.block_count)
+        self.worth: Worth | None = None
         self.flat_blocks: list[int] = []
         self._gates: list[Tensor] = []
         if recipe.routing != "paper":
@@ -169,13 +175,24 @@ class Training(Learning):
         if step < recipe.attention_first * recipe.steps:
             return 1.0
         share = float(random.uniform(*recipe.shares))
-        return 0.0 if recipe.routing == "detail" and random.random() < recipe.plain else share
+        if recipe.routing != "detail":
+            return share
+        drawn = random.random()
+        return 0.0 if drawn < recipe.plain else 1.0 if drawn >= 1.0 - recipe.full else share
+
+    def _shares(self) -> float | Tensor:
+        """The same for each block, likewise, once it is known what attention is worth in them."""
+        share = self._share()
+        random = np.random.default_rng((self.recipe.seed, 3, self.global_step))
+        if self.worth is None or random.random() >= self.recipe.allot:
+            return share
+        return self.worth.shares(share)
 
     def _policy(self) -> Policy:
         """This step's policy, a function of the seed, the step and the scores seen so far."""
         recipe, step = self.recipe, self.global_step
         if recipe.routing == "detail":
-            return AtLeast(self.recent.least(self._share()))
+            return AtLeast(self.recent.least(self._shares()))
         draw = int(np.random.default_rng((recipe.seed, 2, step)).integers(2**62))
         generator = torch.Generator(self.device).manual_seed(draw)
         if recipe.routing == "paper":
@@ -308,6 +325,10 @@ class Training(Learning):
         if (own := classic(self.network)) is not None:
             for name, number in measure(own, self.images, recipe.projection).items():
                 self.log(f"alarm/{name}", number, sync_dist=True)
+        if recipe.allot:
+            some = self.images[:: max(1, len(self.images) // MEASURED)][:MEASURED]
+            cut = [middle(*pair, self.network.config.scale) for pair in some]
+            self.worth = measure_worth(self.network, cut)
 
     def configure_optimizers(self) -> Any:
         """See `camixersr.train.rates`."""
@@ -320,6 +341,7 @@ class Training(Learning):
         """Take along the clock, the recent scores, and what weights alone do not tell of the network."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["recent_scores"] = self.recent.known
+        checkpoint["worth"] = None if self.worth is None else (self.worth.level, self.worth.slope)
         checkpoint["pool"] = getattr(self.network.config, "pool", 0)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -327,3 +349,5 @@ class Training(Learning):
         super().on_load_checkpoint(checkpoint)
         if "recent_scores" in checkpoint:
             self.recent.known = checkpoint["recent_scores"]
+        if checkpoint.get("worth") is not None:
+            self.worth = Worth(*checkpoint["worth"])

@@ -135,7 +135,7 @@ def _measure(network: Network, recipe: Recipe, device: torch.device) -> tuple[fl
     shape = (recipe.batch // recipe.devices, 3 + latitude, scale * patch, scale * patch)
     high = torch.rand(shape, generator=generator).to(device)
     low, high = high[..., :patch, :patch].contiguous(), high[:, :3].contiguous()
-    share = (1 - recipe.plain) * sum(recipe.shares) / 2
+    share = recipe.full + (1 - recipe.plain - recipe.full) * sum(recipe.shares) / 2
     with tempfile.TemporaryDirectory(prefix="camixersr-") as folder:
         fused = fused_step(network, recipe, Path(folder))
         took = 0.0

@@ -61,16 +61,21 @@ class RecentScores:
         new = logits.detach().float().cpu().flatten(1)
         self.known = torch.cat((self.known, new), dim=1)[:, -REMEMBERED:]
 
-    def least(self, share: float) -> Tensor:
+    def least(self, shares: float | Tensor) -> Tensor:
         """From where a share of the remembered windows is attended: K log-odds.
 
         Args:
-            share: in [0, 1]; 0 attends nothing and 1 everything, as do the first steps.
+            shares: in [0, 1], one for all blocks or K; 0 attends nothing and 1 everything, as do the first
+                steps.
         """
         blocks, count = self.known.shape
-        if share <= 0.0 or share >= 1.0 or not count:
-            return torch.full((blocks,), math.inf if share <= 0.0 else -math.inf)
-        return self.known.quantile(1.0 - share, dim=1)
+        found: list[float] = []
+        for known, share in zip(self.known, torch.as_tensor(shares).expand(blocks).tolist(), strict=True):
+            if share <= 0.0 or share >= 1.0 or not count:
+                found.append(math.inf if share <= 0.0 else -math.inf)
+            else:
+                found.append(float(known.quantile(1.0 - share)))
+        return torch.tensor(found)
 
 
 @dataclass(frozen=True)

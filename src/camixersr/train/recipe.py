@@ -28,7 +28,7 @@ TABLES = {
     "loss": "loss teacher teacher_weight hint_weight routing_weight gate_weight",
     "steps": "steps batch patch optimizer learning_rate matrix_rate ends_rate warmup decay hold final "
     "halve_at beta2 weight_decay matrix_decay clip ema",
-    "attention": "routing temperature attention_first plain much_plain shares ratio",
+    "attention": "routing temperature attention_first plain full allot much_plain shares ratio",
     "run": "output validate_every keep seed precision kernels compile devices",
 }
 """What a recipe file may group its keys by: `[data]` and so on. One without tables is read alike."""
@@ -111,6 +111,10 @@ class Recipe:
         attention_first: share of the steps, from the start, in which every window is attended.
         plain: share of the steps, drawn at random, in which no window is attended ("detail"); at most 0.2:
             a body that learns much without attention learns to do without it.
+        full: share of the steps, likewise, in which all windows are attended.
+        allot: share of the other steps in which blocks get attention by what it is worth in them, as
+            calibrated thresholds give it (`camixersr.train.worth`), measured at each validation. In the
+            rest all blocks attend one share.
         much_plain: let `plain` be more, as it was when the embedded weights were trained.
         shares: range from which the share of attended windows is drawn anew each step ("detail", "gain").
         ratio: gamma of the paper's routing loss, and of validation.
@@ -181,6 +185,8 @@ class Recipe:
     temperature: float = 1.0
     attention_first: float = 0.2
     plain: float = 0.0
+    full: float = 0.0
+    allot: float = 0.0
     much_plain: bool = False
     shares: tuple[float, float] = (0.0, 1.0)
     ratio: float = 0.5
@@ -201,7 +207,7 @@ class Recipe:
             positive="learning_rate matrix_rate ends_rate",
             not_negative="warmup weight_decay matrix_decay routing_weight temperature limit hint_weight "
             "gate_weight clip",
-            shares="attention_first ratio ema beta2 plain hold final flat_share teacher_weight",
+            shares="attention_first ratio ema beta2 plain full allot hold final flat_share teacher_weight",
             at_least_2="holdout flat_holdout",
         )
         if len(self.shares) != 2 or not 0.0 <= self.shares[0] <= self.shares[1] <= 1.0:
@@ -228,9 +234,14 @@ class Recipe:
             raise ValueRangeError(
                 'recipe: flat_photos go beside panoramas; add projection = "erp" and leave reduction out'
             )
-        if self.plain and self.routing != "detail":
+        for name in ("plain", "full", "allot"):
+            if getattr(self, name) and self.routing != "detail":
+                raise ValueRangeError(
+                    f'recipe: {name} is for routing = "detail", got routing = "{self.routing}"'
+                )
+        if self.plain + self.full > 1.0:
             raise ValueRangeError(
-                f'recipe: plain is for routing = "detail", got routing = "{self.routing}"'
+                f"recipe: plain and full are shares of all steps, got {self.plain:g} and {self.full:g}"
             )
         if self.plain > MOST_PLAIN and not self.much_plain:
             raise ValueRangeError(
