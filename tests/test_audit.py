@@ -164,6 +164,23 @@ def test_worth_fills_the_same_numbers() -> None:
     assert worth.everything > max(worth.own, worth.random, worth.inverted, worth.detail, worth.nothing)
     policy = ranked([torch.tensor([3.0, 1.0, 2.0, 1.0])], [2])
     assert policy.masks[0].tolist() == [[True, False, True, False]]
+    masks = FixedWindows((torch.ones(1, 9, dtype=torch.bool), torch.zeros(1, 9, dtype=torch.bool)))
+    worth, _ = measure_worth(network, low, high, masks)
+    assert worth.own == pytest.approx(worth.blocks), "all of one block, however they are drawn"
+    counted: list[list[int]] = []
+
+    class Seen:
+        """The network, and how many windows each block attended."""
+
+        config = network.config
+
+        def route(self, image: torch.Tensor, policy):
+            high, routing = network.route(image, policy)
+            counted.append([int(block.attended.sum()) for block in routing.blocks])
+            return high, routing
+
+    measure_worth(cast(Any, Seen()), low, high, masks)
+    assert sorted(counted) == sorted([[9, 0]] * 3 + [[4, 5]] * 4 + [[0, 0], [9, 9]])
     with pytest.raises(ShapeError, match="one image"):
         Worth.mean([])
     assert routing.attended.all()
@@ -255,7 +272,7 @@ def test_the_command_audits_prints_and_draws(tmp_path: Path, capsys) -> None:
     result = json.loads(facts.read_text())
     assert len(result["audit"]["blocks"]) == 3
     assert set(result["audit"]["worth"]) == {
-        "nothing", "own", "random", "inverted", "detail", "everything",
+        "nothing", "own", "random", "blocks", "inverted", "detail", "everything",
     }  # fmt: skip
     assert result["pays"] in (True, False)
     gain = result["audit"]["blocks"][0]["gain"]

@@ -46,8 +46,9 @@ convolution. `camixersr routes` asks two questions. A router must earn both answ
 - **Does it follow content?** The busiest tenth of the images must attend at least twice the share
   of windows that the plainest tenth does. At most a tenth of the blocks may send everything one
   way.
-- **Does it pay?** Each image is enlarged with the model's own windows, and with as many others in
-  each block: random ones, those of the lowest scores (inverted), and those of most local detail.
+- **Does it pay?** Each image is enlarged with the model's own windows, and with as many others,
+  equally many in each block: random ones, those of the lowest scores (inverted), and those of most
+  local detail. "Same blocks" are random windows, as many in each block as the model chose there.
   Beside them stand none and all: the dial. Attention pays where all of it gives .05 dB or more,
   chosen windows give 30 % of that over random ones, and inverted ones less than random.
 
@@ -59,7 +60,7 @@ gain of attending that window (by how much its error grows when this block convo
 attended). Training asks scores to follow detail, so the first of them proves nothing. Where scores
 are constant a correlation counts as 0."""
 
-WAYS = ("nothing", "random", "inverted", "detail", "own", "everything")
+WAYS = ("nothing", "random", "blocks", "inverted", "detail", "own", "everything")
 
 
 def table(head: list[str], rows: list[list[str]]) -> list[str]:
@@ -561,16 +562,27 @@ def routing(names: list[str]) -> list[str]:
         lines.append(f"- **{each['title']}**: {verdict(each)}")
     lines += ["", "## What chosen windows are worth", "", "Luma PSNR in dB, mean over the images.", ""]
     lines += table(
-        ["", "attended %", "none", "random", "inverted", "most detail", "own", "all", "blocks agree %"],
+        [
+            "",
+            "attended %",
+            "none",
+            "random",
+            "same blocks",
+            "inverted",
+            "most detail",
+            "own",
+            "all",
+            "blocks agree %",
+        ],
         [
             [
                 each["title"],
                 f"{100 * fmean(share for _, share in each['audit']['images']):.0f}",
-                *(f"{each['audit']['worth'][way]:.3f}" for way in WAYS),
+                *(f"{known[way]:.3f}" if way in known else "" for way in WAYS),
                 f"{100 * each['audit']['agreement']:.0f}",
             ]
             for each in audits
-            if each["audit"].get("worth")
+            if (known := each["audit"].get("worth"))
         ],
     )
     for each in audits:

@@ -156,7 +156,10 @@ class Audit:
         if worth is None:
             return "whether attention pays was not measured (it takes originals)"
         dial = f"all of it gives {worth.dial:+.3f} dB"
-        choice = f"chosen windows {worth.choice:+.3f} dB over random ones"
+        choice = (
+            f"chosen windows {worth.choice:+.3f} dB over random ones, "
+            f"{worth.blocks - worth.random:+.3f} of it by the choice of blocks"
+        )
         if worth.dial < LEAST_DIAL:
             return f"attention does not pay: {dial}, {choice}"
         return f"attention pays{' where it goes' if worth.pays else ', chosen or not'}: {dial}, {choice}"

@@ -2,8 +2,10 @@
 
 Scores that look right prove little: they may rank windows as their detail does, and attention may still
 gain as much anywhere. So an image is enlarged several times. The network's own choice says how many
-windows each block attends. Then the same numbers are filled with random windows, with the lowest scores
-(inverted), and with the windows of most detail. Beside them stand no attention and all of it: the dial.
+windows are attended in all. As many are then shared out evenly among blocks, and are random windows, those
+of the lowest scores (inverted), and those of most detail. Random windows in the blocks of the network's
+choice tell how much of its worth lies in the choice of blocks. Beside them stand no attention and all of
+it: the dial.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +26,7 @@ from camixersr.tensors import to_array
 
 __all__ = ["DRAWS", "LEAST_DIAL", "SHARE_OF_DIAL", "Worth", "measure_worth", "ranked"]
 
-DRAWS = 3
+DRAWS = 2
 """Random choices of windows that are averaged."""
 
 LEAST_DIAL = 0.05
@@ -41,15 +43,17 @@ class Worth:
     Attributes:
         nothing: no window.
         own: those that the network chooses.
-        random: as many in each block, drawn; the mean of `DRAWS` draws.
-        inverted: as many, those of the lowest scores.
-        detail: as many, those of most local detail.
+        random: as many, equally many in each block, drawn; the mean of `DRAWS` draws.
+        blocks: as many in each block as the network chooses there, drawn; likewise.
+        inverted: as many, equally many in each block, those of the lowest scores.
+        detail: likewise, those of most local detail.
         everything: all windows.
     """
 
     nothing: float
     own: float
     random: float
+    blocks: float
     inverted: float
     detail: float
     everything: float
@@ -130,7 +134,7 @@ def measure_worth(
     scale = network.config.scale
     border = scale if scale > 1 else 0
     original = luma(to_array(high[0].cpu()))
-    passes = 5 + DRAWS
+    passes = 5 + 2 * DRAWS
     done = 0
 
     def score(result: Tensor) -> float:
@@ -140,25 +144,29 @@ def measure_worth(
             progress(done, passes)
         return psnr(luma(to_array(result[0].cpu())), original, border=border)
 
-    def with_windows(keys: Sequence[Tensor]) -> float:
+    def with_windows(keys: Sequence[Tensor], counts: Sequence[int]) -> float:
         return score(network.route(low, ranked(keys, counts))[0])
 
     high_own, routing = network.route(low, policy)
     scores = [block.scores[0] for block in routing.blocks]
     counts = [int(block.attended[0].sum()) for block in routing.blocks]
+    even = [(sum(counts) + number) // len(counts) for number in range(len(counts))]
     own = score(high_own)
     draw = torch.Generator().manual_seed(seed)
-    drawn = [
-        with_windows([torch.rand(len(each), generator=draw).to(each.device) for each in scores])
-        for _ in range(DRAWS)
-    ]
+    drawn: list[list[float]] = []
+    for numbers in (even, counts):
+        drawn.append([])
+        for _ in range(DRAWS):
+            keys = [torch.rand(len(each), generator=draw).to(each.device) for each in scores]
+            drawn[-1].append(with_windows(keys, numbers))
     detail = window_detail(pad_to_windows(low, network.config.window), network.config.window)[0]
     worth = Worth(
         nothing=score(network.route(low, TopShare(0.0))[0]),
         own=own,
-        random=fmean(drawn),
-        inverted=with_windows([-each for each in scores]),
-        detail=with_windows([detail] * len(scores)),
+        random=fmean(drawn[0]),
+        blocks=fmean(drawn[1]),
+        inverted=with_windows([-each for each in scores], even),
+        detail=with_windows([detail] * len(scores), even),
         everything=score(network.route(low, TopShare(1.0))[0]),
     )
     return worth, routing

@@ -137,7 +137,7 @@ def test_a_resumed_run_ends_with_the_same_weights(folder: Path, tmp_path: Path, 
     plan = recipe(folder, tmp_path / "whole", model="tiny", kernels=kernels, allot=1.0, attention_first=0.0)
     whole = run(plan)
     last = torch.load(tmp_path / "whole" / "checkpoints" / "last.ckpt", weights_only=False)
-    assert [len(each) for each in last["worth"]] == [2, 2]
+    assert [len(each) for each in last["allotment"]] == [2, 2]
     # the same run, cut off after the checkpoint at step 2: all of it is in the checkpoint
     import lightning
 

@@ -13,7 +13,7 @@ from camixersr.models import Trainable
 from camixersr.models.calibration import Calibration
 from camixersr.nn.routing import TopShare
 from camixersr.tensors import from_array
-from camixersr.train.worth import measure_worth
+from camixersr.train.allotment import measure_allotment
 
 __all__ = ["RATIOS", "calibrate"]
 
@@ -30,7 +30,7 @@ def calibrate(
 ) -> Calibration:
     """Measure every block's quantiles of scores over photographs.
 
-    Blocks share a ratio out by what attention is worth in them (`camixersr.train.worth`). Later blocks
+    Blocks share a ratio out by what attention is worth in them (`camixersr.train.allotment`). Later blocks
     see what earlier blocks' routing made, so each ratio is measured under a routing that attends these
     shares of every photograph.
 
@@ -55,11 +55,11 @@ def calibrate(
         if degradation is not None:
             small = degradation.apply(small, degradation.at(number / max(1, len(photos) - 1)), seed=number)
         pairs.append((small, middle))
-    worth = measure_worth(network, pairs)
+    allotment = measure_allotment(network, pairs)
     crops = [from_array(low)[None].to(device) for low, _ in pairs]
     thresholds: list[tuple[float, ...]] = []
     for ratio in RATIOS:
-        shares = worth.shares(ratio).tolist()
+        shares = allotment.shares(ratio).tolist()
         scores: list[list[torch.Tensor]] = [[] for _ in range(network.block_count)]
         for low in crops:
             _, routing = network.route(low, _Shares(shares))

@@ -13,6 +13,7 @@ from camixersr.models.detail import window_detail
 from camixersr.nn.predictor import Predictor
 from camixersr.nn.routing import Policy, Routing, TopShare
 from camixersr.train.alarms import measure, middle
+from camixersr.train.allotment import Allotment, measure_allotment
 from camixersr.train.fused import FusedStep, Patch
 from camixersr.train.loop import Learning
 from camixersr.train.objective import (
@@ -37,7 +38,6 @@ from camixersr.train.rates import factor, make_optimizer
 from camixersr.train.recipe import Recipe
 from camixersr.train.score import Images, score
 from camixersr.train.teacher import Hints, TaughtStream
-from camixersr.train.worth import Worth, measure_worth
 
 __all__ = ["Training"]
 
@@ -64,7 +64,7 @@ class Training(Learning):
 
     Attributes:
         flat_blocks: blocks whose scores hardly varied over the last batch.
-        worth: what attention is worth in each block, as measured last; None before that.
+        allotment: what attention is worth in each block, as measured last; None before that.
     """
 
     quantiles: Tensor
@@ -94,7 +94,7 @@ class Training(Learning):
         self.images = images
         self.stream = self._stream(recipe.seed)
         self.recent = RecentScores(network.block_count)
-        self.worth: Worth | None = None
+        self.allotment: Allotment | None = None
         self.flat_blocks: list[int] = []
         self._gates: list[Tensor] = []
         if recipe.routing != "paper":
@@ -184,9 +184,9 @@ class Training(Learning):
         """The same for each block, likewise, once it is known what attention is worth in them."""
         share = self._share()
         random = np.random.default_rng((self.recipe.seed, 3, self.global_step))
-        if self.worth is None or random.random() >= self.recipe.allot:
+        if self.allotment is None or random.random() >= self.recipe.allot:
             return share
-        return self.worth.shares(share)
+        return self.allotment.shares(share)
 
     def _policy(self) -> Policy:
         """This step's policy, a function of the seed, the step and the scores seen so far."""
@@ -328,7 +328,7 @@ class Training(Learning):
         if recipe.allot:
             some = self.images[:: max(1, len(self.images) // MEASURED)][:MEASURED]
             cut = [middle(*pair, self.network.config.scale) for pair in some]
-            self.worth = measure_worth(self.network, cut)
+            self.allotment = measure_allotment(self.network, cut)
 
     def configure_optimizers(self) -> Any:
         """See `camixersr.train.rates`."""
@@ -341,7 +341,9 @@ class Training(Learning):
         """Take along the clock, the recent scores, and what weights alone do not tell of the network."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["recent_scores"] = self.recent.known
-        checkpoint["worth"] = None if self.worth is None else (self.worth.level, self.worth.slope)
+        checkpoint["allotment"] = (
+            None if self.allotment is None else (self.allotment.level, self.allotment.slope)
+        )
         checkpoint["pool"] = getattr(self.network.config, "pool", 0)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -349,5 +351,5 @@ class Training(Learning):
         super().on_load_checkpoint(checkpoint)
         if "recent_scores" in checkpoint:
             self.recent.known = checkpoint["recent_scores"]
-        if checkpoint.get("worth") is not None:
-            self.worth = Worth(*checkpoint["worth"])
+        if checkpoint.get("allotment") is not None:
+            self.allotment = Allotment(*checkpoint["allotment"])

@@ -113,7 +113,7 @@ class Recipe:
             a body that learns much without attention learns to do without it.
         full: share of the steps, likewise, in which all windows are attended.
         allot: share of the other steps in which blocks get attention by what it is worth in them, as
-            calibrated thresholds give it (`camixersr.train.worth`), measured at each validation. In the
+            calibrated thresholds give it (`camixersr.train.allotment`), measured at each validation. In the
             rest all blocks attend one share.
         much_plain: let `plain` be more, as it was when the embedded weights were trained.
         shares: range from which the share of attended windows is drawn anew each step ("detail", "gain").

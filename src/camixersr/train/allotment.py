@@ -26,14 +26,14 @@ from camixersr.nn.routing import check_share
 from camixersr.tensors import from_array
 from camixersr.train.score import Images
 
-__all__ = ["Worth", "measure_worth"]
+__all__ = ["Allotment", "measure_allotment"]
 
 STEEP = 2.0
 """The least slope of a block's gain over the rank of its scores, in deviations of the blocks' gains."""
 
 
 @dataclass(frozen=True)
-class Worth:
+class Allotment:
     """Each block's gain as a line: level + slope * (rank - 1/2), rank in [0, 1].
 
     Attributes:
@@ -84,7 +84,7 @@ class _HalfWay:
         return gate
 
 
-def measure_worth(network: Trainable, pairs: Images) -> Worth:
+def measure_allotment(network: Trainable, pairs: Images) -> Allotment:
     """Measure what attention is worth in each block.
 
     Args:
@@ -118,4 +118,4 @@ def measure_worth(network: Trainable, pairs: Images) -> Worth:
     rank = (logits.argsort(dim=1).argsort(dim=1) + 0.5) / count - 0.5
     level = gain.mean(dim=1)
     slope = (rank * (gain - level[:, None])).mean(dim=1) / rank.square().mean(dim=1).clamp(min=1e-12)
-    return Worth(level, slope.clamp(min=STEEP * float(level.std(correction=0))))
+    return Allotment(level, slope.clamp(min=STEEP * float(level.std(correction=0))))
