@@ -7,7 +7,6 @@ the operator has named are taken, and without any no fleet is.
 import contextlib
 import logging
 import os
-import queue
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -19,16 +18,13 @@ from typing import TYPE_CHECKING, Any
 from camixersr.enlarge.options import Options
 from camixersr.errors import CamixerError, UsageError
 from camixersr.fleet.places import place_of
-from camixersr.web.child import listen
 from camixersr.web.store import State
 from camixersr.web.worker import (
-    CancelJob,
-    DoJob,
     JobAdvanced,
     JobOver,
     JobRemarked,
+    Orders,
     WorkerReady,
-    shared_lock,
 )
 
 if TYPE_CHECKING:
@@ -113,20 +109,10 @@ def work(
         workers: how many; None for as many as there is room for.
         lock: a file that is held as long as the process lives: another service waits for it.
     """
-    held = shared_lock(lock)
-    jobs: queue.SimpleQueue[DoJob] = queue.SimpleQueue()
-    cancelled: set[str] = set()
-
-    def hear(message: DoJob | CancelJob) -> None:
-        match message:
-            case CancelJob(job):
-                cancelled.add(job)
-            case DoJob():
-                jobs.put(message)
-
-    line = listen(connection, hear)
+    orders = Orders(connection, lock)
+    line = orders.line
     line.send(WorkerReady([]))
-    do = jobs.get()
+    do = orders.next()
     _silence()
     order: FleetOrder = do.options
     try:
@@ -137,12 +123,12 @@ def work(
             max_pixels=max_pixels,
             advanced=lambda over, pictures: line.send(JobAdvanced(do.job, over, pictures)),
             remark=lambda text: line.send(JobRemarked(do.job, text)),
-            cancelled=lambda: do.job in cancelled,
+            cancelled=lambda: orders.is_cancelled(do.job),
         )
         line.send(JobOver(do.job, state, outcome, None))
     except (CamixerError, MemoryError, OSError) as error:
         line.send(JobOver(do.job, "failed", None, " ".join(str(error).split()) or "out of memory"))
-    os.close(held)
+    orders.close()
 
 
 def run_fleet(

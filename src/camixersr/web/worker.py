@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ __all__ = [
     "JobAdvanced",
     "JobOver",
     "JobRemarked",
+    "Orders",
     "WorkerReady",
     "devices",
     "shared_lock",
@@ -131,6 +133,47 @@ def shared_lock(path: Path) -> int:
     return held
 
 
+class Orders:
+    """What the server asks of a process: jobs in their order, and which of them to stop.
+
+    Attributes:
+        line: to answer by.
+
+    Args:
+        connection: to the server, which is listened to from now on.
+        lock: a file that is held as long as the process lives: another service waits for it.
+    """
+
+    def __init__(self, connection: "Connection[Any, Any]", lock: Path) -> None:
+        self._held = shared_lock(lock)
+        self._jobs: queue.SimpleQueue[DoJob] = queue.SimpleQueue()
+        self._cancelled: set[str] = set()
+        self.line = listen(connection, self._hear)
+
+    def _hear(self, message: DoJob | CancelJob) -> None:
+        match message:
+            case CancelJob(job):
+                self._cancelled.add(job)
+            case DoJob():
+                self._jobs.put(message)
+
+    def next(self) -> DoJob:
+        """The next job, once there is one."""
+        return self._jobs.get()
+
+    def is_cancelled(self, job: str) -> bool:
+        """Whether a job should stop."""
+        return job in self._cancelled
+
+    def forget(self, job: str) -> None:
+        """Forget a job that is over."""
+        self._cancelled.discard(job)
+
+    def close(self) -> None:
+        """Let go of the lock's file before the process ends."""
+        os.close(self._held)
+
+
 def work(
     connection: "Connection[Any, Any]",
     device: str,
@@ -152,18 +195,8 @@ def work(
         max_film: pixels of all frames of a film's result; more are refused.
         lock: a file that is held as long as the process lives: another service waits for it.
     """
-    held = shared_lock(lock)
-    jobs: queue.SimpleQueue[DoJob] = queue.SimpleQueue()
-    cancelled: set[str] = set()
-
-    def hear(message: DoJob | CancelJob) -> None:
-        match message:
-            case CancelJob(job):
-                cancelled.add(job)
-            case DoJob():
-                jobs.put(message)
-
-    line = listen(connection, hear)
+    orders = Orders(connection, lock)
+    line = orders.line
     with contextlib.suppress(OSError, AttributeError):  # Windows
         os.nice(5)  # the server answers first
     from camixersr.errors import CamixerError
@@ -172,15 +205,15 @@ def work(
         models = _models(device, backend)
     except CamixerError as error:
         line.send(Failed.of(error))
-        os.close(held)
+        orders.close()
         return
     line.send(WorkerReady(models))
     kept: dict[Any, Any] = {}
     while True:
-        do = jobs.get()
+        do = orders.next()
         if len(kept) > MOST_KEPT:
             kept.clear()
-        job = _Job(line, do.job, do.folder, do.file, lambda number=do.job: number in cancelled)
+        job = _Job(line, do.job, do.folder, do.file, partial(orders.is_cancelled, do.job))
         if isinstance(do.options, FilmOptions):
             asked = replace(do.options, options=replace(do.options.options, device=device, backend=backend))
             job.run(lambda asked=asked, do=do, job=job: job.film(asked, do.suffix, max_film))
@@ -189,7 +222,7 @@ def work(
             job.run(
                 lambda options=options, do=do, job=job: job.picture(do.action, options, max_pixels, kept)
             )
-        cancelled.discard(do.job)
+        orders.forget(do.job)
 
 
 def _models(device: str, backend: Any) -> list[dict[str, Any]]:
