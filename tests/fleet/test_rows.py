@@ -1,5 +1,7 @@
 """The table of what is done: read back as written, and believed only where it is true."""
 
+import os
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,8 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from camixersr.fleet.places import Entry, Folder
-from camixersr.fleet.rows import ROWS, Row, Task, foreign_in, rows_in, standing, todo, write_part
+from camixersr.errors import OutputError
+from camixersr.fleet.places import Entry, Folder, Place
+from camixersr.fleet.rows import (
+    ROWS,
+    Row,
+    Task,
+    foreign_in,
+    locks_of,
+    rows_in,
+    standing,
+    todo,
+    write_part,
+)
+from camixersr.fleet.scratch import holding
 
 ROW = Row(key="a.png", size=3, version="v", options="o", status="done", result="a_x4.png", result_bytes=9)
 TASK = Task("a.png", 3, "v", "a_x4.png", False)
@@ -84,3 +98,19 @@ def test_what_is_done_is_left_out() -> None:
 )
 def test_what_is_missing_or_has_changed_is_done(task, row, there, options) -> None:
     assert todo([task], standing([] if row is None else [row]), there, options) == [task]
+
+
+def test_two_runs_of_a_machine_do_not_meet_in_a_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    store, other = Place("s3://bucket/results"), Place("s3://bucket/more")
+    assert locks_of(store) != locks_of(other)
+    assert locks_of(Place("here", tmp_path / "out")).parent == tmp_path / "out"
+    held = holding(locks_of(store) / ".held", str(store))
+    os.close(holding(locks_of(other) / ".held", str(other)))
+    with pytest.raises(OutputError, match="s3://bucket/results: another fleet writes there"):
+        holding(locks_of(store) / ".held", str(store), patience=0.1)
+    os.close(held)
+    os.close(holding(locks_of(store) / ".held", str(store)))
+    assert [path.stat().st_mode & 0o077 for path in tmp_path.iterdir()] == [0]

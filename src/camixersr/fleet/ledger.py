@@ -16,7 +16,7 @@ from typing import Protocol
 
 from camixersr.errors import CamixerError
 from camixersr.fleet.places import Place, Store
-from camixersr.fleet.rows import HOME, ROWS, Row, Task, write_part
+from camixersr.fleet.rows import ROWS, Row, Task, locks_of, write_part
 from camixersr.fleet.scratch import holding
 
 __all__ = ["Asked", "Ledger", "Ledgers", "State"]
@@ -134,7 +134,7 @@ class Ledger:
         self._recent: list[tuple[float, float]] = []
         self._trouble: Exception | None = None
         self._writing = threading.Lock()
-        self._held = None if results.folder is None else holding(results.folder / HOME / ".rows")
+        self._held: int | None = holding(locks_of(results) / ".rows", str(results))
         self._again()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._flush_often, name="rows", daemon=True)

@@ -5,18 +5,21 @@ result the row with the latest time counts. `camixersr-fleet/runs/RUN.json` says
 A result without a row, which a killed run may leave, is made again, to the same bytes.
 """
 
+import hashlib
 import json
 import math
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any, Literal
 
-from camixersr.fleet.places import Entry, Store
+from camixersr.fleet.places import Entry, Place, Store
+from camixersr.fleet.scratch import private, temporary
 
 __all__ = [
     "HOME", "ROWS", "RUNS", "SHARDS", "Row", "Task",
-    "foreign_in", "rows_in", "runs_in", "standing", "todo", "write_part",
+    "foreign_in", "locks_of", "rows_in", "runs_in", "standing", "todo", "write_part",
 ]  # fmt: skip
 
 HOME = "camixersr-fleet/"
@@ -125,6 +128,21 @@ class Task:
         value: dict[str, Any] = json.loads(line)
         value["taken"] = tuple(value["taken"])
         return cls(**value)
+
+
+def locks_of(results: Place) -> Path:
+    """The folder of a place's locks: there, or on this machine if the place is a store, which has none.
+
+    So two runs of one machine do not meet in a store either, nor one and what is left of a killed one.
+
+    Raises:
+        OutputError: it cannot be made, or is somebody else's.
+    """
+    if results.folder is not None:
+        return results.folder / HOME
+    root = temporary("camixersr-locks")
+    private(root)
+    return root / hashlib.sha256(results.url.encode()).hexdigest()[:16]
 
 
 def rows_in(store: Store, below: str = "") -> Iterator[Row]:

@@ -28,6 +28,7 @@ from camixersr.fleet.rows import (
     Row,
     Task,
     foreign_in,
+    locks_of,
     rows_in,
     runs_in,
     standing,
@@ -308,16 +309,14 @@ class _Run:
 
 @contextmanager
 def _held(place: Place) -> Generator[None]:
-    """Hold a folder of results: two runs at once would do everything twice. Object stores have no locks."""
-    if place.folder is None:
-        yield
-        return
-    home = place.folder / HOME
-    held = holding(home / ".held")
+    """Hold a place of results: two runs at once would do everything twice."""
+    home, name = locks_of(place), str(place)
+    held = holding(home / ".held", name)
     try:
-        os.close(holding(home / ".rows"))  # the ledger of a run that was killed has ended, too
-        for path in (place.folder / ROWS).glob(".camixersr-*"):  # what it was writing
-            path.unlink(missing_ok=True)
+        os.close(holding(home / ".rows", name))  # the ledger of a run that was killed has ended, too
+        if place.folder is not None:
+            for path in (place.folder / ROWS).glob(".camixersr-*"):  # what it was writing
+                path.unlink(missing_ok=True)
         yield
     finally:
         os.close(held)

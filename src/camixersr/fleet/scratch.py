@@ -14,12 +14,18 @@ from camixersr.errors import OutputError
 from camixersr.image.files import make_folder, shown
 from camixersr.image.locks import hold
 
-__all__ = ["LOCK", "Scratch", "holding", "private", "sweep"]
+__all__ = ["LOCK", "Scratch", "holding", "private", "sweep", "temporary"]
 
 LOCK = ".held"
 
 YOUNG = 60.0
 """Seconds within which a folder without a lock may be one that is being made."""
+
+
+def temporary(name: str) -> Path:
+    """A name of this user's in the system's folder for what is temporary; see `private`."""
+    user = os.getuid() if hasattr(os, "getuid") else 0
+    return Path(tempfile.gettempdir()) / f"{name}-{user}"
 
 
 def sweep(root: Path, prefix: str = "w-", *, patience: float = 0.0, keep: Collection[str] = ()) -> None:
@@ -90,11 +96,12 @@ def private(root: Path) -> None:
     root.chmod(0o700)
 
 
-def holding(path: Path, patience: float = 30.0) -> int:
+def holding(path: Path, where: str, patience: float = 30.0) -> int:
     """Hold a file, made if it is missing, that one process at a time may hold.
 
     Args:
         path: the file.
+        where: what it stands for, in words.
         patience: seconds to wait for one that was killed just now.
 
     Returns:
@@ -116,9 +123,7 @@ def holding(path: Path, patience: float = 30.0) -> int:
         except BlockingIOError:
             if time.monotonic() > until:
                 os.close(held)
-                raise OutputError(
-                    f"{shown(path.parent.parent)}: another fleet writes there; wait for it to end"
-                ) from None
+                raise OutputError(f"{where}: another fleet writes there; wait for it to end") from None
             time.sleep(0.1)
         except OSError:  # a file system without locks
             return held

@@ -181,7 +181,7 @@ class Shards:
         self._prefix = f"{SHARDS}{name}/"
         root = make_scratch_root(orders.results, orders.scratch)
         room = root / f"{_room_prefix(orders.source, orders.results)}{name}"
-        held = holding(room / LOCK, patience=1.0)
+        held = holding(room / LOCK, printable(task.key), patience=1.0)
         try:
             ended = self._do(task, room, check)
             if ended:

@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import socket
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from camixersr.errors import DeviceError, DownloadError, OutputError
 from camixersr.fleet.ledger import Asked, Ledgers
 from camixersr.fleet.places import Place, Store
 from camixersr.fleet.rows import HOME, Row, Task
-from camixersr.fleet.scratch import Scratch, private
+from camixersr.fleet.scratch import Scratch, private, temporary
 from camixersr.fleet.secrets import one_line
 from camixersr.image.files import make_folder
 from camixersr.runs.find import Found
@@ -71,8 +70,7 @@ def scratch_root(results: Place, scratch: Path | None) -> Path:
         return scratch / HOME.rstrip("/")
     if results.folder is not None:
         return results.folder / HOME / "scratch"
-    user = os.getuid() if hasattr(os, "getuid") else 0
-    return Path(tempfile.gettempdir()) / f"{HOME.rstrip('/')}-{user}"
+    return temporary(HOME.rstrip("/"))
 
 
 def make_scratch_root(results: Place, scratch: Path | None) -> Path:
