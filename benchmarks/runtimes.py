@@ -3,7 +3,8 @@
     python benchmarks/runtimes.py PHOTO [--ratios 0.5 ...] [--rounds 2] [--only openvino ...] [--json FILE]
 
 Pictures are computed in turns, each backend in a process of its own; medians. `parity_db` is that of the
-package's photograph (`camixersr.backends.parity`). Ratios are shares of windows.
+package's photograph (`camixersr.backends.parity`). Ratios are shares of windows. "Of peak" is the speed of
+what ran beside that of a large matrix product in the same precision.
 """
 
 import argparse
@@ -65,13 +66,14 @@ def main() -> None:
                 f"{row.backend:12} {row.precision} gamma {row.attention_ratio:4} {row.seconds:6.2f} s "
                 f"({row.fastest:.2f} to {row.slowest:.2f}) {row.microseconds_per_low_pixel:6.2f} us/px, "
                 f"{row.tiles} tiles, x{row.times_reference or 0:.2f}, "
+                f"{100 * (row.share_of_peak or 0):.0f} % of peak, "
                 f"{parity.get(f'{row.backend} {row.precision}', '')} dB, first {row.first:.1f} s, "
                 f"{(row.peak_memory_bytes or 0) / 1e6:.0f} MB",
                 flush=True,
             )
 
     with apart(shares, entered) as contenders:
-        _, _, dropped = race(
+        _, peaks, dropped = race(
             contenders,
             low.contiguous(),
             scale=4,
@@ -80,6 +82,7 @@ def main() -> None:
             device=device,
             found=found,
         )
+    print("matrix product:", ", ".join(f"{best:.0f} GFLOP/s in {name}" for name, best in peaks.items()))
     print(*dropped, sep="\n", flush=True)
     if given.json:
         facts = describe() | {
