@@ -177,8 +177,8 @@ def thresholds(name: str) -> list[str]:
     """Calibrated thresholds beside strict top-share."""
     rows = json.loads((STORED / f"{name}.json").read_text())["rows"]
     lines = [
-        "PSNR of the S x4 embedded until 2026-11-30 with its thresholds, and with strict top-share given",
-        "the share that the thresholds spent on the set (`benchmarks/thresholds.py`).",
+        "PSNR of the embedded S x4 with its thresholds, and with strict top-share given the share that the",
+        "thresholds spent on the set (`benchmarks/thresholds.py`). Top-share gives all blocks one share.",
         "",
     ]
     return lines + table(
