@@ -127,7 +127,8 @@ def test_a_film_may_be_the_body_itself_whatever_it_is_called(server: Server, mp4
 
 
 def test_progress_counts_frames(server: Server, tmp_path: Path) -> None:
-    job = server.job(clip(tmp_path / "a.mkv", 8, 64, 48), "a.mkv", scale="2")
+    # long enough that somebody asks how long it takes
+    job = server.job(clip(tmp_path / "a.mkv", 8, 320, 240), "a.mkv", scale="2")
     seen = []
     with server.client.stream("GET", f"/api/v1/jobs/{job['id']}/events") as answer:
         for line in answer.iter_lines():
