@@ -6,6 +6,7 @@ import struct
 import sys
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -160,7 +161,11 @@ def test_limits(serve: Callable[..., Server]) -> None:
         "/api/v1/jobs", content=unsaid(), headers={"content-type": "application/octet-stream"}
     )
     is_problem(streamed, 413, "60,000 bytes")
-    answers = [server.post(png(seed=number), scale="1") for number in range(6)]
+    pictures = [png(70, 70, seed=number) for number in range(24)]
+    with ThreadPoolExecutor(
+        12
+    ) as together:  # one after another, a fast machine would do each before the next
+        answers = list(together.map(lambda picture: server.post(picture, scale="4"), pictures))
     refused = [each for each in answers if each.status_code == 429]
     assert refused
     assert all(int(each.headers["retry-after"]) >= 1 for each in refused)
