@@ -49,6 +49,7 @@ convolution. `camixersr routes` asks two questions. A router must earn both answ
 - **Does it pay?** Each image is enlarged with the model's own windows, and with as many others,
   equally many in each block: random ones, those of the lowest scores (inverted), and those of most
   local detail. "Same blocks" are random windows, as many in each block as the model chose there.
+  Rows without them are older: there, all others were as many in each block as the model chose.
   Beside them stand none and all: the dial. Attention pays where all of it gives .05 dB or more,
   chosen windows give 30 % of that over random ones, and inverted ones less than random.
 
@@ -513,7 +514,7 @@ def card(model: Model, size: int) -> list[str]:
         "",
         "## Routing",
         "",
-        f"Kodak, ratio {audit['attention_ratio']:g}: {verdict(audit)}. Block by block: "
+        f"Kodak, ratio {audit['attention_ratio']:g}. {verdict(audit)}. Block by block: "
         "[routing.md](../routing.md).",
         "",
         "## Limits",
@@ -534,10 +535,11 @@ def plain(value: Any) -> str:
 
 
 def verdict(stored: dict[str, Any]) -> str:
-    """Of an audit; what the shares say, of one from before worth was measured."""
+    """Of an audit, in sentences; what the shares say, of one from before worth was measured."""
     audit = stored["audit"]
     if "agreement" in audit:
-        return stored["verdict"]
+        parts = re.split(r"; |: ", stored["verdict"])
+        return ". ".join(part[:1].upper() + part[1:] for part in parts)
     return (
         f"the plainest images attend {100 * audit['plain_share']:.0f} %, the busiest "
         f"{100 * audit['busy_share']:.0f} %, {audit['collapsed']} of {len(audit['blocks'])} blocks are all "

@@ -91,7 +91,7 @@ def private(root: Path) -> None:
     if not stat.S_ISDIR(there.st_mode) or not mine:
         raise OutputError(
             f"{shown(root)}: expected a folder of this user's, found something else; remove it, or name "
-            "another place with --scratch"
+            "another folder with TMPDIR"
         )
     root.chmod(0o700)
 

@@ -75,11 +75,11 @@ def measure(network: CAMixerSR, images: Images, projection: str = "flat") -> dic
 
 
 def middle(
-    low: NDArray[np.uint8], high: NDArray[np.uint8], scale: int, side: int = SIDE
+    low: NDArray[np.uint8], high: NDArray[np.uint8], scale: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """The middle of a pair, `side` low pixels a side or less."""
-    top, left = (max(0, (length - side) // 2) for length in low.shape[:2])
-    low = low[top : top + side, left : left + side]
+    """The middle of a pair, `SIDE` low pixels a side or less: low and high, uint8 RGB."""
+    top, left = (max(0, (length - SIDE) // 2) for length in low.shape[:2])
+    low = low[top : top + SIDE, left : left + SIDE]
     down, across = (scale * length for length in low.shape[:2])
     return low, high[scale * top : scale * top + down, scale * left : scale * left + across]
 
