@@ -16,12 +16,13 @@ their size (tested).
 
 import ctypes
 import hashlib
+import itertools
 import math
 import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,8 +39,11 @@ from camixersr.train.objective import GATE, gate_loss
 
 __all__ = ["FusedStep", "Losses", "Patch", "PatchLoss", "names"]
 
-SOURCES = ("step.cpp", "attention.h", "half.h", "layers.h", "planes.h", "tiles.h", "vector.h")
-FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffast-math", "-fno-finite-math-only", "-shared", "-fPIC")
+SOURCES = (
+    *("step.cpp", "attention.h", "half.h", "layers.h", "planes.h", "tiles.h", "vector.h"),
+    "../../native/vector.h",
+)
+FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 WINDOW = 16
 WIDEST = 64
 """Most channels that the program's buffers hold."""
@@ -155,7 +159,7 @@ class FusedStep:
             "CHANNELS": config.channels,
             "SCALE": config.scale,
             "PATCH": patch,
-            "HALF": int(half),
+            "BF16": int(half),
             "TILES": int(half and _has_tiles()),
         }
         defined["GROUPS"] = f"{{{','.join(map(str, config.blocks))}}}"
@@ -163,7 +167,7 @@ class FusedStep:
         assert library.count_weights() == len(self.order)
         library.begin.restype = ctypes.c_void_p
         library.end.argtypes = [ctypes.c_void_p]
-        library.patch_forward.argtypes = [ctypes.c_void_p] * 10
+        library.patch_forward.argtypes = [*[ctypes.c_void_p] * 10, ctypes.c_int]
         library.patch_backward.argtypes = [ctypes.c_void_p] * 8
         library.patch_backward.restype = None
         self.library = library
@@ -215,16 +219,18 @@ class FusedStep:
         all_of_it = torch.full_like(least, -math.inf)
         workers = min(batch, torch.get_num_threads())
         self._prepare(workers)
+        own = self._pointers(weight.data_ptr() for weight in self.weights)
+        theirs = teacher and teacher._pointers(weight.data_ptr() for weight in teacher.weights)
+        starts = [4 * start for start in itertools.accumulate(self.sizes[:-1], initial=0)]
 
         waiting = iter(range(batch))  # the next one to whoever is free: a busy patch takes longer
 
         def work(worker: int) -> None:
             for number in waiting:
                 mine = gradients[number].split(sizes)
-                told = teacher and self._first_half(
-                    worker, colours[number], away[number], all_of_it, teacher.weights
-                )
-                patch = self._first_half(worker, colours[number], away[number], least, self.weights)
+                seen = (colours[number], away[number])
+                told = theirs and self._first_half(worker, *seen, all_of_it, theirs, keeps=False)
+                patch = self._first_half(worker, *seen, least, own)
                 logits[number], closed[number] = patch.logits, patch.gates
                 given = (patch.high.requires_grad_(), patch.features.requires_grad_())
                 with torch.enable_grad():
@@ -244,8 +250,8 @@ class FusedStep:
                 ]
                 self.library.patch_backward(
                     self._workspaces[worker],
-                    self._pointers(self.weights),
-                    self._pointers(self._shaped(mine)),
+                    own,
+                    self._pointers(gradients[number].data_ptr() + start for start in starts),
                     away[number].data_ptr(),
                     *(0 if part is None else part.data_ptr() for part in parts),
                 )
@@ -264,9 +270,12 @@ class FusedStep:
         return Losses(whole, pixels, routing, shut, logits.transpose(0, 1))
 
     def _first_half(
-        self, worker: int, low: Tensor, away: Tensor, least: Tensor, weights: Sequence[Tensor]
+        self, worker: int, low: Tensor, away: Tensor, least: Tensor, weights: Any, *, keeps: bool = True
     ) -> Patch:
-        """From a patch, 3 x P x P and P, to what the network of these weights makes of it."""
+        """From a patch, 3 x P x P and P, to what the network of these weights makes of it.
+
+        keeps: the second half may follow.
+        """
         s, P = self.scale, self.patch
         patch = Patch(
             torch.empty(3, s * P, s * P),
@@ -276,22 +285,19 @@ class FusedStep:
         )
         short = self.library.patch_forward(
             self._workspaces[worker],
-            self._pointers(weights),
+            weights,
             *(part.data_ptr() for part in (low, away, self.place, least, *patch)),
+            keeps,
         )
         if short:
             raise MemoryLimitError("the memory does not suffice for a step; use fewer threads")
         return patch
 
-    def _shaped(self, parts: Sequence[Tensor]) -> list[Tensor]:
-        """Pieces of a long vector as views of the weights' shapes."""
-        return [part.view_as(weight) for part, weight in zip(parts, self.weights, strict=False)]
-
-    def _pointers(self, tensors: Sequence[Tensor]) -> Any:
-        """Addresses in the program's order; 0 where the network has no such weight."""
-        given = iter(tensors)
+    def _pointers(self, addresses: Iterable[int]) -> Any:
+        """The weights' addresses in the program's order; 0 where the network has no such weight."""
+        given = iter(addresses)
         return (ctypes.c_void_p * len(self.order))(
-            *(next(given).data_ptr() if weight is not None else 0 for weight in self.order)
+            *(0 if weight is None else next(given) for weight in self.order)
         )
 
     def _prepare(self, workers: int) -> None:
@@ -339,7 +345,7 @@ def _build(defined: Mapping[str, Any], folder: Path) -> Path:
             'kernels = "fused" expects Linux on a processor with AVX2 and FMA or AVX-512, and found none; '
             'use kernels = "torch"'
         )
-    if defined["HALF"] and "avx512_bf16" not in processor:
+    if defined["BF16"] and "avx512_bf16" not in processor:
         raise DeviceError(
             'kernels = "fused" in precision = "bf16" expects a processor with AVX512-BF16; use "fp32"'
         )

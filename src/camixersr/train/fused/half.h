@@ -1,107 +1,165 @@
-// Products in bfloat16 with sums in single precision (AVX512-BF16), for attention's maps of 256 x 256.
+// The products of attention, between maps of 256 tokens and their square: in single precision, or with numbers in
+// bfloat16 (AVX512-BF16) whose sums stay in single precision.
 //
-// Two neighbours along what is summed over make a `Pair`, 32 bits. Where that is along rows (channels, or keys),
-// rows are interleaved; where it is along tokens, a row is merely shortened. Compiled with HALF=0, numbers stay
-// what they are, and nothing here but `Kept` is there.
+// In bfloat16 two neighbours along what is summed over make a `Pair`, 32 bits. Where that is along rows (channels, or
+// keys), rows are interleaved; where it is along tokens, a row is merely shortened. Compiled with BF16=0, a `Pair` is one
+// number, and both are what they were.
 #pragma once
 #include "planes.h"
 
-#ifndef HALF
-#define HALF 0
+#ifndef BF16
+#define BF16 0
 #endif
 constexpr int WINDOW_TOKENS = 256, WINDOW_STRIDE = WINDOW_TOKENS + 16;  // stride of a window's planes
+constexpr int TOGETHER = 2 * LANES;  // queries whose weights are computed at once: they stay in the cache next to the unit
 
-#if HALF
 #if !TILES
-typedef uint32_t Pair;
+typedef float Pair;  // its bits, where it is two numbers
 #endif
 typedef Pair Kept;
-constexpr int KEPT = WINDOW_TOKENS / 2 + 16;  // stride of shortened rows, in pairs
+#if BF16
+constexpr int PAIR = 2;                          // numbers in a Pair
+constexpr int KEPT = WINDOW_TOKENS / PAIR + 16;  // stride of shortened rows, in pairs
 
-// Rows 2r and 2r + 1 of K, stride WINDOW_STRIDE, side by side: out[r][i] = (in[2r][i], in[2r + 1][i]).
-static void interleave(const float* in, int K, Pair* out) {
-  for (int r = 0; r < (K + 1) / 2; r++, in += 2 * WINDOW_STRIDE, out += WINDOW_STRIDE)
-    for (int i = 0; i < WINDOW_TOKENS; i += LANES) {
-      Vector second = 2 * r + 1 < K ? load(in + WINDOW_STRIDE + i) : all(0.f);
-      __m256i low = (__m256i)_mm512_cvtneps_pbh(load(in + i)), high = (__m256i)_mm512_cvtneps_pbh(second);
-      __m512i both = _mm512_or_si512(_mm512_cvtepu16_epi32(low), _mm512_slli_epi32(_mm512_cvtepu16_epi32(high), 16));
-      _mm512_storeu_si512(out + i, both);
-    }
-}
 // Neighbours in a row: out[k][i] = (in[k][2i], in[k][2i + 1]).
 static void shorten(const float* in, int K, Pair* out) {
   for (int k = 0; k < K; k++, in += WINDOW_STRIDE, out += KEPT)
     for (int i = 0; i < WINDOW_TOKENS; i += 2 * LANES)
       _mm512_storeu_si512(out + i / 2, (__m512i)_mm512_cvtne2ps_pbh(load(in + i + LANES), load(in + i)));
 }
-// Sixteen pairs of a shortened row as the 32 numbers they are.
-static void lengthen(const Pair* in, Vector* out) {
+// TOGETHER numbers of a row, shortened, and back.
+static inline void keep(Vector a, Vector b, Kept* out) {
+  _mm512_storeu_si512(out, (__m512i)_mm512_cvtne2ps_pbh(b, a));
+}
+static inline void recall(const Kept* in, Vector& a, Vector& b) {
   __m512i both = _mm512_loadu_si512(in);
-  for (int half = 0; half < 2; half++) {
-    __m256i part = half ? _mm512_extracti64x4_epi64(both, 1) : _mm512_castsi512_si256(both);
-    out[half] = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(part), 16));
-  }
-}
-
-template <int OUT>
-static void half_multiply_tile(const Pair* left, int to, int tk, int K, const Pair* right, float* out) {
-  for (int i = 0; i < WINDOW_TOKENS; i += 2 * LANES) {
-    Vector total[OUT][2];
-    for (int o = 0; o < OUT; o++) total[o][0] = total[o][1] = all(0.f);
-    for (int k = 0; k < K; k++) {
-      __m512bh x0 = (__m512bh)_mm512_loadu_si512(right + k * WINDOW_STRIDE + i);
-      __m512bh x1 = (__m512bh)_mm512_loadu_si512(right + k * WINDOW_STRIDE + i + LANES);
-#pragma GCC unroll 12
-      for (int o = 0; o < OUT; o++) {
-        __m512bh w = (__m512bh)_mm512_set1_epi32((int)left[o * to + k * tk]);
-        total[o][0] = _mm512_dpbf16_ps(total[o][0], w, x0);
-        total[o][1] = _mm512_dpbf16_ps(total[o][1], w, x1);
-      }
-    }
-    for (int o = 0; o < OUT; o++) {
-      store(out + o * WINDOW_STRIDE + i, total[o][0]);
-      store(out + o * WINDOW_STRIDE + i + LANES, total[o][1]);
-    }
-  }
-}
-// out[o][i] = sum over K pairs k of left[o * to + k * tk] * right[k][i]
-static void half_multiply(const Pair* left, int to, int tk, int O, int K, const Pair* right, float* out) {
-  constexpr int MOST = 8;
-  int o = 0;
-  for (; o + MOST <= O; o += MOST) half_multiply_tile<MOST>(left + o * to, to, tk, K, right, out + o * WINDOW_STRIDE);
-  for (; o + 4 <= O; o += 4) half_multiply_tile<4>(left + o * to, to, tk, K, right, out + o * WINDOW_STRIDE);
-  for (; o < O; o++) half_multiply_tile<1>(left + o * to, to, tk, K, right, out + o * WINDOW_STRIDE);
-}
-
-template <int OUT>
-static void half_correlate_tile(const Pair* g, const Pair* in, float* to) {
-  constexpr int IN = 4, STEPS = WINDOW_TOKENS / (2 * LANES);
-  for (int j = 0; j < WINDOW_TOKENS; j += IN, in += IN * KEPT) {
-    Vector total[OUT][IN];
-    for (int o = 0; o < OUT; o++)
-      for (int k = 0; k < IN; k++) total[o][k] = all(0.f);
-    for (int i = 0; i < STEPS; i++) {
-      __m512bh x[IN];
-#pragma GCC unroll 4
-      for (int k = 0; k < IN; k++) x[k] = (__m512bh)_mm512_loadu_si512(in + k * KEPT + LANES * i);
-#pragma GCC unroll 6
-      for (int o = 0; o < OUT; o++) {
-        __m512bh q = (__m512bh)_mm512_loadu_si512(g + o * KEPT + LANES * i);
-#pragma GCC unroll 4
-        for (int k = 0; k < IN; k++) total[o][k] = _mm512_dpbf16_ps(total[o][k], q, x[k]);
-      }
-    }
-    for (int o = 0; o < OUT; o++)
-      _mm_storeu_ps(to + o * WINDOW_TOKENS + j, sums(total[o][0], total[o][1], total[o][2], total[o][3]));
-  }
-}
-// to[o][j] = sum over tokens of g[o] * in[j], both shortened
-static void half_correlate(const Pair* g, int O, const Pair* in, float* to) {
-  int o = 0;
-  for (; o + 6 <= O; o += 6) half_correlate_tile<6>(g + o * KEPT, in, to + o * WINDOW_TOKENS);
-  for (; o < O; o++) half_correlate_tile<1>(g + o * KEPT, in, to + o * WINDOW_TOKENS);
+  auto longer = [](__m256i part) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(part), 16));
+  };
+  a = longer(_mm512_castsi512_si256(both)), b = longer(_mm512_extracti64x4_epi64(both, 1));
 }
 #else
-typedef float Kept;
-constexpr int KEPT = WINDOW_STRIDE;
+constexpr int PAIR = 1, KEPT = WINDOW_STRIDE;
+static inline void keep(Vector a, Vector b, Kept* out) { store(out, a), store(out + LANES, b); }
+static inline void recall(const Kept* in, Vector& a, Vector& b) { a = load(in), b = load(in + LANES); }
+#endif
+
+#if !TILES
+constexpr int ALONG = WINDOW_TOKENS / PAIR;  // pairs of tokens
+constexpr int KEYS = LANES == 16 ? 8 : 4;    // keys whose weights are computed at once
+
+#if BF16
+static inline Vector dot(Vector a, Vector b, Vector sum) { return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b); }
+// The same sixteen places of two rows, side by side.
+static inline Vector paired(Vector a, Vector b) {
+  static const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7,
+                                                22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+  return _mm512_castsi512_ps(_mm512_permutexvar_epi16(order, (__m512i)_mm512_cvtne2ps_pbh(b, a)));
+}
+// C rows as a product reads them that sums over channels, and one that sums over tokens. `space` is for what is made.
+static const Pair* by_channels(const float* in, Pair* space) {
+  for (int c = 0; c < C; c += 2)
+    for (int i = 0; i < WINDOW_TOKENS; i += LANES) {
+      const float* at = in + c * WINDOW_STRIDE + i;
+      store(space + c / 2 * WINDOW_STRIDE + i, paired(load(at), c + 1 < C ? load(at + WINDOW_STRIDE) : all(0.f)));
+    }
+  return space;
+}
+static const Pair* by_tokens(const float* in, Pair* space) {
+  shorten(in, C, space);
+  return space;
+}
+#else
+static inline Vector dot(Vector a, Vector b, Vector sum) { return fma(a, b, sum); }
+static const Pair* by_channels(const float* in, Pair*) { return in; }
+static const Pair* by_tokens(const float* in, Pair*) { return in; }
+#endif
+
+// Weights of keys j and j + 1 in TOGETHER queries as `gather` reads them.
+static inline void put_weights(const Vector (&first)[2], const Vector (&second)[2], int j, Pair* weights) {
+  for (int v = 0; v < 2; v++) {
+#if BF16
+    store(weights + j / 2 * TOGETHER + v * LANES, paired(first[v], second[v]));
+#else
+    store(weights + j * TOGETHER + v * LANES, first[v]);
+    store(weights + (j + 1) * TOGETHER + v * LANES, second[v]);
+#endif
+  }
+}
+
+// total[n] = sum over c of keys[c][n] * queries[c], for TOGETHER queries; both by channels.
+static inline void score(const Pair* keys, const Pair* queries, Vector (&total)[KEYS][2]) {
+#pragma GCC unroll 8
+  for (int n = 0; n < KEYS; n++) total[n][0] = total[n][1] = all(0.f);
+  for (int c = 0; c < (C + PAIR - 1) / PAIR; c++, keys += WINDOW_STRIDE, queries += WINDOW_STRIDE) {
+    Vector x0 = load(queries), x1 = load(queries + LANES);
+#pragma GCC unroll 8
+    for (int n = 0; n < KEYS; n++) {
+      Vector key = all(keys[n]);
+      total[n][0] = dot(key, x0, total[n][0]);
+      total[n][1] = dot(key, x1, total[n][1]);
+    }
+  }
+}
+
+template <int OUT>
+static inline void gather_tile(const Pair* values, const Pair* weights, const Vector (&scale)[2], float* out) {
+  Vector total[OUT][2];
+#pragma GCC unroll 12
+  for (int o = 0; o < OUT; o++) total[o][0] = total[o][1] = all(0.f);
+  for (int j = 0; j < ALONG; j++, weights += TOGETHER) {
+    Vector x0 = load(weights), x1 = load(weights + LANES);
+#pragma GCC unroll 12
+    for (int o = 0; o < OUT; o++) {
+      Vector value = all(values[o * KEPT + j]);
+      total[o][0] = dot(value, x0, total[o][0]);
+      total[o][1] = dot(value, x1, total[o][1]);
+    }
+  }
+#pragma GCC unroll 12
+  for (int o = 0; o < OUT; o++) {
+    store(out + o * WINDOW_STRIDE, total[o][0] * scale[0]);
+    store(out + o * WINDOW_STRIDE + LANES, total[o][1] * scale[1]);
+  }
+}
+// out[c] = scale * (sum over keys j of values[c][j] * weights[j]) for TOGETHER queries; values by tokens.
+static void gather(const Pair* values, const Pair* weights, const Vector (&scale)[2], float* out) {
+  constexpr int MOST = LANES == 16 ? 12 : 6;
+  int c = 0;
+  for (; c + MOST <= C; c += MOST) gather_tile<MOST>(values + c * KEPT, weights, scale, out + c * WINDOW_STRIDE);
+  for (; c + 4 <= C; c += 4) gather_tile<4>(values + c * KEPT, weights, scale, out + c * WINDOW_STRIDE);
+  for (; c < C; c++) gather_tile<1>(values + c * KEPT, weights, scale, out + c * WINDOW_STRIDE);
+}
+
+template <int OUT>
+static void correlate_tokens(const Pair* g, const Pair* in, float* to) {
+  constexpr int IN = LANES == 16 ? 4 : 2, STEPS = ALONG / LANES;
+  for (int j = 0; j < WINDOW_TOKENS; j += 4, in += 4 * KEPT) {
+    Vector total[OUT][4];
+    for (int part = 0; part < 4; part += IN) {
+#pragma GCC unroll 6
+      for (int o = 0; o < OUT; o++)
+        for (int k = 0; k < IN; k++) total[o][part + k] = all(0.f);
+      for (int i = 0; i < STEPS; i++) {
+        Vector x[IN];
+#pragma GCC unroll 4
+        for (int k = 0; k < IN; k++) x[k] = load(in + (part + k) * KEPT + LANES * i);
+#pragma GCC unroll 6
+        for (int o = 0; o < OUT; o++) {
+          Vector q = load(g + o * KEPT + LANES * i);
+#pragma GCC unroll 4
+          for (int k = 0; k < IN; k++) total[o][part + k] = dot(q, x[k], total[o][part + k]);
+        }
+      }
+    }
+    for (int o = 0; o < OUT; o++)
+      _mm_storeu_ps(to + o * WINDOW_STRIDE + j, sums(total[o][0], total[o][1], total[o][2], total[o][3]));
+  }
+}
+// to[c][j] = sum over tokens i of g[c][i] * square[j][i]; all by tokens.
+static void against(const Pair* g, const Pair* square, float* to) {
+  int c = 0;
+  for (; c + 6 <= C; c += 6) correlate_tokens<6>(g + c * KEPT, square, to + c * WINDOW_STRIDE);
+  for (; c < C; c++) correlate_tokens<1>(g + c * KEPT, square, to + c * WINDOW_STRIDE);
+}
 #endif

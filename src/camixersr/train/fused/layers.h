@@ -4,9 +4,6 @@
 #pragma once
 #include "planes.h"
 
-constexpr int HIGH = 3 * SCALE * SCALE;  // planes before the pixel shuffle
-constexpr int WIDEST = 2 * C > HIGH ? 2 * C : HIGH;
-
 struct Offsets {
   int plane[WIDEST + 8];              // one after another
   int taps[9 * C], back[9 * WIDEST];  // nine taps of each padded plane, forward and mirrored
@@ -22,8 +19,8 @@ struct Offsets {
 };
 static const Offsets OFFSETS;
 
-static Source planes(const float* in) { return {in, OFFSETS.plane, 1, PIXELS / (LANES * RUN), 0}; }
-static Source vectors(const float* in) { return {in, OFFSETS.plane, 1, PIXELS / LANES, 0}; }
+static Source planes(const float* in) { return {in, OFFSETS.plane, SIDE, RUNS, SIDE}; }
+static Source vectors(const float* in) { return {in, OFFSETS.plane, SIDE, SIDE / LANES, SIDE}; }
 
 static void linear(const float* w, const float* b, int O, int K, const float* in, float* out, bool add = false) {
   multiply<RUN>(w, K, 1, O, K, planes(in), out, STRIDE, b, add);

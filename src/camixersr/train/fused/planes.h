@@ -7,10 +7,7 @@
 #pragma once
 #include <sys/mman.h>
 
-#include <cstdlib>
-#include <cstring>
 #include <initializer_list>
-#include <new>
 
 #include "vector.h"
 
@@ -42,6 +39,10 @@ struct Tiles {
 };
 #endif
 
+constexpr int NEAR = 128;                // pixels of all planes that stay in the nearest cache from one product to the next
+constexpr int HIGH = 3 * SCALE * SCALE;  // planes before the pixel shuffle
+constexpr int WIDEST = 2 * C > HIGH ? 2 * C : HIGH;
+
 template <int OUT, int V>
 static void multiply_tile(const float* left, int K, Source in, float* out, int stride, const float* bias,
                           bool add) {
@@ -71,28 +72,35 @@ static void multiply_tile(const float* left, int K, Source in, float* out, int s
     }
 }
 
-// out[o] (+)= bias[o] + sum over k of w[o * to + k * tk] * in[k]; K up to 9 * 64.
+// out[o] (+)= bias[o] + sum over k of w[o * to + k * tk] * in[k]; K up to 9 * 64. A few rows of all planes at once: what was
+// read for the first outputs is still in the nearest cache for the others.
 template <int V>
 static void multiply(const float* w, int to, int tk, int O, int K, Source in, float* out, int stride,
                      const float* bias, bool add) {
-  static thread_local float packed[9 * 9 * 64];
-  for (int o = 0, tile; o < O; o += tile) {
-    tile = 1;
-    for (int size : {9, 8, 6, 5, 4, 3, 2})
-      if (tile == 1 && size <= MOST_ROWS && O % size == 0) tile = size;
+  alignas(64) static thread_local float packed[9 * C * WIDEST];
+  int tile = 1;
+  for (int size : {9, 8, 6, 5, 4, 3, 2})
+    if (tile == 1 && size <= MOST_ROWS && O % size == 0) tile = size;
+  float* at = packed;
+  for (int o = 0; o < O; o += tile)
     for (int k = 0; k < K; k++)
-      for (int i = 0; i < tile; i++) packed[k * tile + i] = w[(o + i) * to + k * tk];
-    float* at = out + (size_t)o * stride;
-    const float* b = bias ? bias + o : nullptr;
-    switch (tile) {
-      case 9: multiply_tile<9, V>(packed, K, in, at, stride, b, add); break;
-      case 8: multiply_tile<8, V>(packed, K, in, at, stride, b, add); break;
-      case 6: multiply_tile<6, V>(packed, K, in, at, stride, b, add); break;
-      case 5: multiply_tile<5, V>(packed, K, in, at, stride, b, add); break;
-      case 4: multiply_tile<4, V>(packed, K, in, at, stride, b, add); break;
-      case 3: multiply_tile<3, V>(packed, K, in, at, stride, b, add); break;
-      case 2: multiply_tile<2, V>(packed, K, in, at, stride, b, add); break;
-      default: multiply_tile<1, V>(packed, K, in, at, stride, b, add);
+      for (int i = 0; i < tile; i++) *at++ = w[(o + i) * to + k * tk];
+  const int some = NEAR / (in.runs * LANES * V) > 0 ? NEAR / (in.runs * LANES * V) : 1;
+  for (int y = 0; y < in.rows; y += some) {
+    Source here = {in.base + y * in.step, in.offset, in.rows - y < some ? in.rows - y : some, in.runs, in.step};
+    for (int o = 0; o < O; o += tile) {
+      const float *left = packed + (size_t)o * K, *b = bias ? bias + o : nullptr;
+      float* to = out + (size_t)o * stride + y * in.runs * LANES * V;
+      switch (tile) {
+        case 9: multiply_tile<9, V>(left, K, here, to, stride, b, add); break;
+        case 8: multiply_tile<8, V>(left, K, here, to, stride, b, add); break;
+        case 6: multiply_tile<6, V>(left, K, here, to, stride, b, add); break;
+        case 5: multiply_tile<5, V>(left, K, here, to, stride, b, add); break;
+        case 4: multiply_tile<4, V>(left, K, here, to, stride, b, add); break;
+        case 3: multiply_tile<3, V>(left, K, here, to, stride, b, add); break;
+        case 2: multiply_tile<2, V>(left, K, here, to, stride, b, add); break;
+        default: multiply_tile<1, V>(left, K, here, to, stride, b, add);
+      }
     }
   }
 }

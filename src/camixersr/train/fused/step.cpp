@@ -43,7 +43,7 @@ struct Workspace {
   BlockRecord block[BLOCKS];
   float *first, *global, *condition, *group_in[GROUP_COUNT + 1], *group_out[GROUP_COUNT], *body, *tail, *image;
   float *padded, *padded1;
-  float *a, *b, *c, *y, *wide1, *wide2, *ghints, *gseen, *gcondition, *gfirst, *g, *gblock, *one;
+  float *a, *b, *c, *y, *wide1, *wide2, *ghints, *gseen, *gcondition, *gfirst, *g, *gblock, *one, *turned, *gturned;
   AttentionScratch* scratch;
   std::vector<Attended*> attended;
   size_t used_windows = 0, used = 0, size = 0;
@@ -71,6 +71,7 @@ struct Workspace {
     a = planes(C), b = planes(C), c = planes(C), y = planes(C), wide1 = planes(2 * C), wide2 = planes(2 * C);
     ghints = planes(HINTS), gseen = planes(C + CONDITION), gcondition = planes(CONDITION);
     gfirst = planes(C), g = planes(C), gblock = planes(WIDEST), one = planes(1);
+    turned = ask((size_t)PIXELS * WIDE), gturned = ask((size_t)PIXELS * WIDE);
     scratch = (AttentionScratch*)ask(sizeof(AttentionScratch) / 4);
   }
   Workspace() {
@@ -115,12 +116,17 @@ static void both_branches(const BlockRecord& r, float* y) {
     if (r.choice.attended[w]) put(r.choice.kept[w]->out, C, w, y, false);
 }
 
-static void forward(const BlockWeights& p, BlockRecord& r, Workspace& k, float* out, float least) {
+static bool any(const Choice& choice) { return std::any_of(choice.attended, choice.attended + WINDOWS, [](bool b) { return b; }); }
+
+// keeps: for the way back, what windows left; else the next block may overwrite it.
+static void forward(const BlockWeights& p, BlockRecord& r, Workspace& k, float* out, float least, bool keeps) {
+  if (!keeps) k.used_windows = 0;
   mix(p, r, k);
   choose(p.attention, r.hints, least, r.choice);
+  if (any(r.choice)) turn(r.x, k.turned);
   for (int w = 0; w < WINDOWS; w++)
     if (r.choice.attended[w])
-      attend(p.attention, r.x, r.v, r.hints, w, *(r.choice.kept[w] = k.window()), *k.scratch);
+      attend(p.attention, r.x, k.turned, r.v, r.hints, w, *(r.choice.kept[w] = k.window()), *k.scratch, keeps);
   both_branches(r, k.y);
   depthwise<1>(p.local1_w, p.local1_b, C, k.y, r.local1, k.padded1);
   depthwise<2>(p.local2_w, p.local2_b, C, r.local1, r.local2, k.padded1);
@@ -230,9 +236,13 @@ static void backward(const BlockWeights& p, const BlockWeights& to, BlockRecord&
       store(at, load(at) + all(gmean[i] / PIXELS));
     }
   choose_back(p.attention, to.attention, r.choice, glogits);
+  const bool attends = any(r.choice);
+  if (attends) turn(r.x, k.turned), memset(k.gturned, 0, (size_t)PIXELS * WIDE * 4);
   for (int w = 0; w < WINDOWS; w++)
     if (r.choice.attended[w])
-      attend_back(p.attention, to.attention, r.x, r.v, w, *r.choice.kept[w], *k.scratch, gmixed, gv, g, ghints);
+      attend_back(p.attention, to.attention, r.x, k.turned, r.v, w, *r.choice.kept[w], *k.scratch, gmixed, gv, g,
+                  k.gturned, ghints);
+  if (attends) turn_back(k.gturned, g);
   leak_back(ghints, r.hints, HINTS * STRIDE);
   float *gplain = k.b, *gseen = k.gseen;
   normalise_back(ghints, r.hint_unit, r.hint_inverse, HINTS, p.norm_w, gplain, to.norm_w, to.norm_b);
@@ -275,9 +285,10 @@ struct Flushing {
 //   position; least: BLOCKS, the log-odds from which a window is attended.
 // Sets picture: 3 x sP x sP; features: GROUP_COUNT x C x P x P, what each group gives, unless it is null;
 // logits: BLOCKS x WINDOWS; gates: BLOCKS, mean log-odds of spatial attention.
+// keeps: the second half follows; else what it would need is not kept, which is quicker.
 // Returns 0, or 1 where memory does not suffice.
 int patch_forward(void* workspace, float** weights, const float* low, const float* away, const float* place,
-                  const float* least, float* picture, float* features, float* logits, float* gates) try {
+                  const float* least, float* picture, float* features, float* logits, float* gates, int keeps) try {
   Flushing flushing;
   Tiles tiles;
   Workspace& k = *(Workspace*)workspace;
@@ -300,10 +311,14 @@ int patch_forward(void* workspace, float** weights, const float* low, const floa
   copy_planes(k.group_in[0], k.first, C);
   int number = 0;
   for (int group = 0; group < GROUP_COUNT; group++) {
-    copy_planes(k.block[number].x, k.group_in[group], C);
-    for (int i = 1; i <= GROUP[group]; i++, number++)
-      forward(p.block[number], k.block[number], k,
-              i < GROUP[group] ? k.block[number + 1].x : k.group_out[group], least[number]);
+    auto record = [&](int number) -> BlockRecord& { return k.block[keeps ? number : number % 2]; };
+    copy_planes(record(number).x, k.group_in[group], C);
+    for (int i = 1; i <= GROUP[group]; i++, number++) {
+      BlockRecord& r = record(number);
+      forward(p.block[number], r, k, i < GROUP[group] ? record(number + 1).x : k.group_out[group], least[number], keeps);
+      memcpy(logits + number * WINDOWS, r.choice.logits, WINDOWS * 4);
+      gates[number] = r.gate;
+    }
     copy_planes(k.group_in[group + 1], k.group_in[group], C);
     linear(p.group[group].w, p.group[group].b, C, C, k.group_out[group], k.group_in[group + 1], true);
     for (int c = 0; features && c < C; c++)
@@ -317,10 +332,6 @@ int patch_forward(void* workspace, float** weights, const float* low, const floa
       for (int x = 0; x < SCALE * SIDE; x++)
         picture[(c * SCALE * SIDE + y) * SCALE * SIDE + x] =
             k.tail[(size_t)((c * SCALE + y % SCALE) * SCALE + x % SCALE) * STRIDE + y / SCALE * SIDE + x / SCALE];
-  for (int i = 0; i < BLOCKS; i++) {
-    memcpy(logits + i * WINDOWS, k.block[i].choice.logits, WINDOWS * 4);
-    gates[i] = k.block[i].gate;
-  }
   return 0;
 } catch (const std::bad_alloc&) {
   return 1;
