@@ -52,48 +52,58 @@ static void convolve_back(const float* w, int O, int K, const float* g, float* t
   multiply<RUN>(turned, 9 * O, 1, K, 9 * O, {padded, OFFSETS.back, SIDE, RUNS, ROW}, to, STRIDE, nullptr, false);
 }
 
-// 3 x 3 in each channel by itself, taps `APART` pixels apart.
+// 3 x 3 in each channel by itself, taps `APART` pixels apart, ROWS rows at once; zeros outside.
+constexpr int ROWS = 4;
+static const float NOTHING[SIDE + 2 * PAD] = {0};
+// each(row, tap, x): pixels x are what `tap` sees of vector `at` of row y + `row`.
+template <int APART, class Each>
+static inline void see(const float* plane, int y, int at, Each each) {
+#pragma GCC unroll 8
+  for (int r = -APART; r < ROWS + APART; r++) {
+    const float* from = (y + r < 0 || y + r >= SIDE ? NOTHING + PAD : plane + (y + r) * SIDE) + at;
+    Vector left = at == 0 ? load_after(from - APART, APART) : load(from - APART);
+    Vector right = at == SIDE - LANES ? load_before(from + APART, APART) : load(from + APART);
+    Vector x[3] = {left, load(from), right};
+#pragma GCC unroll 3
+    for (int dy = 0; dy < 3; dy++) {
+      int row = r - (dy - 1) * APART;
+      if (row < 0 || row >= ROWS) continue;
+#pragma GCC unroll 3
+      for (int dx = 0; dx < 3; dx++) each(row, dy * 3 + dx, x[dx]);
+    }
+  }
+}
 template <int APART>
-static void depthwise(const float* w, const float* b, int K, const float* in, float* out, float* padded) {
+static void depthwise(const float* w, const float* b, int K, const float* in, float* out) {
   for (int c = 0; c < K; c++, in += STRIDE, out += STRIDE, w += 9) {
-    pad(in, 1, padded);
     Vector bias = all(b ? b[c] : 0.f), tap[9];
     for (int t = 0; t < 9; t++) tap[t] = all(w[t]);
-    for (int y = 0; y < SIDE; y++)
+    for (int y = 0; y < SIDE; y += ROWS)
       for (int x = 0; x < SIDE; x += LANES) {
-        const float* at = padded + (y + 2) * ROW + PAD + x;
-        Vector s = bias;
-#pragma GCC unroll 9
-        for (int t = 0; t < 9; t++) s = fma(tap[t], load(at + ((t / 3 - 1) * ROW + t % 3 - 1) * APART), s);
-        store(out + y * SIDE + x, s);
+        Vector s[ROWS] = {bias, bias, bias, bias};
+        see<APART>(in, y, x, [&](int row, int t, Vector v) { s[row] = fma(tap[t], v, s[row]); });
+        for (int row = 0; row < ROWS; row++) store(out + (y + row) * SIDE + x, s[row]);
       }
   }
 }
 template <int APART>
 static void depthwise_back(const float* w, int K, const float* in, const float* g, float* to, bool add, float* gw,
-                           float* gb, float* padded, float* padded_g) {
+                           float* gb) {
   for (int c = 0; c < K; c++, in += STRIDE, g += STRIDE, to += STRIDE, w += 9, gw += 9) {
-    pad(in, 1, padded);
-    pad(g, 1, padded_g);
     Vector tap[9], total[9], bias = all(0.f);
-    for (int t = 0; t < 9; t++) tap[t] = all(w[t]), total[t] = all(0.f);
-    for (int y = 0; y < SIDE; y++)
+    for (int t = 0; t < 9; t++) tap[t] = all(w[8 - t]), total[t] = all(0.f);
+    for (int y = 0; y < SIDE; y += ROWS)
       for (int x = 0; x < SIDE; x += LANES) {
-        const float* at = padded_g + (y + 2) * ROW + PAD + x;
-        float* o = to + y * SIDE + x;
-        Vector s = add ? load(o) : all(0.f);
-#pragma GCC unroll 9
-        for (int t = 0; t < 9; t++) s = fma(tap[t], load(at - ((t / 3 - 1) * ROW + t % 3 - 1) * APART), s);
-        store(o, s);
+        Vector s[ROWS];
+        for (int row = 0; row < ROWS; row++) s[row] = add ? load(to + (y + row) * SIDE + x) : all(0.f);
+        see<APART>(g, y, x, [&](int row, int t, Vector v) { s[row] = fma(tap[t], v, s[row]); });
+        for (int row = 0; row < ROWS; row++) store(to + (y + row) * SIDE + x, s[row]);
       }
-    for (int y = 0; y < SIDE; y++)
+    for (int y = 0; y < SIDE; y += ROWS)
       for (int x = 0; x < SIDE; x += LANES) {
-        const float* at = padded + (y + 2) * ROW + PAD + x;
-        Vector q = load(g + y * SIDE + x);
-        bias += q;
-#pragma GCC unroll 9
-        for (int t = 0; t < 9; t++)
-          total[t] = fma(q, load(at + ((t / 3 - 1) * ROW + t % 3 - 1) * APART), total[t]);
+        Vector q[ROWS];
+        for (int row = 0; row < ROWS; row++) bias += q[row] = load(g + (y + row) * SIDE + x);
+        see<APART>(in, y, x, [&](int row, int t, Vector v) { total[t] = fma(q[row], v, total[t]); });
       }
     for (int t = 0; t < 9; t++) gw[t] += sum(total[t]);
     if (gb) gb[c] += sum(bias);

@@ -42,7 +42,7 @@ struct BlockRecord {
 struct Workspace {
   BlockRecord block[BLOCKS];
   float *first, *global, *condition, *group_in[GROUP_COUNT + 1], *group_out[GROUP_COUNT], *body, *tail, *image;
-  float *padded, *padded1;
+  float* padded;
   float *a, *b, *c, *y, *wide1, *wide2, *ghints, *gseen, *gcondition, *gfirst, *g, *gblock, *one, *turned, *gturned;
   AttentionScratch* scratch;
   std::vector<Attended*> attended;
@@ -67,7 +67,7 @@ struct Workspace {
     for (float*& map : group_in) map = planes(C);
     for (float*& map : group_out) map = planes(C);
     body = planes(C), tail = planes(HIGH);
-    padded = ask((size_t)PADDED * WIDEST), padded1 = ask(PADDED);
+    padded = ask((size_t)PADDED * WIDEST);
     a = planes(C), b = planes(C), c = planes(C), y = planes(C), wide1 = planes(2 * C), wide2 = planes(2 * C);
     ghints = planes(HINTS), gseen = planes(C + CONDITION), gcondition = planes(CONDITION);
     gfirst = planes(C), g = planes(C), gblock = planes(WIDEST), one = planes(1);
@@ -128,8 +128,8 @@ static void forward(const BlockWeights& p, BlockRecord& r, Workspace& k, float* 
     if (r.choice.attended[w])
       attend(p.attention, r.x, k.turned, r.v, r.hints, w, *(r.choice.kept[w] = k.window()), *k.scratch, keeps);
   both_branches(r, k.y);
-  depthwise<1>(p.local1_w, p.local1_b, C, k.y, r.local1, k.padded1);
-  depthwise<2>(p.local2_w, p.local2_b, C, r.local1, r.local2, k.padded1);
+  depthwise<1>(p.local1_w, p.local1_b, C, k.y, r.local1);
+  depthwise<2>(p.local2_w, p.local2_b, C, r.local1, r.local2);
   float *z = k.a, *s = k.b;
   for (int c = 0; c < C; c++)
     for (int q = 0; q < PIXELS; q += LANES) {
@@ -143,7 +143,7 @@ static void forward(const BlockWeights& p, BlockRecord& r, Workspace& k, float* 
   float* x1 = k.a;
   normalise(s, C, p.norm1_w, p.norm1_b, r.unit1, r.inverse1, x1);
   linear(p.in_w, nullptr, 2 * C, C, x1, r.wide);
-  depthwise<1>(p.depthwise_w, nullptr, 2 * C, r.wide, r.mixed_wide, k.padded1);
+  depthwise<1>(p.depthwise_w, nullptr, 2 * C, r.wide, r.mixed_wide);
   float* h = k.b;
   for (int c = 0; c < C; c++)
     for (int q = 0; q < PIXELS; q += LANES) {
@@ -174,7 +174,7 @@ static void backward(const BlockWeights& p, const BlockWeights& to, BlockRecord&
       store(gwide + j, q1 * gelu);
     }
   linear_weights(gs, C, h, C, to.feed_w, nullptr);
-  depthwise_back<1>(p.depthwise_w, 2 * C, r.wide, gwide, gin, false, to.depthwise_w, nullptr, k.padded, k.padded1);
+  depthwise_back<1>(p.depthwise_w, 2 * C, r.wide, gwide, gin, false, to.depthwise_w, nullptr);
   float* x1 = k.b;
   rescale(r.unit1, C, p.norm1_w, p.norm1_b, x1);
   linear_weights(gin, 2 * C, x1, C, to.in_w, nullptr);
@@ -200,8 +200,8 @@ static void backward(const BlockWeights& p, const BlockWeights& to, BlockRecord&
   }
   linear_weights(g, C, z, C, to.out_w, to.out_b);
   float* glocal1 = k.b;
-  depthwise_back<2>(p.local2_w, C, r.local1, glocal2, glocal1, false, to.local2_w, to.local2_b, k.padded, k.padded1);
-  depthwise_back<1>(p.local1_w, C, k.y, glocal1, gy, true, to.local1_w, to.local1_b, k.padded, k.padded1);
+  depthwise_back<2>(p.local2_w, C, r.local1, glocal2, glocal1, false, to.local2_w, to.local2_b);
+  depthwise_back<1>(p.local1_w, C, k.y, glocal1, gy, true, to.local1_w, to.local1_b);
   // the convolution branch, where no attention took its place
   float *gmixed = k.c, *gv = k.a, *gspatial = k.one;
   copy_planes(gmixed, gy, C);
