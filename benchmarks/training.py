@@ -1,16 +1,19 @@
 """Training steps per second: the trainer's step against a plain loop of the same model, in one run.
 
-    python benchmarks/training.py [--device cuda] [--batch 4] [--patch 48] [--json FILE]
+    python benchmarks/training.py [--device cuda] [--batch 4] [--patch 48] [--before FOLDER] [--json FILE]
 
 The plain loop is what one writes first, and what the paper's code does: fp32 eager, a Gumbel mask with
 both branches computed for every window, low patches reduced one by one on the CPU, AdamW. The trainer's
 steps attend a share drawn anew each step on gathered windows only, reduce whole batches on the device,
 and step Muon and AdamW; on an accelerator they run in bfloat16. "gain" and "detail" are its two ways of
-routing; "fused" is detail with the program of `kernels = "fused"`, and "convolution" that with no window
-attended (CPU). All are timed in turns; the figures are ratios of the medians.
+routing; "fused" is detail with the program of `kernels = "fused"`, "convolution" that with no window
+attended, and "taught" that beside a teacher of the same shape, which attends everywhere, in bfloat16 if the
+processor has it (CPU). All are timed in turns; the figures are ratios of the medians. With `--before`, a
+checkout of another commit, its fused steps are timed in the same run ("fused before", "taught before").
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import platform
@@ -19,6 +22,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
@@ -71,8 +75,25 @@ def plain_loop(network: CAMixerSR, stream: PatchStream, batch: int) -> Callable[
     return step
 
 
+def step_of(folder: Path) -> type[FusedStep]:
+    """The fused step of another checkout."""
+    path = folder / "src" / "camixersr" / "train" / "fused" / "__init__.py"
+    spec = importlib.util.spec_from_file_location("fused_before", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.FusedStep
+
+
 def trainer_step(
-    network: CAMixerSR, stream: PatchStream, batch: int, *, routing: str, fused: FusedStep | None = None
+    network: CAMixerSR,
+    stream: PatchStream,
+    batch: int,
+    *,
+    routing: str,
+    fused: FusedStep | None = None,
+    teacher: FusedStep | None = None,
 ) -> Callable[[int], None]:
     """One step as the trainer does it, as a function of its number."""
     device = next(network.parameters()).device
@@ -97,10 +118,10 @@ def trainer_step(
         if fused is not None:
 
             def loss(number: int, made: Patch, told: Patch | None) -> torch.Tensor:
-                return (made.high - high[number]).abs().mean() / batch
+                return (made.high - (high[number] if told is None else told.high)).abs().mean() / batch
 
             least = recent.least(share)
-            losses = fused(low, loss, least=least, target=target, guide=0.02, gates=0.01)
+            losses = fused(low, loss, least=least, target=target, guide=0.02, gates=0.01, teacher=teacher)
             recent.add(losses.logits)
             losses.total.backward()
         else:
@@ -117,19 +138,26 @@ def trainer_step(
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", default="s-x4", choices=sorted(PRESETS))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--patch", type=int, default=48)
     parser.add_argument("--steps", type=int, default=12, help="of each kind, after two to warm up")
+    parser.add_argument("--before", type=Path, metavar="FOLDER", help="a checkout of another commit")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
 
     torch.set_flush_denormal(True)
     photos = photographs()
     kinds: dict[str, Callable[[int], None]] = {}
-    names = ["plain", "gain", "detail"] + ["fused", "convolution"] * (options.device == "cpu")
+    names = ["plain", "gain", "detail"] + ["fused", "convolution", "taught"] * (options.device == "cpu")
+    steps: dict[str, Any] = {"": FusedStep}
+    if options.before:
+        steps[" before"] = step_of(options.before)
+        names += ["fused before", "taught before"]
+    known = Path("/proc/cpuinfo")
+    half = options.device == "cpu" and known.exists() and "avx512_bf16" in known.read_text()
     for name in names:
         torch.manual_seed(0)
         network = CAMixerSR(PRESETS[options.model]).to(options.device).train()
@@ -137,10 +165,16 @@ def main() -> None:
         if name == "plain":
             kinds[name] = plain_loop(network, stream, options.batch)
             continue
-        fused = None
-        if name in ("fused", "convolution"):
-            fused = FusedStep(network, options.patch, Path(tempfile.mkdtemp()))
-        kinds[name] = trainer_step(network, stream, options.batch, routing=name, fused=fused)
+        kind, when = name.removesuffix(" before"), name[name.find(" ") :] if " " in name else ""
+        fused = teacher = None
+        if kind in ("fused", "convolution", "taught"):
+            make, folder = steps[when], Path(tempfile.mkdtemp())
+            fused = make(network, options.patch, folder, half=half)
+            if kind == "taught":
+                teacher = make(CAMixerSR(PRESETS[options.model]).eval(), options.patch, folder, half=half)
+        kinds[name] = trainer_step(
+            network, stream, options.batch, routing=kind, fused=fused, teacher=teacher
+        )
     times: dict[str, list[float]] = {name: [] for name in kinds}
     for number in range(options.steps + 2):
         for name, step in kinds.items():
@@ -160,6 +194,7 @@ def main() -> None:
         "batch": options.batch,
         "patch": options.patch,
         "steps": options.steps,
+        "fused_in": "bf16" if half else "fp32",
         "steps_per_second": {name: round(1.0 / value, 3) for name, value in typical.items()},
         "times_plain": {name: round(typical["plain"] / value, 3) for name, value in typical.items()},
     }
