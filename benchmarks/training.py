@@ -1,6 +1,6 @@
 """Training steps per second: the trainer's step against a plain loop of the same model, in one run.
 
-    python benchmarks/training.py [--device cuda] [--batch 4] [--patch 48] [--before FOLDER] [--json FILE]
+    python benchmarks/training.py [--device cuda] [--batch 4] [--patch 48] [--before FOLDER] [--only KIND]
 
 The plain loop is what one writes first, and what the paper's code does: fp32 eager, a Gumbel mask with
 both branches computed for every window, low patches reduced one by one on the CPU, AdamW. The trainer's
@@ -113,7 +113,8 @@ def trainer_step(
     def step(number: int) -> None:
         patches = torch.stack([stream.patch(number * batch + patch) for patch in range(batch)])
         low, high = reduce(patches.to(device, non_blocking=True), network.config.scale)
-        share = 0.0 if routing == "convolution" else float(shares.random())
+        # at first all windows: the memory that they take is asked for once
+        share = 0.0 if routing == "convolution" else 1.0 if number < 2 else float(shares.random())
         target = percentile(window_detail(low, network.config.window), quantiles)
         if fused is not None:
 
@@ -144,6 +145,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--patch", type=int, default=48)
     parser.add_argument("--steps", type=int, default=12, help="of each kind, after two to warm up")
+    parser.add_argument("--only", nargs="+", metavar="KIND", help="instead of all kinds")
     parser.add_argument("--before", type=Path, metavar="FOLDER", help="a checkout of another commit")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -156,6 +158,7 @@ def main() -> None:
     if options.before:
         steps[" before"] = step_of(options.before)
         names += ["fused before", "taught before"]
+    names = [name for name in names if not options.only or name in options.only]
     known = Path("/proc/cpuinfo")
     half = options.device == "cpu" and known.exists() and "avx512_bf16" in known.read_text()
     for name in names:
@@ -196,7 +199,7 @@ def main() -> None:
         "steps": options.steps,
         "fused_in": "bf16" if half else "fp32",
         "steps_per_second": {name: round(1.0 / value, 3) for name, value in typical.items()},
-        "times_plain": {name: round(typical["plain"] / value, 3) for name, value in typical.items()},
+        f"times_{names[0]}": {name: round(typical[names[0]] / value, 3) for name, value in typical.items()},
     }
     print(json.dumps(facts, indent=1))
     if options.json:

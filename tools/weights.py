@@ -2,7 +2,7 @@
 
     DATA=~/sr-data python tools/weights.py [--dry-run]        # or make weights
 
-About twelve hours on two CPU cores with AVX-512. A leg that is finished is not done again, and one that was
+About fourteen hours on two CPU cores with AVX-512. A leg that is finished is not done again, and one that was
 stopped goes on. The results lie in runs/weights. docs/training.md says how near they come to the embedded
 files.
 """
@@ -32,10 +32,12 @@ CHAIN = {
     "s-x4-hints-4": (1.0, ""),
     "s-x4-hints-5": (0.5, ""),
     "s-x4-hints-6": (0.6, ""),
-    "s-x4-hints-7": (0.9, "s-x4"),
+    "s-x4-hints-7": (0.9, ""),
+    "s-x4-hints-8": (1.27, "s-x4"),
     "s-x2": (0.02, ""),
     "s-x2-again": (0.28, "s-x2"),
-    "s-x3": (0.10, "s-x3"),
+    "s-x3": (0.10, ""),
+    "s-x3-again": (0.34, "s-x3"),
     "s-jpeg": (0.69, ""),
     "s-jpeg-wide": (0.30, ""),
     "s-jpeg-wide-2": (0.33, "s-jpeg"),

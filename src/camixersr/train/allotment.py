@@ -28,7 +28,7 @@ from camixersr.train.score import Images
 
 __all__ = ["Allotment", "measure_allotment"]
 
-STEEP = 2.0
+STEEP = 3.0
 """The least slope of a block's gain over the rank of its scores, in deviations of the blocks' gains."""
 
 

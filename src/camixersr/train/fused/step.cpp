@@ -45,7 +45,7 @@ struct Workspace {
   float* padded;
   float *a, *b, *c, *y, *wide1, *wide2, *ghints, *gseen, *gcondition, *gfirst, *g, *gblock, *one, *turned, *gturned;
   AttentionScratch* scratch;
-  std::vector<Attended*> attended;
+  std::vector<Attended*> attended, rows;  // rows: what was asked for, WINDOWS at once
   size_t used_windows = 0, used = 0, size = 0;
   float* memory = nullptr;
 
@@ -81,10 +81,13 @@ struct Workspace {
   }
   ~Workspace() {
     free(memory);
-    for (Attended* each : attended) free(each);
+    for (Attended* row : rows) free(row);
   }
   Attended* window() {
-    if (used_windows == attended.size()) attended.push_back((Attended*)claim(sizeof(Attended) / 4));
+    if (used_windows == attended.size()) {
+      rows.push_back((Attended*)claim(WINDOWS * sizeof(Attended) / 4));
+      for (int i = 0; i < WINDOWS; i++) attended.push_back(rows.back() + i);
+    }
     return attended[used_windows++];
   }
 };
