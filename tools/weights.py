@@ -2,9 +2,9 @@
 
     DATA=~/sr-data python tools/weights.py [--dry-run]        # or make weights
 
-About fourteen hours on two CPU cores with AVX-512. A leg that is finished is not done again, and one that was
-stopped goes on. The results lie in runs/weights. docs/training.md says how near they come to the embedded
-files.
+About fourteen hours on two CPU cores with AVX-512. A leg that is finished is not done again, and one that
+was stopped goes on. The results lie in runs/weights. docs/training.md says how near they come to the
+embedded files.
 """
 
 import argparse
