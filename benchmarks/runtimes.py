@@ -1,10 +1,11 @@
 """Every backend beside the plain reference, on a photograph of 960 x 540 low pixels, with parity.
 
-    python benchmarks/runtimes.py PHOTO [--ratios 0.5 ...] [--rounds 2] [--only openvino ...] [--json FILE]
+    python benchmarks/runtimes.py PHOTO [--model m-x4] [--ratios 0.5 ...] [--rounds 2] [--only openvino ...]
 
 Pictures are computed in turns, each backend in a process of its own; medians. `parity_db` is that of the
 package's photograph (`camixersr.backends.parity`). Ratios are shares of windows. "Of peak" is the speed of
-what ran beside that of a large matrix product in the same precision.
+what ran beside that of a large matrix product in the same precision. A preset without
+embedded weights is timed with random ones, in fp32: they overflow in less.
 """
 
 import argparse
@@ -16,18 +17,22 @@ import torch
 
 from camixersr.backends.choose import BACKENDS, available, make
 from camixersr.backends.parity import compare, sample_photo
-from camixersr.catalogue import find
+from camixersr.catalogue import embedded, find
 from camixersr.image.decode import read
 from camixersr.image.resize import resize
+from camixersr.models import PRESETS, CAMixerSR
 from camixersr.speed.contenders import PIECE, REFERENCE, Entrant, apart
 from camixersr.speed.machine import describe
 from camixersr.speed.race import Timing, race
 from camixersr.tensors import from_array
+from camixersr.weights import Model
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("photo", type=Path)
+    presets = [name for name in PRESETS if name.endswith("-x4")]
+    parser.add_argument("--model", default="s-x4", choices=presets)
     parser.add_argument("--ratios", type=float, nargs="+", default=[0.5])
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--height", type=int, default=540, help="low rows of the photograph that are used")
@@ -36,7 +41,9 @@ def main() -> None:
     parser.add_argument("--whole", action="store_true", help="in one piece, whatever the backend would do")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    model = find("s-x4")
+    torch.manual_seed(0)
+    random = Model(given.model, CAMixerSR(PRESETS[given.model]).eval().requires_grad_(False))
+    model = find(given.model) if given.model in embedded() else random
     shares = replace(model, calibration=None)
     photo = read(given.photo).pixels
     width = max(960, -(-540 * photo.shape[1] // photo.shape[0]))
@@ -48,7 +55,7 @@ def main() -> None:
     parity: dict[str, float] = {}
     for each in available("cpu"):
         for precision in each.precisions:
-            if each.name not in given.only or each.missing:
+            if each.name not in given.only or each.missing or (model is random and precision != "fp32"):
                 continue
             entered.append(Entrant(each.name, precision, "cpu", 0 if given.whole else "auto"))
             if each.name != "torch" and not given.no_parity:
@@ -86,7 +93,7 @@ def main() -> None:
     print(*dropped, sep="\n", flush=True)
     if given.json:
         facts = describe() | {
-            "model": "s-x4",
+            "model": given.model,
             "parity_db": parity,
             "rows": [asdict(row) for row in rows],
         }
