@@ -7,9 +7,10 @@ both branches computed for every window, low patches reduced one by one on the C
 steps attend a share drawn anew each step on gathered windows only, reduce whole batches on the device,
 and step Muon and AdamW; on an accelerator they run in bfloat16. "gain" and "detail" are its two ways of
 routing; "fused" is detail with the program of `kernels = "fused"`, "convolution" that with no window
-attended, and "taught" that beside a teacher of the same shape, which attends everywhere, in bfloat16 if the
-processor has it (CPU). All are timed in turns; the figures are ratios of the medians. With `--before`, a
-checkout of another commit, its fused steps are timed in the same run ("fused before", "taught before").
+attended, and "taught" that beside a teacher of the same shape, which attends everywhere (all three on the
+CPU, in bfloat16 if the processor has it). All are timed in turns; the figures are ratios of the medians.
+With `--before`, a checkout of another commit, its fused steps are timed in the same run ("fused before",
+"taught before").
 """
 
 import argparse

@@ -159,9 +159,11 @@ def reproduced(name: str) -> list[str]:
         lines.append([*line, "" if share is None else f"{100 * share:.0f}"])
     sources = dict.fromkeys(each["source"] for each in made["cells"] if each["source"])
     below = [f"- Published: {source}." for source in sources]
-    below += [
-        f"- {key}: {plain(made['facts'][key])}" for key in ("low_images", "commit", "backend", "policy")
-    ]
+    ways: dict[str, list[str]] = {}
+    for pictures, way in made["facts"]["low_images"].items():
+        ways.setdefault(way, []).append(pictures)
+    below += [f"- Low pictures {way}: {', '.join(pictures)}." for way, pictures in ways.items()]
+    below += [f"- {key}: {plain(made['facts'][key])}" for key in ("commit", "backend", "policy")]
     command = ["", "```sh", (STORED / f"{name}.sh").read_text().strip(), "```"]
     return [*table([*heads, "attended %"], lines), "", *below, *command]
 
@@ -366,8 +368,8 @@ def panorama_card(model: Model, size: int) -> list[str]:
         f"- **Licences of the data**: {facts['licences']}. **Licence of the weights**: {facts['licence']}",
         "- **Sources**: [training-panoramas.tsv](training-panoramas.tsv) and "
         "[training-photographs.tsv](training-photographs.tsv)",
-        f"- **Recipe**: {facts['recipe']}; {facts['steps']} steps, {facts['hours']} hours on "
-        f"{facts['device']}, torch {facts['torch']}; log: [training-log.md](../training-log.md)",
+        f"- **Recipe**: {facts['recipe']}. {int(facts['steps']):,} steps took {facts['hours']} hours on "
+        f"{facts['device']}, with torch {facts['torch']}. Log: [training-log.md](../training-log.md)",
         "",
         "## Scores",
         "",
@@ -441,9 +443,8 @@ def restoration_card(model: Model, size: int) -> list[str]:
         "- **Sources**: every photograph with its collection, name and licence in",
         "  [training-photographs.tsv](training-photographs.tsv); the collections' own credits in",
         "  [training-photographs-credits.txt](training-photographs-credits.txt)",
-        f"- **Recipe**: {facts['recipe']}; {facts['steps']} steps, "
-        f"{facts['hours']} hours on {facts['device']}, torch {facts['torch']}; log: "
-        "[training-log.md](../training-log.md)",
+        f"- **Recipe**: {facts['recipe']}. {int(facts['steps']):,} steps took {facts['hours']} hours on "
+        f"{facts['device']}, with torch {facts['torch']}. Log: [training-log.md](../training-log.md)",
         "",
         "## Scores",
         "",
@@ -500,8 +501,8 @@ def card(model: Model, size: int) -> list[str]:
         "- **Sources**: every photograph with its collection, name and licence in",
         "  [training-photographs.tsv](training-photographs.tsv); the collections' own credits in",
         f"  [training-photographs-credits.txt](training-photographs-credits.txt){beside}",
-        f"- **Recipe**: {facts['recipe']}; {facts['steps']} steps, {facts['hours']} hours on "
-        f"{facts['device']}, torch {facts['torch']}; log: [training-log.md](../training-log.md)",
+        f"- **Recipe**: {facts['recipe']}. {int(facts['steps']):,} steps took {facts['hours']} hours on "
+        f"{facts['device']}, with torch {facts['torch']}. Log: [training-log.md](../training-log.md)",
         f"- **Recommended attention ratio**: {model.attention_ratio:g}, the least within {ENOUGH:g} dB of "
         f"the best on {watched}",
         "",

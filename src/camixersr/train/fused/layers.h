@@ -6,13 +6,13 @@
 
 struct Offsets {
   int plane[WIDEST + 8];              // one after another
-  int taps[9 * C], back[9 * WIDEST];  // nine taps of each padded plane, forward and mirrored
+  int taps[9 * WIDEST], back[9 * WIDEST];  // nine taps of each padded plane, forward and mirrored
   Offsets() {
     for (int k = 0; k < WIDEST + 8; k++) plane[k] = k * STRIDE;
     for (int k = 0; k < WIDEST; k++)
       for (int t = 0; t < 9; t++) {
         int dy = t / 3 - 1, dx = t % 3 - 1;
-        if (k < C) taps[k * 9 + t] = k * PADDED + (2 + dy) * ROW + PAD + dx;
+        taps[k * 9 + t] = k * PADDED + (2 + dy) * ROW + PAD + dx;
         back[k * 9 + t] = k * PADDED + (2 - dy) * ROW + PAD - dx;
       }
   }

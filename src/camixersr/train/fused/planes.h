@@ -7,6 +7,7 @@
 #pragma once
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <initializer_list>
 
 #include "vector.h"
@@ -41,7 +42,7 @@ struct Tiles {
 
 constexpr int NEAR = 128;                // pixels of all planes that stay in the nearest cache from one product to the next
 constexpr int HIGH = 3 * SCALE * SCALE;  // planes before the pixel shuffle
-constexpr int WIDEST = 2 * C > HIGH ? 2 * C : HIGH;
+constexpr int WIDEST = std::max({2 * C, HIGH, 16});  // most planes of a layer
 
 template <int OUT, int V>
 static void multiply_tile(const float* left, int K, Source in, float* out, int stride, const float* bias,

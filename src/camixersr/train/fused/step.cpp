@@ -119,14 +119,16 @@ static void both_branches(const BlockRecord& r, float* y) {
     if (r.choice.attended[w]) put(r.choice.kept[w]->out, C, w, y, false);
 }
 
-static bool any(const Choice& choice) { return std::any_of(choice.attended, choice.attended + WINDOWS, [](bool b) { return b; }); }
+static bool attends(const Choice& choice) {
+  return std::find(choice.attended, choice.attended + WINDOWS, true) != choice.attended + WINDOWS;
+}
 
 // keeps: for the way back, what windows left; else the next block may overwrite it.
 static void forward(const BlockWeights& p, BlockRecord& r, Workspace& k, float* out, float least, bool keeps) {
   if (!keeps) k.used_windows = 0;
   mix(p, r, k);
   choose(p.attention, r.hints, least, r.choice);
-  if (any(r.choice)) turn(r.x, k.turned);
+  if (attends(r.choice)) turn(r.x, k.turned);
   for (int w = 0; w < WINDOWS; w++)
     if (r.choice.attended[w])
       attend(p.attention, r.x, k.turned, r.v, r.hints, w, *(r.choice.kept[w] = k.window()), *k.scratch, keeps);
@@ -239,13 +241,13 @@ static void backward(const BlockWeights& p, const BlockWeights& to, BlockRecord&
       store(at, load(at) + all(gmean[i] / PIXELS));
     }
   choose_back(p.attention, to.attention, r.choice, glogits);
-  const bool attends = any(r.choice);
-  if (attends) turn(r.x, k.turned), memset(k.gturned, 0, (size_t)PIXELS * WIDE * 4);
+  const bool some = attends(r.choice);
+  if (some) turn(r.x, k.turned), memset(k.gturned, 0, (size_t)PIXELS * WIDE * 4);
   for (int w = 0; w < WINDOWS; w++)
     if (r.choice.attended[w])
       attend_back(p.attention, to.attention, r.x, k.turned, r.v, w, *r.choice.kept[w], *k.scratch, gmixed, gv, g,
                   k.gturned, ghints);
-  if (attends) turn_back(k.gturned, g);
+  if (some) turn_back(k.gturned, g);
   leak_back(ghints, r.hints, HINTS * STRIDE);
   float *gplain = k.b, *gseen = k.gseen;
   normalise_back(ghints, r.hint_unit, r.hint_inverse, HINTS, p.norm_w, gplain, to.norm_w, to.norm_b);
