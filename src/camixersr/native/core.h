@@ -1,8 +1,9 @@
 // A picture through a network: routing, both branches, and what comes after them, block by block.
 //
 // After a block's routing is known, the picture passes in bands of a few rows of windows: `mix` computes a band's
-// windows, attended or not; `finish` takes rows of that through the convolutions, both norms and the feed-forward, and on
-// to the next block's predictor, while they are in the cache. Between the two all threads wait for each other.
+// attended windows; `Finisher` adds those that are not, and takes rows through the convolutions, both norms and the
+// feed-forward, and on to the next block's predictor, while they are in the cache. Between the two all threads wait for
+// each other.
 #pragma once
 #include "attention.h"
 #include "ends.h"
@@ -98,6 +99,23 @@ static void mark(Maps& maps, const float* mask) {
     }
 }
 
+// Spatial attention of the windows in a row of windows that have a plain branch: what features say around each pixel.
+template <bool HALF>
+static void look_closely(const Block<HALF>& p, const CamixerShape& s, Maps& maps, const float* mask, int row) {
+  for (int y = row * WINDOW; y < (row + 1) * WINDOW; y++)
+    for (int x = 0; x < maps.W; x += LANES) {
+      if (mask[row * maps.across + x / BLOCK] >= 1.f) continue;
+      Vector odds = all(p.spatial_bias[0]);
+      for (int tap = 0; tap < TAPS; tap++) {
+        int from = y + tap / 3 - 1;
+        if (from < 0 || from >= maps.H) continue;
+        const float* features = maps.reads.get() + maps.planar(from, TAPS + s.offsets) + (size_t)tap * maps.wide;
+        odds = odds + load(features + x + tap % 3 - 1);
+      }
+      store(maps.spatial_at(y) + x, sigmoid(odds));
+    }
+}
+
 // The stream of those windows with each pixel's channels together.
 static void spread(const CamixerShape& s, Maps& maps, const float* stream, int row) {
   alignas(64) float rest[BLOCK * BLOCK] = {0};
@@ -145,7 +163,7 @@ static void attention_of(const Block<HALF>& p, const CamixerShape& s, const Maps
   attend(s, w);
 }
 
-// Both branches of a window -> maps.mixed.
+// Both branches of an attended window -> maps.mixed.
 template <bool HALF>
 static void mix(const Block<HALF>& p, const CamixerShape& s, Maps& maps, const float* stream, int number, float share,
                 MixScratch<HALF>& k) {
@@ -158,29 +176,20 @@ static void mix(const Block<HALF>& p, const CamixerShape& s, Maps& maps, const f
     x = k.x.get(), next = (size_t)rows * BLOCK;
   }
   p.v(x, next, WINDOW, k.v.get(), BLOCK, (size_t)v_rows * BLOCK);
-  if (share > 0.f) attention_of(p, s, maps, x, next, top, block, k);
-  const int channels = TAPS + s.offsets;
+  attention_of(p, s, maps, x, next, top, block, k);
   for (int y = 0; y < WINDOW; y++) {
-    const float *v = k.v.get() + (size_t)y * v_rows * BLOCK, *attended = nullptr;
-    if (share > 0.f) attended = k.attention.result.get() + (size_t)y * v_rows * BLOCK;
+    const float* v = k.v.get() + (size_t)y * v_rows * BLOCK;
+    const float* attended = k.attention.result.get() + (size_t)y * v_rows * BLOCK;
     float* to = maps.mixed_at(top + y, block, s.values);
     for (int i = 0; i < BLOCK; i += LANES) {
       if (share >= 1.f) {
         for (int c = 0; c < s.values; c++) store(to + c * BLOCK + i, load(attended + c * BLOCK + i));
         continue;
       }
-      Vector odds = all(p.spatial_bias[0]);
-      for (int tap = 0; tap < TAPS; tap++) {
-        int row = top + y + tap / 3 - 1;
-        if (row < 0 || row >= maps.H) continue;
-        odds = odds + load(maps.reads.get() + maps.planar(row, channels) + (size_t)tap * maps.wide + block * BLOCK + i +
-                           tap % 3 - 1);
-      }
-      Vector spatial = sigmoid(odds), part = all(share);
+      Vector spatial = load(maps.spatial_at(top + y) + block * BLOCK + i), part = all(share);
       for (int c = 0; c < s.values; c++) {
         Vector plain = load(v + c * BLOCK + i) * spatial;
-        if (share > 0.f) plain = fma(part, load(attended + c * BLOCK + i) - plain, plain);
-        store(to + c * BLOCK + i, plain);
+        store(to + c * BLOCK + i, fma(part, load(attended + c * BLOCK + i) - plain, plain));
       }
     }
   }
@@ -196,6 +205,7 @@ static int compute(const Network<HALF>& network, const CamixerPicture& picture) 
   const int count = picture.threads < 1 ? 1 : picture.threads;
   std::vector<MixScratch<HALF>> mixing;
   std::vector<Finisher<HALF>> columns;
+  std::vector<int> attended;  // windows of a band
   for (int i = 0; i < count; i++) mixing.emplace_back(s);
   for (Column column : columns_of(maps, count)) columns.emplace_back(s, maps, column);
   Threads threads(count, prepare_thread, release_thread);
@@ -236,12 +246,20 @@ static int compute(const Network<HALF>& network, const CamixerPicture& picture) 
     const Matrix<HALF>* tail = ends ? &network.tails[group] : nullptr;
     for (int top = 0, known = 0; top < down; top += maps.band) {
       const int bottom = top + maps.band < down ? top + maps.band : down, below = bottom < down ? bottom + 1 : down;
-      const int first = top * maps.across;
-      each(below - known, [&](int i, int) { spread(s, maps, stream, known + i); });
+      each(below - known, [&](int i, int) {
+        look_closely(p, s, maps, mask, known + i);
+        spread(s, maps, stream, known + i);
+      });
       known = below;
-      each(bottom * maps.across - first,
-           [&](int i, int t) { mix(p, s, maps, stream, first + i, mask[first + i], mixing[t]); });
-      each((int)columns.size(), [&](int i, int) { columns[i](bottom * WINDOW, p, stream, to, tail, before, next); });
+      attended.clear();
+      for (int n = top * maps.across; n < bottom * maps.across; n++)
+        if (mask[n] > 0.f) attended.push_back(n);
+      each((int)attended.size(), [&](int i, int thread) {
+        mix(p, s, maps, stream, attended[i], mask[attended[i]], mixing[thread]);
+      });
+      each((int)columns.size(), [&](int i, int) {
+        columns[i](bottom * WINDOW, p, mask, stream, to, tail, before, next);
+      });
     }
     stream = to;
     if (ends) before = to, group++;

@@ -1,8 +1,9 @@
-// What follows both branches: convolutions, norms and the feed-forward of some rows, and the next block's predictor.
+// The plain branch, and what follows both: convolutions, norms and the feed-forward of some rows, and the next block's
+// predictor.
 //
-// The map is cut into columns, `Column`, which go down it row by row as far as both branches are known. What convolutions
-// need of neighbouring rows stays in rings of a few rows, planar; beside the column it is computed twice, here and by the
-// neighbour, to the same bytes.
+// The map is cut into columns, `Column`, which go down it row by row as far as attended windows are known. What
+// convolutions need of neighbouring rows stays in rings of a few rows, planar; beside the column it is computed twice,
+// here and by the neighbour, to the same bytes.
 #pragma once
 #include "maps.h"
 
@@ -11,7 +12,6 @@ namespace PATH_NAME {
 constexpr int ROWS = 4;       // rows that a depthwise convolution computes at once
 constexpr int RING = 8;       // rows that a ring holds: ROWS and two on both sides
 constexpr int MOST_BLOCKS = 16, LEAST_BLOCKS = 4;  // of a column
-constexpr int CHUNK = 4;  // blocks that pass from a convolution to a product at once
 
 struct Column {
   int left, right;  // blocks
@@ -31,18 +31,21 @@ static std::vector<Column> columns_of(const Maps& maps, int threads) {
 // A depthwise 3 x 3 convolution of a channel of planar rows: G rows of `length` numbers from G + 2 * D rows; taps lie D
 // apart.
 template <int G, int D>
-static void depthwise(const float* const* in, int length, const float* w, float bias, float* out, size_t row) {
+static void depthwise(const float* const* in, int length, const float* w, float bias, float* const* out) {
   Vector weight[TAPS];
   for (int tap = 0; tap < TAPS; tap++) weight[tap] = all(w[tap]);
   const float* from[G + 2 * D];
+  float* to[G];
   for (int r = 0; r < G + 2 * D; r++) from[r] = in[r];
+  for (int g = 0; g < G; g++) to[g] = out[g];
   for (int i = 0; i < length; i += LANES) {
     Vector total[G];
 #pragma GCC unroll 4
     for (int g = 0; g < G; g++) total[g] = all(bias);
 #pragma GCC unroll 16
     for (int r = 0; r < G + 2 * D; r++) {
-      Vector x[3] = {load(from[r] + i - D), load(from[r] + i), load(from[r] + i + D)};
+      Vector x[3];
+      neighbours<D>(from[r] + i, x);
 #pragma GCC unroll 3
       for (int dy = 0; dy < 3; dy++) {
         int g = r - dy * D;
@@ -52,14 +55,14 @@ static void depthwise(const float* const* in, int length, const float* w, float 
       }
     }
 #pragma GCC unroll 4
-    for (int g = 0; g < G; g++) store(out + g * row + i, total[g]);
+    for (int g = 0; g < G; g++) store(to[g] + i, total[g]);
   }
 }
 // The same for up to ROWS rows.
 template <int D>
-static void depthwise(int rows, const float* const* in, int length, const float* w, float bias, float* out, size_t row) {
-  if (rows == ROWS) return depthwise<ROWS, D>(in, length, w, bias, out, row);
-  for (int r = 0; r < rows; r++) depthwise<1, D>(in + r, length, w, bias, out + r * row, row);
+static void depthwise(int rows, const float* const* in, int length, const float* w, float bias, float* const* out) {
+  if (rows == ROWS) return depthwise<ROWS, D>(in, length, w, bias, out);
+  for (int r = 0; r < rows; r++) depthwise<1, D>(in + r, length, w, bias, out + r);
 }
 
 // What a column needs, the same for every block, and how far it is.
@@ -69,28 +72,28 @@ class Finisher {
   Finisher(const CamixerShape& s, Maps& maps, Column column) : s(s), maps(maps), column(column) {
     first = column.left > 0 ? column.left - 1 : 0;
     count = (column.right < maps.across ? column.right + 1 : maps.across) - first;
-    blocks = count;
-    wide = blocks * BLOCK + 2 * MARGIN;
+    wide = count * BLOCK + 2 * MARGIN;
     if (wide / BLOCK % 4 == 0) wide += BLOCK;
     wide_rows = up(2 * s.hidden, TILE);
-    mixed = zeros((size_t)2 * RING * s.values * wide + MARGIN);
+    mixed = zeros((size_t)RING * up(s.values, TILE) * wide + MARGIN);
     local = zeros((size_t)RING * s.values * wide + MARGIN);
     feed = zeros((size_t)RING * wide_rows * wide + MARGIN);
-    middle = zeros((size_t)RING * blocks * s.channels * BLOCK);
+    middle = zeros((size_t)RING * count * s.channels * BLOCK);
     int rows = rows_of<HALF>(s.channels > s.values ? s.channels : s.values);
     rows = rows > rows_of<HALF>(s.hidden) ? rows : rows_of<HALF>(s.hidden);
-    operand = zeros((size_t)ROWS * CHUNK * rows * BLOCK), second = zeros((size_t)CHUNK * rows * BLOCK);
-    result = zeros((size_t)ROWS * CHUNK * up(s.channels, TILE) * BLOCK);
-    scratch = zeros((size_t)ROWS * (wide > 4 * CHUNK * BLOCK ? wide : 4 * CHUNK * BLOCK));
+    operand = zeros((size_t)ROWS * count * rows * BLOCK), second = zeros((size_t)count * rows * BLOCK);
+    result = zeros((size_t)count * up(s.channels, TILE) * BLOCK);
+    scratch = zeros((size_t)4 * ROWS * count * BLOCK);
     hints = zeros((size_t)ROWS * up(s.hints, OUTS) * BLOCK);
-    sums = zeros((size_t)blocks * s.hints * BLOCK);
+    sums = zeros((size_t)count * s.hints * BLOCK);
   }
 
-  // Goes on as far as both branches' rows above `mixed_rows` allow; a block is done when these are all.
-  // stream: what the block was given; `to`: where its result goes; tail, group: of the last block of a group the
-  // group's convolution and input, to which it is added; next: the block that follows, or null.
-  void operator()(int mixed_rows, const Block<HALF>& p, const float* stream, float* to, const Matrix<HALF>* tail,
-                  const float* group, const Block<HALF>* next) {
+  // Goes on as far as attended windows above row `mixed_rows` allow; a block is done when these are all.
+  // mask: which windows are attended; stream: what the block was given; `to`: where its result goes; tail, group: of
+  // the last block of a group the group's convolution and input, to which it is added; next: the block that follows, or
+  // null.
+  void operator()(int mixed_rows, const Block<HALF>& p, const float* mask, const float* stream, float* to,
+                  const Matrix<HALF>* tail, const float* group, const Block<HALF>* next) {
     // Groups are of one row less at the top, so that what a ring still has to hold never exceeds it.
     for (int rows; middles < maps.H; middles += rows) {
       rows = middles == 0 ? ROWS - 1 : maps.H - middles < ROWS ? maps.H - middles : ROWS;
@@ -98,7 +101,7 @@ class Finisher {
       if (mixed_rows < maps.H && mixed_rows < need + 1) return;
       while (locals < need) {
         int some = need - locals < ROWS ? need - locals : ROWS;
-        convolve(p, locals, some);
+        convolve(p, mask, stream, locals, some);
         locals += some;
       }
       mixed_to_middle(p, stream, middles, rows);
@@ -120,38 +123,79 @@ class Finisher {
   Maps& maps;
   Column column;
   int first, count;  // blocks that are computed: a column's neighbours, too
-  int blocks, wide, wide_rows;
-  int copied = 0, locals = 0, middles = 0, results = 0;  // rows that are there, in `mixed`, `local`, `middle`, the result
-  // Rings, planar: both branches, V (of twice as many rows); after the first convolution, V; inside the feed-forward, 2F.
+  int wide, wide_rows;
+  int copied = 0, locals = 0, middles = 0, results = 0;  // rows in `mixed`, `local`, `middle`, the result
+  // Rings, planar: both branches, V; after the first convolution, V; inside the feed-forward, 2F.
   Numbers mixed, local, feed;
   Numbers middle;       // a ring, blocked: the stream between mixer and feed-forward
   Numbers operand, second, result, scratch, hints, sums;  // `second`: another operand, while the first is still read
 
-  float* mixed_row(int y) const { return mixed.get() + (size_t)(y % (2 * RING)) * s.values * wide + MARGIN; }
+  float* mixed_row(int y) const { return mixed.get() + (size_t)(y % RING) * up(s.values, TILE) * wide + MARGIN; }
   float* local_row(int y) const { return local.get() + (size_t)(y % RING) * s.values * wide + MARGIN; }
   float* feed_row(int y) const { return feed.get() + (size_t)(y % RING) * wide_rows * wide + MARGIN; }
   float* middle_at(int y, int block) const {
-    return middle.get() + ((size_t)(y % RING) * blocks + block) * s.channels * BLOCK;
+    return middle.get() + ((size_t)(y % RING) * count + block) * s.channels * BLOCK;
   }
-  // `rows` rows of the first convolution, from the map.
-  void convolve(const Block<HALF>& p, int y, int rows) {
-    for (; copied < maps.H && copied < y + rows + 1; copied++) {  // from blocked to planar
-      float* to = mixed_row(copied);
-      const float* from = maps.mixed_at(copied, first, s.values);
-      for (int b = 0; b < count; b++, to += BLOCK)
-        for (int c = 0; c < s.values; c++, from += BLOCK)
-          for (int i = 0; i < BLOCK; i += LANES) store(to + (size_t)c * wide + i, load(from + i));
+
+  // Asks for the rows of the stream that come next: a share between channels, so that all are in the cache when needed.
+  void ask_for_next(const float* stream, int c) const {
+    const size_t share = (size_t)2 * count * s.channels * BLOCK / s.values, from = share * c / 2;
+    for (int y = copied; y < copied + ROWS && y < maps.H; y++) {
+      const float* row = stream + maps.blocked(y, first, s.channels) + from;
+      for (size_t i = 0; i < share; i += BLOCK) __builtin_prefetch(row + i, 0, 2);
     }
-    const float* in[ROWS + 2];
+  }
+
+  // Row r of the n-th of some channels.
+  float* scratch_row(int n, int r) const { return scratch.get() + (size_t)(n * ROWS + r) * count * BLOCK; }
+
+  // Blocks of the stream that follow each other, as products read them.
+  const float* operands_of(const float* x, int some) {
+    if constexpr (!HALF) return x;
+    const size_t next = (size_t)rows_of<HALF>(s.channels) * BLOCK;
+    for (int b = 0; b < some; b++)
+      to_operand<HALF>(x + (size_t)b * s.channels * BLOCK, s.channels, second.get() + b * next);
+    return second.get();
+  }
+
+  // A row of both branches: attended windows are there; those that are not are computed here.
+  void both_branches(const Block<HALF>& p, const float* mask, const float* stream, int y) {
+    const float* share = mask + (size_t)y / WINDOW * maps.across + first;
+    for (int b = 0, some; b < count; b += some) {
+      float* to = mixed_row(y) + b * BLOCK;
+      some = 1;
+      if (share[b] > 0.f) {
+        const float* from = maps.mixed_at(y, first + b, s.values);
+        for (int c = 0; c < s.values; c++)
+          for (int i = 0; i < BLOCK; i += LANES) store(to + (size_t)c * wide + i, load(from + c * BLOCK + i));
+        continue;
+      }
+      while (b + some < count && !(share[b + some] > 0.f)) some++;
+      const float* x = operands_of(stream + maps.blocked(y, first + b, s.channels), some);
+      p.v(x, (size_t)rows_of<HALF>(s.channels) * BLOCK, some, to, wide, BLOCK);
+      const float* gate = maps.spatial_at(y) + (first + b) * BLOCK;
+      for (int i = 0; i < some * BLOCK; i += LANES) {
+        Vector spatial = load(gate + i);
+        for (int c = 0; c < s.values; c++) {
+          float* at = to + (size_t)c * wide + i;
+          store(at, load(at) * spatial);
+        }
+      }
+    }
+  }
+
+  // `rows` rows of the first convolution.
+  void convolve(const Block<HALF>& p, const float* mask, const float* stream, int y, int rows) {
+    for (; copied < maps.H && copied < y + rows + 1; copied++) both_branches(p, mask, stream, copied);
     for (int c = 0; c < s.values; c++) {
+      const float* in[ROWS + 2];
+      float* out[ROWS];
       for (int r = 0; r < rows + 2; r++) {
         int row = y + r - 1;
         in[r] = row < 0 || row >= maps.H ? maps.nothing.get() + MARGIN : mixed_row(row) + (size_t)c * wide;
       }
-      float* out = scratch.get();
-      depthwise<1>(rows, in, count * BLOCK, p.local1.get() + c * TAPS, p.local1_bias[c], out, wide);
-      for (int r = 0; r < rows; r++)
-        std::memcpy(local_row(y + r) + (size_t)c * wide, out + r * wide, (size_t)count * BLOCK * 4);
+      for (int r = 0; r < rows; r++) out[r] = local_row(y + r) + (size_t)c * wide;
+      depthwise<1>(rows, in, count * BLOCK, p.local1.get() + c * TAPS, p.local1_bias[c], out);
     }
   }
 
@@ -159,50 +203,39 @@ class Finisher {
   // through the feed-forward's first product -> feed.
   void mixed_to_middle(const Block<HALF>& p, const float* stream, int y, int rows) {
     const int operands = rows_of<HALF>(s.values), inner = rows_of<HALF>(s.channels), outs = up(s.channels, TILE);
-    constexpr int LONG = CHUNK * BLOCK;
-    float* both = scratch.get();  // 2 channels x ROWS x LONG
-    for (int b0 = 0; b0 < count; b0 += CHUNK) {
-      const int some = count - b0 < CHUNK ? count - b0 : CHUNK;
-      for (int c = 0; c < s.values; c += 2) {
-        for (int n = 0; n < 2 && c + n < s.values; n++) {
-          const float* from[ROWS + 4];
-          for (int r = 0; r < rows + 4; r++) {
-            int row = y + r - 2;
-            from[r] = row < 0 || row >= maps.H ? maps.nothing.get() + MARGIN
-                                               : local_row(row) + (size_t)(c + n) * wide + b0 * BLOCK;
-          }
-          depthwise<2>(rows, from, some * BLOCK, p.local2.get() + (c + n) * TAPS, p.local2_bias[c + n],
-                       both + n * ROWS * LONG, LONG);
+    const int length = count * BLOCK;
+    for (int c = 0; c < s.values; c += 2) {
+      ask_for_next(stream, c);
+      for (int n = 0; n < 2 && c + n < s.values; n++) {
+        const float* in[ROWS + 4];
+        float* out[ROWS];
+        for (int r = 0; r < rows + 4; r++) {
+          int row = y + r - 2;
+          in[r] = row < 0 || row >= maps.H ? maps.nothing.get() + MARGIN : local_row(row) + (size_t)(c + n) * wide;
         }
-        for (int r = 0; r < rows; r++) {
-          const float* mixed = mixed_row(y + r) + (size_t)c * wide + b0 * BLOCK;
-          const int32_t* cell_of = maps.cell_of + (size_t)(y + r) / WINDOW * maps.across + first + b0;
-          const float* channel = maps.channel.get() + c;
-          float* to = operand.get() + (size_t)r * CHUNK * operands * BLOCK;
-          for (int i = 0; i < some * BLOCK; i += LANES) {
-            const float *of = channel + (size_t)cell_of[i / BLOCK] * s.values, *from = both + r * LONG + i;
-            Vector z0 = fma(gelu<HALF>(load(from)), all(of[0]), load(mixed + i)), z1 = z0;
-            if (c + 1 < s.values)
-              z1 = fma(gelu<HALF>(load(from + ROWS * LONG)), all(of[1]), load(mixed + wide + i));
-            put<HALF>(to + (size_t)(i / BLOCK) * operands * BLOCK, c, s.values, i % BLOCK, z0, z1);
-          }
-        }
+        for (int r = 0; r < rows; r++) out[r] = scratch_row(n, r);
+        depthwise<2>(rows, in, length, p.local2.get() + (c + n) * TAPS, p.local2_bias[c + n], out);
       }
       for (int r = 0; r < rows; r++) {
-        float* result_row = result.get() + (size_t)r * CHUNK * outs * BLOCK;
-        p.out(operand.get() + (size_t)r * CHUNK * operands * BLOCK, (size_t)operands * BLOCK, some, result_row, BLOCK,
-              (size_t)outs * BLOCK);
-        for (int b = 0; b < some; b++)
-          norm(result_row + (size_t)b * outs * BLOCK, stream + maps.blocked(y + r, first + b0 + b, s.channels),
-               p.scale.get(), middle_at(y + r, b0 + b));
-        const float* x = middle_at(y + r, b0);
-        if constexpr (HALF) {
-          for (int b = 0; b < some; b++)
-            to_operand<HALF>(middle_at(y + r, b0 + b), s.channels, second.get() + (size_t)b * inner * BLOCK);
-          x = second.get();
+        const float *here = mixed_row(y + r) + (size_t)c * wide, *z[2] = {scratch_row(0, r), scratch_row(1, r)};
+        const int32_t* cell_of = maps.cell_of + (size_t)(y + r) / WINDOW * maps.across + first;
+        float* to = operand.get() + (size_t)r * count * operands * BLOCK;
+        for (int i = 0; i < length; i += LANES) {
+          const float* of = maps.channel.get() + (size_t)cell_of[i / BLOCK] * s.values + c;
+          Vector z0 = fma(gelu<HALF>(load(z[0] + i)), all(of[0]), load(here + i)), z1 = z0;
+          if (c + 1 < s.values) z1 = fma(gelu<HALF>(load(z[1] + i)), all(of[1]), load(here + wide + i));
+          put<HALF>(to + (size_t)(i / BLOCK) * operands * BLOCK, c, s.values, i % BLOCK, z0, z1);
         }
-        p.feed_in(x, (size_t)inner * BLOCK, some, feed_row(y + r) + b0 * BLOCK, wide, BLOCK);
       }
+    }
+    for (int r = 0; r < rows; r++) {
+      p.out(operand.get() + (size_t)r * count * operands * BLOCK, (size_t)operands * BLOCK, count, result.get(), BLOCK,
+            (size_t)outs * BLOCK);
+      const float* x = stream + maps.blocked(y + r, first, s.channels);
+      for (int b = 0; b < count; b++)
+        norm(result.get() + (size_t)b * outs * BLOCK, x + (size_t)b * s.channels * BLOCK, p.scale.get(),
+             middle_at(y + r, b));
+      p.feed_in(operands_of(middle_at(y + r, 0), count), (size_t)inner * BLOCK, count, feed_row(y + r), wide, BLOCK);
     }
   }
 
@@ -235,59 +268,49 @@ class Finisher {
   // The rest of the feed-forward of ROWS rows -> to; and what the next block's predictor says of them.
   void middle_to_result(const Block<HALF>& p, int y, float* to, const Matrix<HALF>* tail, const float* group,
                         const Block<HALF>* next) {
-    constexpr int rows = ROWS;
     const int operands = rows_of<HALF>(s.hidden), inner = rows_of<HALF>(s.channels), outs = up(s.channels, TILE);
-    constexpr int LONG = CHUNK * BLOCK;
-    float* four = scratch.get();  // 2 channels and their gates x ROWS x LONG
-    for (int block0 = column.left; block0 < column.right; block0 += CHUNK) {
-      const int some = column.right - block0 < CHUNK ? column.right - block0 : CHUNK;
-      for (int c = 0; c < s.hidden; c += 2) {
-        for (int n = 0; n < 4; n++) {
-          int channel = c + n % 2;
-          if (channel >= s.hidden) continue;
-          channel += n / 2 * s.hidden;
-          const float* from[ROWS + 2];
-          for (int r = 0; r < rows + 2; r++) {
-            int row = y + r - 1;
-            from[r] = row < 0 || row >= maps.H ? maps.nothing.get() + MARGIN
-                                               : feed_row(row) + (size_t)channel * wide + (block0 - first) * BLOCK;
-          }
-          depthwise<1>(rows, from, some * BLOCK, p.depthwise.get() + channel * TAPS, 0.f, four + n * ROWS * LONG, LONG);
+    const int some = column.right - column.left, length = some * BLOCK, aside = column.left - first;
+    for (int c = 0; c < s.hidden; c += 2) {
+      for (int n = 0; n < 4; n++) {  // two channels, and their gates
+        if (c + n % 2 >= s.hidden) continue;
+        const int channel = c + n % 2 + n / 2 * s.hidden;
+        const float* in[ROWS + 2];
+        float* out[ROWS];
+        for (int r = 0; r < ROWS + 2; r++) {
+          int row = y + r - 1;
+          in[r] = row < 0 || row >= maps.H ? maps.nothing.get() + MARGIN
+                                           : feed_row(row) + (size_t)channel * wide + aside * BLOCK;
         }
-        for (int r = 0; r < rows; r++) {
-          float* to = operand.get() + (size_t)r * CHUNK * operands * BLOCK;
-          for (int i = 0; i < some * BLOCK; i += LANES) {
-            const float* from = four + r * LONG + i;
-            Vector z0 = gelu<HALF>(load(from)) * load(from + 2 * ROWS * LONG), z1 = z0;
-            if (c + 1 < s.hidden) z1 = gelu<HALF>(load(from + ROWS * LONG)) * load(from + 3 * ROWS * LONG);
-            put<HALF>(to + (size_t)(i / BLOCK) * operands * BLOCK, c, s.hidden, i % BLOCK, z0, z1);
-          }
+        for (int r = 0; r < ROWS; r++) out[r] = scratch_row(n, r);
+        depthwise<1>(ROWS, in, length, p.depthwise.get() + channel * TAPS, 0.f, out);
+      }
+      for (int r = 0; r < ROWS; r++) {
+        const float* z[4] = {scratch_row(0, r), scratch_row(1, r), scratch_row(2, r), scratch_row(3, r)};
+        float* to = operand.get() + (size_t)r * some * operands * BLOCK;
+        for (int i = 0; i < length; i += LANES) {
+          Vector z0 = gelu<HALF>(load(z[0] + i)) * load(z[2] + i), z1 = z0;
+          if (c + 1 < s.hidden) z1 = gelu<HALF>(load(z[1] + i)) * load(z[3] + i);
+          put<HALF>(to + (size_t)(i / BLOCK) * operands * BLOCK, c, s.hidden, i % BLOCK, z0, z1);
         }
       }
-      for (int r = 0; r < rows; r++) {
-        float *result_row = result.get() + (size_t)r * CHUNK * outs * BLOCK, *here = to + maps.blocked(y + r, block0, s.channels);
-        p.feed_out(operand.get() + (size_t)r * CHUNK * operands * BLOCK, (size_t)operands * BLOCK, some, result_row,
-                   BLOCK, (size_t)outs * BLOCK);
-        for (int b = 0; b < some; b++)
-          norm(result_row + (size_t)b * outs * BLOCK, middle_at(y + r, block0 - first + b), p.middle_scale.get(),
-               here + (size_t)b * s.channels * BLOCK);
-        if (!tail) continue;
-        const float* x = here;
-        if constexpr (HALF) {
-          for (int b = 0; b < some; b++)
-            to_operand<HALF>(here + (size_t)b * s.channels * BLOCK, s.channels, second.get() + (size_t)b * inner * BLOCK);
-          x = second.get();
-        }
-        (*tail)(x, (size_t)inner * BLOCK, some, result_row, BLOCK, (size_t)outs * BLOCK);
-        const float* before = group + maps.blocked(y + r, block0, s.channels);
-        for (int b = 0; b < some; b++)
-          for (int i = 0; i < s.channels * BLOCK; i += LANES) {
-            size_t at = (size_t)b * s.channels * BLOCK + i;
-            store(here + at, load(before + at) + load(result_row + (size_t)b * outs * BLOCK + i));
-          }
-      }
-      for (int b = 0; next && b < some; b++) predict(*next, to, y, rows, block0 + b);
     }
+    for (int r = 0; r < ROWS; r++) {
+      float* here = to + maps.blocked(y + r, column.left, s.channels);
+      p.feed_out(operand.get() + (size_t)r * some * operands * BLOCK, (size_t)operands * BLOCK, some, result.get(),
+                 BLOCK, (size_t)outs * BLOCK);
+      for (int b = 0; b < some; b++)
+        norm(result.get() + (size_t)b * outs * BLOCK, middle_at(y + r, aside + b), p.middle_scale.get(),
+             here + (size_t)b * s.channels * BLOCK);
+      if (!tail) continue;
+      (*tail)(operands_of(here, some), (size_t)inner * BLOCK, some, result.get(), BLOCK, (size_t)outs * BLOCK);
+      const float* before = group + maps.blocked(y + r, column.left, s.channels);
+      for (int b = 0; b < some; b++)
+        for (int i = 0; i < s.channels * BLOCK; i += LANES) {
+          size_t at = (size_t)b * s.channels * BLOCK + i;
+          store(here + at, load(before + at) + load(result.get() + (size_t)b * outs * BLOCK + i));
+        }
+    }
+    for (int block = column.left; next && block < column.right; block++) predict(*next, to, y, ROWS, block);
   }
 
   // The features of `rows` rows of a block, and all that is read from them.

@@ -18,6 +18,7 @@ struct Maps {
   Numbers condition;               // blocked, 2 channels
   Numbers pixels;                  // a ring: the stream again, each pixel's channels together: what warping reads
   Numbers mixed;                   // a ring, blocked, V channels: both branches
+  Numbers spatial;                 // a ring, planar: spatial attention
   Numbers reads;                   // planar, 9 + h channels
   Numbers place;                   // N x 256: means of the predictor's features, window by window
   Numbers sums;                    // N x c: sums of the features over windows
@@ -38,6 +39,7 @@ struct Maps {
     for (Numbers& map : stream) map = numbers(pixels_of * s.channels);
     condition = numbers(pixels_of * 2);
     pixels = numbers((size_t)pixel_rows * W * beside);
+    spatial = numbers((size_t)pixel_rows * W);
     mixed = numbers((size_t)mixed_rows * W * s.values);
     reads = zeros((size_t)H * wide * (TAPS + s.offsets) + MARGIN);
     place = numbers(pixels_of);
@@ -52,6 +54,7 @@ struct Maps {
   // Where rows of the rings begin.
   float* mixed_at(int y, int block, int values) const { return mixed.get() + blocked(y % mixed_rows, block, values); }
   float* pixels_at(int y) const { return pixels.get() + (size_t)(y % pixel_rows) * W * beside; }
+  float* spatial_at(int y) const { return spatial.get() + (size_t)(y % pixel_rows) * W; }
   // Where channel 0 of a row of a planar map begins.
   size_t planar(int y, int channels) const { return (size_t)y * wide * channels + MARGIN; }
 
@@ -59,7 +62,7 @@ struct Maps {
   void only(const float* last) {
     for (Numbers& map : stream)
       if (map.get() != last) map.reset();
-    for (Numbers* map : {&condition, &pixels, &mixed, &reads, &place}) map->reset();
+    for (Numbers* map : {&condition, &pixels, &spatial, &mixed, &reads, &place}) map->reset();
   }
 
  private:

@@ -57,6 +57,15 @@ static inline void transpose(const float* in, size_t from, float* out, size_t to
     _mm512_storeu_ps(out + (i + 8) * to, _mm512_shuffle_f32x4(t[i], t[i + 8], 0xdd));
   }
 }
+// Numbers from `at` on, and those D before and behind; `at` begins a line of the cache. Loads across two lines would
+// take twice as long.
+template <int D>
+static inline void neighbours(const float* at, Vector* x) {
+  __m512i left = _mm512_load_si512(at - 16), here = _mm512_load_si512(at), right = _mm512_load_si512(at + 16);
+  x[0] = _mm512_castsi512_ps(_mm512_alignr_epi32(here, left, 16 - D));
+  x[1] = _mm512_castsi512_ps(here);
+  x[2] = _mm512_castsi512_ps(_mm512_alignr_epi32(right, here, D));
+}
 #else
 typedef __m256 Vector;
 constexpr int LANES = 8;
@@ -72,6 +81,10 @@ static inline void store_integers(int* p, Vector x) { _mm256_storeu_si256((__m25
 static inline Vector scaled(Vector p, Vector shifted) {
   return _mm256_castsi256_ps(
       _mm256_add_epi32(_mm256_castps_si256(p), _mm256_slli_epi32(_mm256_castps_si256(shifted), 23)));
+}
+template <int D>
+static inline void neighbours(const float* at, Vector* x) {
+  x[0] = load(at - D), x[1] = load(at), x[2] = load(at + D);
 }
 static inline void transpose8(const float* in, size_t from, float* out, size_t to) {
   __m256 r[8], t[8];
