@@ -15,6 +15,7 @@ With `--before`, a checkout of another commit, its fused steps are timed in the 
 
 import argparse
 import importlib.util
+import inspect
 import json
 import os
 import platform
@@ -76,15 +77,17 @@ def plain_loop(network: CAMixerSR, stream: PatchStream, batch: int) -> Callable[
     return step
 
 
-def step_of(folder: Path) -> type[FusedStep]:
-    """The fused step of another checkout."""
+def step_of(folder: Path) -> Callable[..., FusedStep]:
+    """The fused step of another checkout; before it knew bfloat16, it takes none."""
     path = folder / "src" / "camixersr" / "train" / "fused" / "__init__.py"
     spec = importlib.util.spec_from_file_location("fused_before", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.FusedStep
+    made = module.FusedStep
+    knows = "half" in inspect.signature(made).parameters
+    return made if knows else lambda *given, half=False: made(*given)
 
 
 def trainer_step(

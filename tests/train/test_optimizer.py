@@ -48,7 +48,7 @@ def test_without_matrices_it_is_adamw() -> None:
     one, two = _network(), _network()
     ours = MuonAdamW([{"params": one.parameters(), "lr": 1e-2}], betas=(0.9, 0.98), weight_decay=0.01)
     theirs = torch.optim.AdamW(two.parameters(), lr=1e-2, betas=(0.9, 0.98), weight_decay=0.01)
-    assert _train(one, ours, 8) == _train(two, theirs, 8)
+    assert _train(one, ours, 8) == pytest.approx(_train(two, theirs, 8), rel=1e-5)
 
 
 def _mixed(network: nn.Sequential) -> MuonAdamW:

@@ -70,8 +70,12 @@ class MuonAdamW(torch.optim.AdamW):
         betas: tuple[float, float] = (0.9, 0.999),
         weight_decay: float = 1e-4,
     ) -> None:
-        groups = [{"muon": False, "momentum": momentum, **group} for group in params]
-        super().__init__(groups, betas=betas, weight_decay=weight_decay)
+        groups: list[dict[str, Any]] = [
+            {"muon": False, "momentum": momentum, **group, "params": list(group["params"])} for group in params
+        ]
+        on_cpu = all(each.device.type == "cpu" for group in groups for each in group["params"])
+        # one call for hundreds of small weights; torch chooses well on accelerators only
+        super().__init__(groups, betas=betas, weight_decay=weight_decay, fused=on_cpu or None)
         for group in self.param_groups:
             for parameter in group["params"]:
                 if group["muon"] and parameter.ndim not in (2, 4):

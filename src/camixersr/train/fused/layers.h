@@ -54,16 +54,15 @@ static void convolve_back(const float* w, int O, int K, const float* g, float* t
 
 // 3 x 3 in each channel by itself, taps `APART` pixels apart, ROWS rows at once; zeros outside.
 constexpr int ROWS = 4;
-static const float NOTHING[SIDE + 2 * PAD] = {0};
+alignas(64) static const float NOTHING[SIDE] = {0};
 // each(row, tap, x): pixels x are what `tap` sees of vector `at` of row y + `row`.
 template <int APART, class Each>
 static inline void see(const float* plane, int y, int at, Each each) {
 #pragma GCC unroll 8
   for (int r = -APART; r < ROWS + APART; r++) {
-    const float* from = (y + r < 0 || y + r >= SIDE ? NOTHING + PAD : plane + (y + r) * SIDE) + at;
-    Vector left = at == 0 ? load_after(from - APART, APART) : load(from - APART);
-    Vector right = at == SIDE - LANES ? load_before(from + APART, APART) : load(from + APART);
-    Vector x[3] = {left, load(from), right};
+    const float* from = (y + r < 0 || y + r >= SIDE ? NOTHING : plane + (y + r) * SIDE) + at;
+    Vector x[3];
+    neighbours<APART>(from, at == 0, at == SIDE - LANES, x);
 #pragma GCC unroll 3
     for (int dy = 0; dy < 3; dy++) {
       int row = r - (dy - 1) * APART;

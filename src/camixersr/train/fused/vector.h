@@ -19,9 +19,15 @@ static inline __m128 sums(Vector a, Vector b, Vector c, Vector d) {
   __m256 half = _mm512_castps512_ps256(lanes) + _mm256_castpd_ps(upper);
   return _mm256_castps256_ps128(half) + _mm256_extractf128_ps(half, 1);
 }
-// All but the first or last n numbers, which are zeros.
-static inline Vector load_after(const float* p, int n) { return _mm512_maskz_loadu_ps((Mask)(0xffff << n), p); }
-static inline Vector load_before(const float* p, int n) { return _mm512_maskz_loadu_ps((Mask)(0xffff >> n), p); }
+// Numbers from `at` on, which begins a line of the cache, and those D before and behind; beyond an edge are zeros.
+template <int D>
+static inline void neighbours(const float* at, bool first, bool last, Vector* x) {
+  const __m512i none = _mm512_setzero_si512(), here = _mm512_load_si512(at);
+  const __m512i left = first ? none : _mm512_load_si512(at - LANES), right = last ? none : _mm512_load_si512(at + LANES);
+  x[0] = _mm512_castsi512_ps(_mm512_alignr_epi32(here, left, LANES - D));
+  x[1] = _mm512_castsi512_ps(here);
+  x[2] = _mm512_castsi512_ps(_mm512_alignr_epi32(right, here, D));
+}
 static inline Vector size(Vector x) { return _mm512_abs_ps(x); }
 static inline Vector where(Mask m, Vector yes, Vector no) { return _mm512_mask_blend_ps(m, no, yes); }
 static inline Mask both(Mask a, Mask b) { return a & b; }
@@ -44,8 +50,12 @@ alignas(32) static const int SOME[3 * LANES] = {0, 0, 0, 0, 0, 0, 0, 0, -1, -1, 
 static inline Vector masked(const float* p, int at) {
   return _mm256_maskload_ps(p, _mm256_loadu_si256((const __m256i*)(SOME + at)));
 }
-static inline Vector load_after(const float* p, int n) { return masked(p, LANES - n); }
-static inline Vector load_before(const float* p, int n) { return masked(p, LANES + n); }
+template <int D>
+static inline void neighbours(const float* at, bool first, bool last, Vector* x) {
+  x[0] = first ? masked(at - D, LANES - D) : load(at - D);
+  x[1] = load(at);
+  x[2] = last ? masked(at + D, LANES + D) : load(at + D);
+}
 static inline Vector size(Vector x) { return _mm256_andnot_ps(all(-0.f), x); }
 static inline Vector where(Mask m, Vector yes, Vector no) { return _mm256_blendv_ps(no, yes, m); }
 static inline Mask both(Mask a, Mask b) { return _mm256_and_ps(a, b); }
