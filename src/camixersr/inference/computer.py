@@ -30,7 +30,7 @@ from camixersr.inference.plan import Plan, classify
 from camixersr.inference.policies import Classified
 from camixersr.inference.schedule import Batch, compute_here
 from camixersr.inference.shared import Shared
-from camixersr.inference.sources import Canvas, HighInMemory, InMemory, Source
+from camixersr.inference.sources import Canvas, HighInMemory, InMemory, NewHigh, Source
 from camixersr.inference.sphere import Spherical
 from camixersr.inference.survey import allow_best, is_needed, patches, rounds, survey
 from camixersr.inference.tiles import GRID, Beyond, Tile, cut, group
@@ -267,14 +267,12 @@ class Computer:
         todo = [batch for batch in batches if batch not in same]
         with ExitStack() as shared:
             if len(self.devices) == 1 or len(todo) < 2:
-                picture, high = source(low), np.empty(shape, np.float32)
-                canvas = HighInMemory(high, self.scale)
+                picture, canvas = source(low), NewHigh(shape, self.scale)
             else:
                 picture = source(shared.enter_context(Shared.of(low)))
-                result = shared.enter_context(Shared(shape))
-                high, canvas = result.array, HighInMemory(result, self.scale)
+                canvas = HighInMemory(shared.enter_context(Shared(shape)), self.scale)
             if before is not None and same:
-                done += before.take(plan, same, high)
+                done += before.take(plan, same, canvas.array)
                 for each in done:
                     bill.reuse(plan.tiles[each.number], each)
             if todo:
@@ -282,6 +280,7 @@ class Computer:
                     closing(self.compute_tiles(plan, todo, picture, canvas, bill))
                 ):
                     done += batch
+            high = canvas.array
             if before is not None:
                 before.reused = sum(map(len, same))
                 before.keep(plan, batches, low, high, done)

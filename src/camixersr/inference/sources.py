@@ -12,7 +12,7 @@ from camixersr.image.panorama import Panorama
 from camixersr.inference.shared import Shared
 from camixersr.inference.tiles import Tile
 
-__all__ = ["Canvas", "HighInMemory", "InMemory", "Piece", "Source"]
+__all__ = ["Canvas", "HighInMemory", "InMemory", "NewHigh", "Piece", "Source"]
 
 
 class Source(Protocol):
@@ -108,15 +108,55 @@ class HighInMemory:
     high: Planes | Shared
     scale: int
 
+    @property
+    def array(self) -> Planes:
+        """What was put here, 3 x sH x sW."""
+        return _array(self.high)
+
     def put(self, tile: Tile, pieces: Sequence[Piece]) -> None:
         """See `Canvas.put`."""
-        high, s = _array(self.high), self.scale
+        high, s = self.array, self.scale
         for piece in pieces:
             y, x = piece.tile.rows, piece.tile.columns
             high[:, s * y.own_start : s * y.own_stop, s * x.own_start : s * x.own_stop] = piece.high
 
     def flush(self) -> None:
-        """See `Canvas.settle`."""
+        """See `Canvas.flush`."""
+
+    def close(self) -> None:
+        """See `Canvas.close`."""
+
+
+class NewHigh:
+    """A `Canvas` that makes its array when it is wanted; a piece that is the whole picture becomes it.
+
+    Args:
+        shape: 3, sH and sW.
+        scale: s.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], scale: int) -> None:
+        self._shape = shape
+        self._scale = scale
+        self._made: Planes | None = None
+
+    @property
+    def array(self) -> Planes:
+        """What was put here, 3 x sH x sW."""
+        if self._made is None:
+            self._made = np.empty(self._shape, np.float32)
+        return self._made
+
+    def put(self, tile: Tile, pieces: Sequence[Piece]) -> None:
+        """See `Canvas.put`."""
+        first = pieces[0].high
+        if self._made is None and first.shape == self._shape and first.flags.c_contiguous:
+            self._made = first
+        else:
+            HighInMemory(self.array, self._scale).put(tile, pieces)
+
+    def flush(self) -> None:
+        """See `Canvas.flush`."""
 
     def close(self) -> None:
         """See `Canvas.close`."""

@@ -71,7 +71,8 @@ class MuonAdamW(torch.optim.AdamW):
         weight_decay: float = 1e-4,
     ) -> None:
         groups: list[dict[str, Any]] = [
-            {"muon": False, "momentum": momentum, **group, "params": list(group["params"])} for group in params
+            {"muon": False, "momentum": momentum, **group, "params": list(group["params"])}
+            for group in params
         ]
         on_cpu = all(each.device.type == "cpu" for group in groups for each in group["params"])
         # one call for hundreds of small weights; torch chooses well on accelerators only
