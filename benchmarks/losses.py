@@ -1,16 +1,17 @@
-"""Losses of two fused training steps that begin alike and see the same patches: in fp32 and in bfloat16.
+"""Losses of fused training steps that begin alike and see the same patches: in fp32 and in bfloat16.
 
     python benchmarks/losses.py PHOTOS [--before FOLDER] [--steps 500] [--batch 4] [--patch 48]
 
-Both train an embedded model on the photographs of a folder, at a trainer's rates. The first computes in
-fp32, by the program of another checkout with `--before`. The second takes bfloat16 for the products of
-attention. Single steps differ more and more, as weights drift apart. So what is compared are means over a
-tenth of the steps.
+All train an embedded model on the photographs of a folder, at rates of a later leg. Two compute in fp32: the
+program of another checkout with `--before`, and this one. The third takes bfloat16 for the products of
+attention. Single steps differ more and more, as weights drift apart, in fp32, too. So what is compared are
+means over a tenth of the steps, and the two in fp32 say how far rounding alone leads.
 """
 
 import argparse
 import json
 import tempfile
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -51,11 +52,18 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp())
     photos = load_photos(files, folder, smallest=smallest)
     stream = PatchStream(photos, scale=scale, patch=options.patch, seed=0)
-    recipe = Recipe(photos=options.photos, output=folder, optimizer="muon")
+    recipe = Recipe(
+        photos=options.photos, output=folder, optimizer="muon", learning_rate=7e-4, matrix_rate=4e-3
+    )
     quantiles = torch.linspace(-12.0, -3.0, 256)
     kinds: dict[str, tuple[Any, ...]] = {}
-    first = step_of(options.before) if options.before else FusedStep
-    for name, make, half in (("fp32", first, False), ("bf16", FusedStep, True)):
+    entered: list[tuple[str, Callable[..., FusedStep], bool]] = [
+        ("fp32", FusedStep, False),
+        ("bf16", FusedStep, True),
+    ]
+    if options.before:
+        entered.append(("fp32 before", step_of(options.before), False))
+    for name, make, half in entered:
         network = deepcopy(start).requires_grad_(True).train()
         fused = make(network, options.patch, Path(tempfile.mkdtemp()), half=half)
         kinds[name] = (network, fused, make_optimizer(network, recipe), RecentScores(network.block_count))
@@ -82,15 +90,19 @@ def main() -> None:
             losses[name].append(float(found.pixels))
     tenth = max(1, options.steps // 10)
     means = {name: np.array(values).reshape(-1, tenth).mean(1) for name, values in losses.items()}
-    apart = np.abs(means["bf16"] - means["fp32"])
+    apart = {name: np.abs(values - means[entered[-1][0]]) for name, values in means.items()}
     facts = {
         "steps": options.steps,
         "batch": options.batch,
         "patch": options.patch,
         "rates": {"vectors": recipe.learning_rate, "matrices": recipe.matrix_rate},
         "means": {name: [round(float(value), 6) for value in values] for name, values in means.items()},
-        "largest_difference": round(float(apart.max()), 7),
-        "of_the_loss": round(float((apart / means["fp32"]).max()), 6),
+        "compared_with": entered[-1][0],
+        "largest_difference": {name: round(float(value.max()), 7) for name, value in apart.items()},
+        "of_the_mean_loss": {
+            name: round(float(value.max() / means[entered[-1][0]].mean()), 6)
+            for name, value in apart.items()
+        },
     }
     print(json.dumps(facts, indent=1))
     if options.json:
