@@ -2,8 +2,8 @@
 
     python benchmarks/losses.py PHOTOS [--before FOLDER] [--steps 500] [--batch 4] [--patch 48]
 
-All train an embedded model on the photographs of a folder, at rates of a later leg. Two compute in fp32: the
-program of another checkout with `--before`, and this one. The third takes bfloat16 for the products of
+All train an embedded model on the photographs of a folder, at rates of a later leg. Two compute in fp32:
+this program, and with `--before` that of another checkout. The third takes bfloat16 for the products of
 attention. Single steps differ more and more, as weights drift apart, in fp32, too. So what is compared are
 means over a tenth of the steps, and the two in fp32 say how far rounding alone leads.
 """
@@ -52,9 +52,7 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp())
     photos = load_photos(files, folder, smallest=smallest)
     stream = PatchStream(photos, scale=scale, patch=options.patch, seed=0)
-    recipe = Recipe(
-        photos=options.photos, output=folder, optimizer="muon", learning_rate=7e-4, matrix_rate=4e-3
-    )
+    recipe = Recipe(photos=str(options.photos), output=str(folder), learning_rate=7e-4, matrix_rate=4e-3)
     quantiles = torch.linspace(-12.0, -3.0, 256)
     kinds: dict[str, tuple[Any, ...]] = {}
     entered: list[tuple[str, Callable[..., FusedStep], bool]] = [
@@ -90,18 +88,18 @@ def main() -> None:
             losses[name].append(float(found.pixels))
     tenth = max(1, options.steps // 10)
     means = {name: np.array(values).reshape(-1, tenth).mean(1) for name, values in losses.items()}
-    apart = {name: np.abs(values - means[entered[-1][0]]) for name, values in means.items()}
+    known = entered[-1][0]
+    apart = {name: float(np.abs(values - means[known]).max()) for name, values in means.items()}
     facts = {
         "steps": options.steps,
         "batch": options.batch,
         "patch": options.patch,
         "rates": {"vectors": recipe.learning_rate, "matrices": recipe.matrix_rate},
         "means": {name: [round(float(value), 6) for value in values] for name, values in means.items()},
-        "compared_with": entered[-1][0],
-        "largest_difference": {name: round(float(value.max()), 7) for name, value in apart.items()},
-        "of_the_mean_loss": {
-            name: round(float(value.max() / means[entered[-1][0]].mean()), 6)
-            for name, value in apart.items()
+        "compared_with": known,
+        "largest_difference": {name: round(value, 7) for name, value in apart.items()},
+        "of_the_loss": {
+            name: round(value / float(means[known].mean()), 6) for name, value in apart.items()
         },
     }
     print(json.dumps(facts, indent=1))
