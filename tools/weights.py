@@ -2,7 +2,7 @@
 
     DATA=~/sr-data python tools/weights.py [--dry-run]        # or make weights
 
-About fourteen hours on two CPU cores with AVX-512. A leg that is finished is not done again, and one that
+About sixteen hours on two CPU cores with AVX-512. A leg that is finished is not done again, and one that
 was stopped goes on. The results lie in runs/weights. docs/training.md says how near they come to the
 embedded files.
 """
@@ -33,7 +33,9 @@ CHAIN = {
     "s-x4-hints-5": (0.5, ""),
     "s-x4-hints-6": (0.6, ""),
     "s-x4-hints-7": (0.9, ""),
-    "s-x4-hints-8": (1.27, "s-x4"),
+    "s-x4-hints-8": (1.27, ""),
+    "s-x4-hints-9": (1.39, ""),
+    "s-x4-hints-10": (0.40, "s-x4"),
     "s-360-x4-taught": (0.36, "s-360-x4"),
     "s-x2": (0.02, ""),
     "s-x2-again": (0.28, "s-x2"),
