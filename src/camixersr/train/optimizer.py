@@ -77,6 +77,7 @@ class MuonAdamW(torch.optim.AdamW):
         on_cpu = all(each.device.type == "cpu" for group in groups for each in group["params"])
         # one call for hundreds of small weights; torch chooses well on accelerators only
         super().__init__(groups, betas=betas, weight_decay=weight_decay, fused=on_cpu or None)
+        self._step_supports_amp_scaling = False  # one call would scale gradients itself; Muon does not
         for group in self.param_groups:
             for parameter in group["params"]:
                 if group["muon"] and parameter.ndim not in (2, 4):
