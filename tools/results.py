@@ -46,20 +46,20 @@ convolution. `camixersr routes` asks two questions. A router must earn both answ
 - **Does it follow content?** The busiest tenth of the images must attend at least twice the share
   of windows that the plainest tenth does. At most a tenth of the blocks may send everything one
   way.
-- **Does it pay?** Each image is enlarged with the model's own windows, and with as many others,
-  equally many in each block: random ones, those of the lowest scores (inverted), and those of most
-  local detail. "Same blocks" are random windows, as many in each block as the model chose there.
+- **Does it pay?** Each image is enlarged with the model's own windows, and with as many others.
+  These are equally many in each block. They are random, or of the lowest scores (inverted), or of
+  most local detail. "Same blocks" are random windows, as many in each block as the model chose there.
   Rows without them are older: there, all others were as many in each block as the model chose.
   Beside them stand none and all: the dial. Attention pays where all of it gives .05 dB or more,
   chosen windows give 30 % of that over random ones, and inverted ones less than random.
 
-The tables below tell more about each block: the share of windows that it attends, and its standard
-deviation over images; the share that its predictor by itself calls for attention (score above 1/2);
-the spread of scores inside an image. The last columns are for information. They show Spearman's
-rank correlation of a window's score with its local detail (gradient energy), and with the measured
-gain of attending that window (by how much its error grows when this block convolves, all else
-attended). Training asks scores to follow detail, so the first of them proves nothing. Where scores
-are constant a correlation counts as 0."""
+The tables below tell more about each block. First comes the share of windows that it attends, and its
+standard deviation over images. Then comes the share that its predictor by itself calls for attention
+(score above 1/2), and the spread of scores inside an image. The last columns are for information. They
+show Spearman's rank correlation of a window's score with its local detail (gradient energy). The second
+one has the measured gain in its place: how much a window's error grows when this block convolves, and
+all else is attended. Training asks scores to follow detail, so the first of them proves nothing. Where
+scores are constant a correlation counts as 0."""
 
 WAYS = ("nothing", "random", "blocks", "inverted", "detail", "own", "everything")
 
