@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from camixersr.backends.choose import available, make
+from camixersr.backends.native import Native
 from camixersr.backends.plain import Plain
 from camixersr.backends.pools import OwnedMean, PoolPanorama, Recording, Replayed
 from camixersr.backends.protocol import Backend
@@ -18,7 +19,7 @@ from camixersr.models import CAMixerSR, CAMixerSRConfig
 from camixersr.models.calibration import Threshold
 from camixersr.models.fixed import FixedWindows
 from camixersr.models.pools import PoolCells
-from camixersr.native.core import FORCE, path_for, why_not
+from camixersr.native.core import FORCE, PATHS, path_for, why_not
 from camixersr.nn import ExpectedCount, Policy, TopShare
 from camixersr.nn.pool import Pool, pool_image
 from camixersr.weights import Model
@@ -163,6 +164,23 @@ def test_what_it_cannot_compute_is_refused() -> None:
         make(Model("wide", wide), "native", device="cpu")
     with pytest.raises(UsageError, match="on this machine, not in fp16"):
         make(Model("tiny", random_network()), "native", device="cpu", precision="fp16")
+
+
+@pytest.mark.parametrize("path", [path for paths in PATHS.values() for path in paths])
+def test_a_path_that_is_named_computes_and_the_other_precision_is_as_before(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {precision: path_for(precision) for precision in PATHS}
+    monkeypatch.setenv(FORCE, path)
+    for precision, paths in PATHS.items():
+        if path not in paths:
+            assert path_for(precision) == before[precision]
+        elif path_for(precision) is None:
+            pytest.skip(f"this processor has no {path}")
+        else:
+            backend = make(Model("tiny", random_network()), "native", device="cpu", precision=precision)
+            assert isinstance(backend, Native)
+            assert backend.path == path
 
 
 def test_without_it_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,8 @@ PATHS = {"fp32": ("avx512", "avx2"), "bf16": ("amx", "avx512_bf16")}
 """Sets of instructions, by precision, the best first."""
 
 FORCE = "CAMIXERSR_NATIVE"
-"""An environment variable that names the only path to use; "off" for none."""
+"""An environment variable that names the only path to use in the precision that it computes in; "off" for
+none at all."""
 
 SHAPE = ("channels", "scale", "latitude", "keys", "values", "hidden")
 """What the core is told of a network, beside what follows from it."""
@@ -169,12 +170,12 @@ def path_for(precision: str) -> str | None:
         One of `PATHS`; None if the core is not there, or the processor has none, or `FORCE` says so.
     """
     library = _library()
-    forced = os.environ.get(FORCE)
-    there = [
-        path
-        for path in PATHS.get(precision, ())
-        if forced in (None, "", path) and library is not None and library.camixer_has(path.encode())
-    ]
+    paths = PATHS.get(precision, ())
+    if forced := os.environ.get(FORCE):
+        elsewhere = any(forced in others for others in PATHS.values()) and forced not in paths
+        # what overflows in bf16 is computed again in fp32, which a path of bf16 does not forbid
+        paths = paths if elsewhere else (forced,) if forced in paths else ()
+    there = [path for path in paths if library is not None and library.camixer_has(path.encode())]
     return there[0] if there else None
 
 
@@ -214,8 +215,9 @@ class Core:
     def __init__(self, config: Shape, weights: Mapping[str, NDArray[Any]], *, precision: str) -> None:
         library, path = _library(), path_for(precision)
         if library is None or path is None:
+            forced = f", with {FORCE}={os.environ[FORCE]}" if os.environ.get(FORCE) else ""
             raise DeviceError(
-                why_not() or f"the native core does not compute in {precision} on this processor"
+                why_not() or f"the native core does not compute in {precision} on this processor{forced}"
             )
         self.path = path
         self.config = config

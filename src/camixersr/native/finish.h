@@ -12,6 +12,7 @@ namespace PATH_NAME {
 constexpr int ROWS = 4;       // rows that a depthwise convolution computes at once
 constexpr int RING = 8;       // rows that a ring holds: ROWS and two on both sides
 constexpr int MOST_BLOCKS = 16, LEAST_BLOCKS = 4;  // of a column
+constexpr int PAIR = 2;       // blocks that pass through products and norms together, within the first cache
 
 struct Column {
   int left, right;  // blocks
@@ -81,8 +82,8 @@ class Finisher {
     middle = zeros((size_t)RING * count * s.channels * BLOCK);
     int rows = rows_of<HALF>(s.channels > s.values ? s.channels : s.values);
     rows = rows > rows_of<HALF>(s.hidden) ? rows : rows_of<HALF>(s.hidden);
-    operand = zeros((size_t)ROWS * count * rows * BLOCK), second = zeros((size_t)count * rows * BLOCK);
-    result = zeros((size_t)count * up(s.channels, TILE) * BLOCK);
+    operand = zeros((size_t)ROWS * count * rows * BLOCK), second = zeros((size_t)PAIR * rows * BLOCK);
+    result = zeros((size_t)PAIR * up(s.channels, TILE) * BLOCK);
     scratch = zeros((size_t)4 * ROWS * count * BLOCK);
     hints = zeros((size_t)ROWS * up(s.hints, OUTS) * BLOCK);
     sums = zeros((size_t)count * s.hints * BLOCK);
@@ -170,7 +171,7 @@ class Finisher {
           for (int i = 0; i < BLOCK; i += LANES) store(to + (size_t)c * wide + i, load(from + c * BLOCK + i));
         continue;
       }
-      while (b + some < count && !(share[b + some] > 0.f)) some++;
+      while (some < PAIR && b + some < count && !(share[b + some] > 0.f)) some++;
       const float* x = operands_of(stream + maps.blocked(y, first + b, s.channels), some);
       p.v(x, (size_t)rows_of<HALF>(s.channels) * BLOCK, some, to, wide, BLOCK);
       const float* gate = maps.spatial_at(y) + (first + b) * BLOCK;
@@ -229,13 +230,17 @@ class Finisher {
       }
     }
     for (int r = 0; r < rows; r++) {
-      p.out(operand.get() + (size_t)r * count * operands * BLOCK, (size_t)operands * BLOCK, count, result.get(), BLOCK,
-            (size_t)outs * BLOCK);
       const float* x = stream + maps.blocked(y + r, first, s.channels);
-      for (int b = 0; b < count; b++)
-        norm(result.get() + (size_t)b * outs * BLOCK, x + (size_t)b * s.channels * BLOCK, p.scale.get(),
-             middle_at(y + r, b));
-      p.feed_in(operands_of(middle_at(y + r, 0), count), (size_t)inner * BLOCK, count, feed_row(y + r), wide, BLOCK);
+      for (int b = 0, some; b < count; b += some) {
+        some = count - b < PAIR ? count - b : PAIR;
+        p.out(operand.get() + ((size_t)r * count + b) * operands * BLOCK, (size_t)operands * BLOCK, some, result.get(),
+              BLOCK, (size_t)outs * BLOCK);
+        for (int n = 0; n < some; n++)
+          norm(result.get() + (size_t)n * outs * BLOCK, x + (size_t)(b + n) * s.channels * BLOCK, p.scale.get(),
+               middle_at(y + r, b + n));
+        p.feed_in(operands_of(middle_at(y + r, b), some), (size_t)inner * BLOCK, some, feed_row(y + r) + b * BLOCK, wide,
+                  BLOCK);
+      }
     }
   }
 
@@ -294,22 +299,24 @@ class Finisher {
         }
       }
     }
-    for (int r = 0; r < ROWS; r++) {
-      float* here = to + maps.blocked(y + r, column.left, s.channels);
-      p.feed_out(operand.get() + (size_t)r * some * operands * BLOCK, (size_t)operands * BLOCK, some, result.get(),
-                 BLOCK, (size_t)outs * BLOCK);
-      for (int b = 0; b < some; b++)
-        norm(result.get() + (size_t)b * outs * BLOCK, middle_at(y + r, aside + b), p.middle_scale.get(),
-             here + (size_t)b * s.channels * BLOCK);
-      if (!tail) continue;
-      (*tail)(operands_of(here, some), (size_t)inner * BLOCK, some, result.get(), BLOCK, (size_t)outs * BLOCK);
-      const float* before = group + maps.blocked(y + r, column.left, s.channels);
-      for (int b = 0; b < some; b++)
-        for (int i = 0; i < s.channels * BLOCK; i += LANES) {
-          size_t at = (size_t)b * s.channels * BLOCK + i;
-          store(here + at, load(before + at) + load(result.get() + (size_t)b * outs * BLOCK + i));
-        }
-    }
+    for (int r = 0; r < ROWS; r++)
+      for (int b = 0, pair; b < some; b += pair) {
+        pair = some - b < PAIR ? some - b : PAIR;
+        float* here = to + maps.blocked(y + r, column.left + b, s.channels);
+        p.feed_out(operand.get() + ((size_t)r * some + b) * operands * BLOCK, (size_t)operands * BLOCK, pair,
+                   result.get(), BLOCK, (size_t)outs * BLOCK);
+        for (int n = 0; n < pair; n++)
+          norm(result.get() + (size_t)n * outs * BLOCK, middle_at(y + r, aside + b + n), p.middle_scale.get(),
+               here + (size_t)n * s.channels * BLOCK);
+        if (!tail) continue;
+        (*tail)(operands_of(here, pair), (size_t)inner * BLOCK, pair, result.get(), BLOCK, (size_t)outs * BLOCK);
+        const float* before = group + maps.blocked(y + r, column.left + b, s.channels);
+        for (int n = 0; n < pair; n++)
+          for (int i = 0; i < s.channels * BLOCK; i += LANES) {
+            size_t at = (size_t)n * s.channels * BLOCK + i;
+            store(here + at, load(before + at) + load(result.get() + (size_t)n * outs * BLOCK + i));
+          }
+      }
     for (int block = column.left; next && block < column.right; block++) predict(*next, to, y, ROWS, block);
   }
 
