@@ -189,14 +189,20 @@ def test_a_run_can_start_from_anothers_checkpoint(folder: Path, tmp_path: Path) 
     first = run(recipe(folder, tmp_path / "one", model="tiny"))
     checkpoint = tmp_path / "one" / "checkpoints" / "last.ckpt"
     plan = recipe(
-        folder, tmp_path / "two", model="tiny", start=str(checkpoint), steps=1, learning_rate=1e-9,
+        folder, tmp_path / "two", model="tiny", start=str(checkpoint), steps=2, learning_rate=1e-9,
         matrix_rate=1e-9,
     )  # fmt: skip
     second = run(plan)
     one, two = load_tensors(first), load_tensors(second)
     assert all(torch.allclose(one[name], two[name], atol=1e-5) for name in one)
     known, before = load_file(second).provenance, load_file(first).provenance
-    assert int(known["steps"]) == int(before["steps"]) + 1
+    assert int(known["steps"]) == int(before["steps"]) + 2
+    assert known["legs"] == "2"
+    checkpoint = tmp_path / "two" / "checkpoints" / "last.ckpt"  # which tells of the leg before it, too
+    third = load_file(run(replace(plan, start=str(checkpoint), output=str(tmp_path / "three")))).provenance
+    assert int(third["steps"]) == int(before["steps"]) + 4
+    assert float(third["hours"]) >= float(known["hours"])
+    assert third["legs"] == "3"
     wrong = tmp_path / "wrong.ckpt"
     for broken in (b"", b"nonsense", first.read_bytes(), checkpoint.read_bytes()[:2000]):
         wrong.write_bytes(broken)

@@ -20,7 +20,7 @@ from camixersr.train.initialise import ends, initialise_linear, vary_signs
 from camixersr.train.loop import Loop
 from camixersr.train.module import Training
 from camixersr.train.photos import PatchStream, Photos, list_photos, load_photos
-from camixersr.train.provenance import provenance
+from camixersr.train.provenance import earlier, provenance
 from camixersr.train.recipe import Recipe
 from camixersr.train.restart import restart_attention
 from camixersr.train.score import degraded_pairs, read_pairs, reduced_pairs, score
@@ -102,6 +102,7 @@ def fit(
     fused = fused_step(trained, recipe, cache)
     taught = _taught(trained, recipe, photos, cache)
     training = Training(trained, recipe, photos, images, flat=flat, fused=fused, **taught)
+    training.earlier = earlier(recipe, before)
     if fresh and ends(trained) and not recipe.plain_start:
         low, high = training.pairs(64, seed=recipe.seed + 2)
         initialise_linear(trained, low, high, tail_only=before is not None)

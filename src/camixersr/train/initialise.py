@@ -9,6 +9,7 @@ pixels: 29.2 dB on Set5 x4, where bicubic has 28.4.
 """
 
 import pickle
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from camixersr.nn.predictor import Predictor
 from camixersr.nn.routing import TopShare
 from camixersr.weights import Model
 
-__all__ = ["ends", "initialise_linear", "load_checkpoint", "transfer", "vary_signs"]
+__all__ = ["ends", "initialise_linear", "load_checkpoint", "transfer", "vary_signs", "with_leg"]
 
 RIDGE = 1e-3  # relative to the mean square of the features; keeps the weights small, costs < 0.01 dB
 FLOOR = 1e-3  # added to the variances before whitening, so that noise is not blown up
@@ -159,6 +160,15 @@ def transfer(source: Network, target: Network) -> None:
     target.load_state_dict(weights)
 
 
+def with_leg(known: Mapping[str, str], steps: int, hours: float) -> dict[str, str]:
+    """Steps, hours and legs of the earlier ones and one more."""
+    return {
+        "steps": str(steps + int(known.get("steps", 0))),
+        "hours": f"{hours + float(known.get('hours', 0)):.2f}",
+        "legs": str(1 + (int(known.get("legs", 1)) if "steps" in known else 0)),
+    }
+
+
 def load_checkpoint(path: str | Path) -> Model:
     """The averaged weights in a run's checkpoint, to start another run from.
 
@@ -166,7 +176,8 @@ def load_checkpoint(path: str | Path) -> Model:
         path: a `.ckpt` that the trainer wrote.
 
     Returns:
-        The model, without calibration; its provenance counts that run's steps and hours alone.
+        The model, without calibration; its provenance counts that run's steps and hours, and those of the
+        legs before it.
 
     Raises:
         CheckpointError: the file is none, or of a network of somebody's own.
@@ -179,7 +190,8 @@ def load_checkpoint(path: str | Path) -> Model:
             for name, value in held["state_dict"].items()
             if name.startswith("network.")
         }
-        facts = {"steps": str(held["global_step"]), "hours": f"{held['seconds'] / 3600:.2f}"}
+        known = held.get("earlier", {})  # checkpoints that are older do not tell
+        facts = known | with_leg(known, held["global_step"], held["seconds"] / 3600)
         config = infer_config(tensors, path)
         if config.kind == "classic":
             config = replace(config, latitude="latitude.weight" in tensors, pool=held.get("pool", 0))

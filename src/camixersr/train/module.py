@@ -65,6 +65,7 @@ class Training(Learning):
     Attributes:
         flat_blocks: blocks whose scores hardly varied over the last batch.
         allotment: what attention is worth in each block, as measured last; None before that.
+        earlier: what checkpoints tell of the legs before this run, see `provenance.earlier`.
     """
 
     quantiles: Tensor
@@ -96,6 +97,7 @@ class Training(Learning):
         self.recent = RecentScores(network.block_count)
         self.allotment: Allotment | None = None
         self.flat_blocks: list[int] = []
+        self.earlier: dict[str, str] = {}
         self._gates: list[Tensor] = []
         if recipe.routing != "paper":
             detach_scores(network)
@@ -345,6 +347,7 @@ class Training(Learning):
             None if self.allotment is None else (self.allotment.level, self.allotment.slope)
         )
         checkpoint["pool"] = getattr(self.network.config, "pool", 0)
+        checkpoint["earlier"] = self.earlier
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on where the clock and the recent scores were."""
