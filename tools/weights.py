@@ -2,7 +2,7 @@
 
     DATA=~/sr-data python tools/weights.py [--dry-run]        # or make weights
 
-About sixteen hours on two CPU cores with AVX-512. A leg that is finished is not done again, and one that
+About fifteen hours on two CPU cores with AVX-512. A leg that is finished is not done again, and one that
 was stopped goes on. The results lie in runs/weights. docs/training.md says how near they come to the
 embedded files.
 """
@@ -41,9 +41,7 @@ CHAIN = {
     "s-x2-again": (0.28, "s-x2"),
     "s-x3": (0.10, ""),
     "s-x3-again": (0.29, "s-x3"),
-    "s-jpeg": (0.69, ""),
-    "s-jpeg-wide": (0.30, ""),
-    "s-jpeg-wide-2": (0.33, "s-jpeg"),
+    "s-jpeg-again": (0.33, "s-jpeg"),
 }
 """Legs in their order: hours that each took, and the embedded model that it ends in, if any."""
 
