@@ -438,7 +438,7 @@ def restoration_card(model: Model, size: int) -> list[str]:
         f"{sum(config.blocks)} blocks; {model.parameters:,} weights, {size:,} bytes; "
         f"sha256 `{model.sha256}`",
         f"- **Data**: {facts['data']}. Patches are compressed by libjpeg with 4:2:0. One in eight has",
-        "  4:4:4, and one in eight is off the grid of blocks. Watched during training: photographs held out",
+        "  4:4:4, and one in eight is off the grid of blocks. Watched in training: photographs held out",
         f"- **Licences of the data**: {facts['licences']}. **Licence of the weights**: {facts['licence']}",
         "- **Sources**: every photograph with its collection, name and licence in",
         "  [training-photographs.tsv](training-photographs.tsv); the collections' own credits in",
