@@ -2,7 +2,8 @@
 
     python benchmarks/busy.py PHOTO [--size 512] [--rounds 5] [--precision fp32]
 
-A crop of the photograph is enlarged by `camixersr upscale` with the native core. Medians of the seconds.
+The photograph, resized to a square, is enlarged by `camixersr upscale` with the native core. Medians of the
+seconds.
 With N cores and N threads, a busy process leaves them N / (N + 1) of the machine by rights.
 """
 

@@ -28,9 +28,7 @@ from camixersr.tensors import from_array
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("photos", type=Path, nargs="+")
     parser.add_argument("--model", default="s-x4")
     parser.add_argument("--ratios", type=float, nargs="+", default=[0.25, 0.5, 1.0])
@@ -40,7 +38,8 @@ def main() -> None:
     if model.calibration is None:
         parser.error(f"{given.model} has no thresholds")
     paths = {}
-    for path, precision in sorted({(path, p) for p, known in PATHS.items() for path in known}):
+    # the oldest of fp32 first: what the others are compared with
+    for path, precision in [(path, p) for p, known in PATHS.items() for path in reversed(known)]:
         os.environ[FORCE] = path
         if path_for(precision) is None:
             print(f"{path}: not on this processor, left out")
@@ -49,7 +48,7 @@ def main() -> None:
         assert isinstance(made, Native)
         assert made.path == path
     rows: list[dict[str, Any]] = []
-    names = sorted(paths, key=["avx2", "avx512", "avx512_bf16", "amx"].index)
+    names = list(paths)
     for ratio in given.ratios:
         policy = model.calibration.at(ratio)
         found = {name: {"psnr": np.inf, "differ": 0, "by_more": 0, "most": 0} for name in names}

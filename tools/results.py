@@ -462,7 +462,7 @@ def restoration_card(model: Model, size: int) -> list[str]:
         "- Made for photographs compressed once. A second compression, a picture reduced after it was",
         "  compressed, and drawings and text are not what it learnt from.",
         "- It evens out blocks and ringing and brings edges back; detail that compression removed is gone.",
-        "- Trained for an hour, not weeks: published networks of this size are better.",
+        "- Trained for hours, not weeks: published networks of this size are better.",
     ]
 
 

@@ -169,12 +169,12 @@ def path_for(precision: str) -> str | None:
     Returns:
         One of `PATHS`; None if the core is not there, or the processor has none, or `FORCE` says so.
     """
-    library = _library()
+    library, forced = _library(), os.environ.get(FORCE, "")
     paths = PATHS.get(precision, ())
-    if forced := os.environ.get(FORCE):
-        elsewhere = any(forced in others for others in PATHS.values()) and forced not in paths
-        # what overflows in bf16 is computed again in fp32, which a path of bf16 does not forbid
-        paths = paths if elsewhere else (forced,) if forced in paths else ()
+    if forced in paths:
+        paths = (forced,)
+    elif forced and not any(forced in others for others in PATHS.values()):
+        paths = ()  # "off"; a path of bf16 leaves fp32 as it is: what overflows is computed again in it
     there = [path for path in paths if library is not None and library.camixer_has(path.encode())]
     return there[0] if there else None
 
