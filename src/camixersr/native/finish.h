@@ -11,7 +11,7 @@ namespace PATH_NAME {
 
 constexpr int ROWS = 4;       // rows that a depthwise convolution computes at once
 constexpr int RING = 8;       // rows that a ring holds: ROWS and two on both sides
-constexpr int MOST_BLOCKS = 16, LEAST_BLOCKS = 4;  // of a column
+constexpr int MOST_BLOCKS = 32, LEAST_BLOCKS = 4;  // of a column
 constexpr int PAIR = 2;       // blocks that pass through products and norms together, within the first cache
 
 struct Column {
@@ -138,12 +138,17 @@ class Finisher {
     return middle.get() + ((size_t)(y % RING) * count + block) * s.channels * BLOCK;
   }
 
+  // Asks for numbers, so that they are in the cache when needed.
+  static void ask_for(const float* from, size_t count) {
+    for (size_t i = 0; i < count; i += BLOCK) __builtin_prefetch(from + i, 0, 2);
+  }
+
   // Asks for the rows of the stream that come next: a share between channels, so that all are in the cache when needed.
   void ask_for_next(const float* stream, int c) const {
     const size_t share = (size_t)2 * count * s.channels * BLOCK / s.values, from = share * c / 2;
     for (int y = copied; y < copied + ROWS && y < maps.H; y++) {
       const float* row = stream + maps.blocked(y, first, s.channels) + from;
-      for (size_t i = 0; i < share; i += BLOCK) __builtin_prefetch(row + i, 0, 2);
+      ask_for(row, share);
     }
   }
 
@@ -311,6 +316,7 @@ class Finisher {
         if (!tail) continue;
         (*tail)(operands_of(here, pair), (size_t)inner * BLOCK, pair, result.get(), BLOCK, (size_t)outs * BLOCK);
         const float* before = group + maps.blocked(y + r, column.left + b, s.channels);
+        ask_for(before + (size_t)pair * s.channels * BLOCK, (size_t)pair * s.channels * BLOCK);
         for (int n = 0; n < pair; n++)
           for (int i = 0; i < s.channels * BLOCK; i += LANES) {
             size_t at = (size_t)n * s.channels * BLOCK + i;
@@ -324,6 +330,7 @@ class Finisher {
   void predict(const Block<HALF>& p, const float* stream, int y, int rows, int block) {
     const int outs = up(s.hints, OUTS), channels = TAPS + s.offsets, number = y / WINDOW * maps.across + block;
     float* sum = sums.get() + (size_t)(block - first) * s.hints * BLOCK;
+    for (int r = 0; r < rows; r++) ask_for(maps.condition.get() + maps.blocked(y + r, block + 1, 2), 2 * BLOCK);
     if (y % WINDOW == 0) std::memset(sum, 0, (size_t)s.hints * BLOCK * 4);
     p.hints(stream + maps.blocked(y, block, s.channels), (size_t)maps.across * s.channels * BLOCK, rows, hints.get(),
             BLOCK, (size_t)outs * BLOCK);
