@@ -96,6 +96,15 @@ def test_it_is_the_network(precision: str, widths: dict, size: tuple[int, int], 
     assert answer.mask.sum(axis=1).tolist() == [int(ratio * logits.shape[1] + 0.5)] * len(logits)
 
 
+def test_blocks_write_over_rows_that_are_done_with(precision: str) -> None:
+    """So tall that results go round in the map that they share with what they are made from, once and again."""
+    network = random_network(channels=12, scale=2, blocks=(1, 6, 1))
+    low = picture(400, 170)
+    answer = core_of(network, precision)(low, top(0.3), threads=3)
+    expected, _ = in_double(network, low, answer)
+    assert np.abs(answer.high - expected).max() < NEAR[precision]
+
+
 def test_embedded_weights_give_their_picture(precision: str) -> None:
     network = find("s-x4").network
     assert isinstance(network, CAMixerSR)

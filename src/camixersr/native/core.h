@@ -117,12 +117,12 @@ static void look_closely(const Block<HALF>& p, const CamixerShape& s, Maps& maps
 }
 
 // The stream of those windows with each pixel's channels together.
-static void spread(const CamixerShape& s, Maps& maps, const float* stream, int row) {
+static void spread(const CamixerShape& s, Maps& maps, const Stream& stream, int row) {
   alignas(64) float rest[BLOCK * BLOCK] = {0};
   for (int y = row * WINDOW; y < (row + 1) * WINDOW; y++)
     for (int x = 0; x < maps.across; x++) {
       if (!maps.near[row * maps.across + x]) continue;
-      const float* from = stream + maps.blocked(y, x, s.channels);
+      const float* from = stream.at(y, x);
       float* to = maps.pixels_at(y) + (size_t)x * BLOCK * maps.beside;
       for (int c = 0; c < s.channels; c += BLOCK) {
         const float* part = from + c * BLOCK;
@@ -165,12 +165,12 @@ static void attention_of(const Block<HALF>& p, const CamixerShape& s, const Maps
 
 // Both branches of an attended window -> maps.mixed.
 template <bool HALF>
-static void mix(const Block<HALF>& p, const CamixerShape& s, Maps& maps, const float* stream, int number, float share,
-                MixScratch<HALF>& k) {
+static void mix(const Block<HALF>& p, const CamixerShape& s, Maps& maps, const Stream& stream, int number,
+                float share, MixScratch<HALF>& k) {
   const int top = number / maps.across * WINDOW, block = number % maps.across;
   const int rows = rows_of<HALF>(s.channels), v_rows = up(s.values, TILE);
-  const float* x = stream + maps.blocked(top, block, s.channels);
-  size_t next = (size_t)maps.across * s.channels * BLOCK;
+  const float* x = stream.at(top, block);
+  size_t next = stream.next;
   if constexpr (HALF) {
     for (int y = 0; y < WINDOW; y++) to_operand<HALF>(x + y * next, s.channels, k.x.get() + (size_t)y * rows * BLOCK);
     x = k.x.get(), next = (size_t)rows * BLOCK;
@@ -199,7 +199,7 @@ static void mix(const Block<HALF>& p, const CamixerShape& s, Maps& maps, const f
 template <bool HALF>
 static int compute(const Network<HALF>& network, const CamixerPicture& picture) {
   const CamixerShape& s = network.shape;
-  Maps maps(s, picture);
+  Maps maps(s, picture, network.lone);
   const Image image(picture, maps);
   const int down = maps.H / WINDOW, windows = down * maps.across;
   const int count = picture.threads < 1 ? 1 : picture.threads;
@@ -216,11 +216,11 @@ static int compute(const Network<HALF>& network, const CamixerPicture& picture) 
     });
   };
 
-  each(down, [&](int row, int) { enter(network, image, maps, row * WINDOW); });
+  Stream stream = maps.stream(0, s.channels);
+  each(down, [&](int row, int) { enter(network, image, maps, stream, row * WINDOW); });
   each(down, [&](int row, int) { look_around(network, maps, row * WINDOW); });
   std::memset(maps.reads.get(), 0, (size_t)maps.H * maps.wide * GLOBAL * 4);  // margins are elsewhere from here on
-  const float* stream = maps.stream[0].get();
-  const float* before = stream;  // what the group was given
+  Stream before = stream;  // what the group was given
   each((int)columns.size(), [&](int i, int) { columns[i].predict(stream, network.blocks[0]); });
   for (int number = 0, group = 0, blocks = (int)network.blocks.size(); number < blocks; number++) {
     const Block<HALF>& p = network.blocks[number];
@@ -239,9 +239,9 @@ static int compute(const Network<HALF>& network, const CamixerPicture& picture) 
          picture.means ? picture.means + number * s.hints : nullptr);
     mark(maps, mask);
     bool ends = number + 1 == network.last[group];
-    float* to = nullptr;  // a map that holds neither the block's input nor the group's
-    for (const Numbers& map : maps.stream)
-      if (map.get() != stream && map.get() != before) to = map.get();
+    // A group's first block leaves alone what the group was given; its last one adds that, and takes its place.
+    bool begins = stream.map == before.map;
+    const Stream to = begins == ends ? stream.up_by(maps.above) : begins ? maps.stream(1, s.channels) : before;
     const Block<HALF>* next = number + 1 < blocks ? &network.blocks[number + 1] : nullptr;
     const Matrix<HALF>* tail = ends ? &network.tails[group] : nullptr;
     for (int top = 0, known = 0; top < down; top += maps.band) {

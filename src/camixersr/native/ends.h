@@ -58,13 +58,13 @@ static void head(const Network<HALF>& network, const Image& image, const Maps& m
 
 // Rows of the first features, and of the hidden layer of the global condition (planar, in maps.reads).
 template <bool HALF>
-static void enter(const Network<HALF>& network, const Image& image, Maps& maps, int top) {
+static void enter(const Network<HALF>& network, const Image& image, Maps& maps, const Stream& stream, int top) {
   const CamixerShape& s = network.shape;
   const ptrdiff_t apart[3] = {-maps.wide, 0, maps.wide};
   const std::vector<int> table = taps(3, image.plane, apart);
   for (int y = top; y < top + WINDOW; y++) {
-    float* x = maps.stream[0].get() + maps.blocked(y, 0, s.channels);
-    size_t next = (size_t)s.channels * BLOCK;
+    float* x = stream.at(y, 0);
+    size_t next = stream.block;
     head(network, image, maps, table.data(), y, 0, maps.across, x);
     float* hidden = maps.reads.get() + maps.planar(y, GLOBAL);
     network.global_in(x, next, maps.across, hidden, maps.wide, BLOCK);
@@ -104,7 +104,7 @@ constexpr int LEAVE_ROWS = 32;  // low rows that a task of `leave` computes
 // Rows of the enlarged picture, from what the last group gives.
 template <bool HALF>
 static void leave(const Network<HALF>& network, const Image& image, const Maps& maps, const CamixerPicture& picture,
-                  const float* y_map, int top) {
+                  const Stream& stream, int top) {
   const CamixerShape& s = network.shape;
   const int bottom = top + LEAVE_ROWS < picture.height ? top + LEAVE_ROWS : picture.height;
   const int first = top > 0 ? top - 1 : 0, last = bottom < maps.H ? bottom + 1 : maps.H;  // of body_tail's
@@ -128,7 +128,7 @@ static void leave(const Network<HALF>& network, const Image& image, const Maps& 
       for (int b = b0; b < b1; b++)
         for (int c = 0; c < C; c++)
           std::memcpy(in.get() + (y - first + 1) * row + (size_t)c * wide + MARGIN + (b - b0) * BLOCK,
-                      y_map + maps.blocked(y, b, C) + c * BLOCK, BLOCK * 4);
+                      stream.at(y, b) + c * BLOCK, BLOCK * 4);
     for (int y = first; y < last; y++) {
       float* to = middle.get() + (y - top + 1) * row + MARGIN;
       network.body_tail(Table{table.data()}, in.get() + (y - first + 1) * row + MARGIN, b1 - b0, to, wide, BLOCK);

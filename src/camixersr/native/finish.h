@@ -83,7 +83,7 @@ class Finisher {
     int rows = rows_of<HALF>(s.channels > s.values ? s.channels : s.values);
     rows = rows > rows_of<HALF>(s.hidden) ? rows : rows_of<HALF>(s.hidden);
     operand = zeros((size_t)ROWS * count * rows * BLOCK), second = zeros((size_t)PAIR * rows * BLOCK);
-    result = zeros((size_t)PAIR * up(s.channels, TILE) * BLOCK);
+    result = zeros((size_t)PAIR * up(s.channels, TILE) * BLOCK), ending = zeros((size_t)PAIR * s.channels * BLOCK);
     scratch = zeros((size_t)4 * ROWS * count * BLOCK);
     hints = zeros((size_t)ROWS * up(s.hints, OUTS) * BLOCK);
     sums = zeros((size_t)count * s.hints * BLOCK);
@@ -93,8 +93,8 @@ class Finisher {
   // mask: which windows are attended; stream: what the block was given; `to`: where its result goes; tail, group: of
   // the last block of a group the group's convolution and input, to which it is added; next: the block that follows, or
   // null.
-  void operator()(int mixed_rows, const Block<HALF>& p, const float* mask, const float* stream, float* to,
-                  const Matrix<HALF>* tail, const float* group, const Block<HALF>* next) {
+  void operator()(int mixed_rows, const Block<HALF>& p, const float* mask, const Stream& stream, const Stream& to,
+                  const Matrix<HALF>* tail, const Stream& group, const Block<HALF>* next) {
     // Groups are of one row less at the top, so that what a ring still has to hold never exceeds it.
     for (int rows; middles < maps.H; middles += rows) {
       rows = middles == 0 ? ROWS - 1 : maps.H - middles < ROWS ? maps.H - middles : ROWS;
@@ -114,7 +114,7 @@ class Finisher {
   }
 
   // What the first block's predictor says.
-  void predict(const float* stream, const Block<HALF>& p) {
+  void predict(const Stream& stream, const Block<HALF>& p) {
     for (int y = 0; y < maps.H; y += ROWS)
       for (int block = column.left; block < column.right; block++) predict(p, stream, y, ROWS, block);
   }
@@ -130,6 +130,7 @@ class Finisher {
   Numbers mixed, local, feed;
   Numbers middle;       // a ring, blocked: the stream between mixer and feed-forward
   Numbers operand, second, result, scratch, hints, sums;  // `second`: another operand, while the first is still read
+  Numbers ending;       // what the last block of a group gives, before the group's convolution
 
   float* mixed_row(int y) const { return mixed.get() + (size_t)(y % RING) * up(s.values, TILE) * wide + MARGIN; }
   float* local_row(int y) const { return local.get() + (size_t)(y % RING) * s.values * wide + MARGIN; }
@@ -144,11 +145,10 @@ class Finisher {
   }
 
   // Asks for the rows of the stream that come next: a share between channels, so that all are in the cache when needed.
-  void ask_for_next(const float* stream, int c) const {
+  void ask_for_next(const Stream& stream, int c) const {
     const size_t share = (size_t)2 * count * s.channels * BLOCK / s.values, from = share * c / 2;
     for (int y = copied; y < copied + ROWS && y < maps.H; y++) {
-      const float* row = stream + maps.blocked(y, first, s.channels) + from;
-      ask_for(row, share);
+      ask_for(stream.at(y, first) + from, share);
     }
   }
 
@@ -165,7 +165,7 @@ class Finisher {
   }
 
   // A row of both branches: attended windows are there; those that are not are computed here.
-  void both_branches(const Block<HALF>& p, const float* mask, const float* stream, int y) {
+  void both_branches(const Block<HALF>& p, const float* mask, const Stream& stream, int y) {
     const float* share = mask + (size_t)y / WINDOW * maps.across + first;
     for (int b = 0, some; b < count; b += some) {
       float* to = mixed_row(y) + b * BLOCK;
@@ -177,7 +177,7 @@ class Finisher {
         continue;
       }
       while (some < PAIR && b + some < count && !(share[b + some] > 0.f)) some++;
-      const float* x = operands_of(stream + maps.blocked(y, first + b, s.channels), some);
+      const float* x = operands_of(stream.at(y, first + b), some);
       p.v(x, (size_t)rows_of<HALF>(s.channels) * BLOCK, some, to, wide, BLOCK);
       const float* gate = maps.spatial_at(y) + (first + b) * BLOCK;
       for (int i = 0; i < some * BLOCK; i += LANES) {
@@ -191,7 +191,7 @@ class Finisher {
   }
 
   // `rows` rows of the first convolution.
-  void convolve(const Block<HALF>& p, const float* mask, const float* stream, int y, int rows) {
+  void convolve(const Block<HALF>& p, const float* mask, const Stream& stream, int y, int rows) {
     for (; copied < maps.H && copied < y + rows + 1; copied++) both_branches(p, mask, stream, copied);
     for (int c = 0; c < s.values; c++) {
       const float* in[ROWS + 2];
@@ -207,7 +207,7 @@ class Finisher {
 
   // The second convolution, channel attention, project_out, the skip and the norm of `rows` rows -> middle; and on
   // through the feed-forward's first product -> feed.
-  void mixed_to_middle(const Block<HALF>& p, const float* stream, int y, int rows) {
+  void mixed_to_middle(const Block<HALF>& p, const Stream& stream, int y, int rows) {
     const int operands = rows_of<HALF>(s.values), inner = rows_of<HALF>(s.channels), outs = up(s.channels, TILE);
     const int length = count * BLOCK;
     for (int c = 0; c < s.values; c += 2) {
@@ -235,7 +235,7 @@ class Finisher {
       }
     }
     for (int r = 0; r < rows; r++) {
-      const float* x = stream + maps.blocked(y + r, first, s.channels);
+      const float* x = stream.at(y + r, first);
       for (int b = 0, some; b < count; b += some) {
         some = count - b < PAIR ? count - b : PAIR;
         p.out(operand.get() + ((size_t)r * count + b) * operands * BLOCK, (size_t)operands * BLOCK, some, result.get(),
@@ -276,7 +276,7 @@ class Finisher {
   }
 
   // The rest of the feed-forward of ROWS rows -> to; and what the next block's predictor says of them.
-  void middle_to_result(const Block<HALF>& p, int y, float* to, const Matrix<HALF>* tail, const float* group,
+  void middle_to_result(const Block<HALF>& p, int y, const Stream& to, const Matrix<HALF>* tail, const Stream& group,
                         const Block<HALF>* next) {
     const int operands = rows_of<HALF>(s.hidden), inner = rows_of<HALF>(s.channels), outs = up(s.channels, TILE);
     const int some = column.right - column.left, length = some * BLOCK, aside = column.left - first;
@@ -307,15 +307,16 @@ class Finisher {
     for (int r = 0; r < ROWS; r++)
       for (int b = 0, pair; b < some; b += pair) {
         pair = some - b < PAIR ? some - b : PAIR;
-        float* here = to + maps.blocked(y + r, column.left + b, s.channels);
+        float* here = to.at(y + r, column.left + b);
+        float* normal = tail ? ending.get() : here;
         p.feed_out(operand.get() + ((size_t)r * some + b) * operands * BLOCK, (size_t)operands * BLOCK, pair,
                    result.get(), BLOCK, (size_t)outs * BLOCK);
         for (int n = 0; n < pair; n++)
           norm(result.get() + (size_t)n * outs * BLOCK, middle_at(y + r, aside + b + n), p.middle_scale.get(),
-               here + (size_t)n * s.channels * BLOCK);
+               normal + (size_t)n * s.channels * BLOCK);
         if (!tail) continue;
-        (*tail)(operands_of(here, pair), (size_t)inner * BLOCK, pair, result.get(), BLOCK, (size_t)outs * BLOCK);
-        const float* before = group + maps.blocked(y + r, column.left + b, s.channels);
+        (*tail)(operands_of(normal, pair), (size_t)inner * BLOCK, pair, result.get(), BLOCK, (size_t)outs * BLOCK);
+        const float* before = group.at(y + r, column.left + b);
         ask_for(before + (size_t)pair * s.channels * BLOCK, (size_t)pair * s.channels * BLOCK);
         for (int n = 0; n < pair; n++)
           for (int i = 0; i < s.channels * BLOCK; i += LANES) {
@@ -327,13 +328,12 @@ class Finisher {
   }
 
   // The features of `rows` rows of a block, and all that is read from them.
-  void predict(const Block<HALF>& p, const float* stream, int y, int rows, int block) {
+  void predict(const Block<HALF>& p, const Stream& stream, int y, int rows, int block) {
     const int outs = up(s.hints, OUTS), channels = TAPS + s.offsets, number = y / WINDOW * maps.across + block;
     float* sum = sums.get() + (size_t)(block - first) * s.hints * BLOCK;
     for (int r = 0; r < rows; r++) ask_for(maps.condition.get() + maps.blocked(y + r, block + 1, 2), 2 * BLOCK);
     if (y % WINDOW == 0) std::memset(sum, 0, (size_t)s.hints * BLOCK * 4);
-    p.hints(stream + maps.blocked(y, block, s.channels), (size_t)maps.across * s.channels * BLOCK, rows, hints.get(),
-            BLOCK, (size_t)outs * BLOCK);
+    p.hints(stream.at(y, block), stream.next, rows, hints.get(), BLOCK, (size_t)outs * BLOCK);
     for (int r = 0; r < rows; r++)
       for (int i = 0; i < BLOCK; i += LANES) {
         float* f = hints.get() + (size_t)r * outs * BLOCK + i;

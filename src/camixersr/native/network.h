@@ -98,6 +98,7 @@ struct Network {
   std::vector<Block<HALF>> blocks;
   std::vector<Matrix<HALF>> tails;  // of the groups
   std::vector<int> last;            // of each group the block after its last
+  bool lone = false;                // a group has one block
   Matrix<false> body_tail, tail;
 
   Network(const CamixerShape& s, const int* groups, const float* weights) : shape(s) {
@@ -108,6 +109,7 @@ struct Network {
     global_out = from.matrix<false>(2, GLOBAL * TAPS);
     for (int group = 0, end = 0; group < s.groups; group++) {
       end += groups[group];
+      lone |= groups[group] == 1;
       last.push_back(end);
       while ((int)blocks.size() < end) blocks.emplace_back(from, s);
       tails.push_back(from.matrix<HALF>(s.channels, s.channels));
