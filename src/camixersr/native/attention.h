@@ -92,17 +92,8 @@ static inline void score(const float* keys, const float* q, size_t next, int row
   for (int j = 0; j < KEYS; j++)
 #pragma GCC unroll 2
     for (int v = 0; v < V; v++) total[j][v] = all(0.f);
-  for (int r = 0; r < rows; r++, q += BLOCK, keys += BLOCK) {
-    Vector x[V];
-#pragma GCC unroll 2
-    for (int v = 0; v < V; v++) x[v] = load(q + v * next);
-#pragma GCC unroll 8
-    for (int j = 0; j < KEYS; j++) {
-      Vector key = all(keys[j]);
-#pragma GCC unroll 2
-      for (int v = 0; v < V; v++) total[j][v] = dot<HALF>(key, x[v], total[j][v]);
-    }
-  }
+  add_product<HALF>(
+      total, rows, [&](int r) { return keys + r * BLOCK; }, 1, [&](int r) { return q + r * BLOCK; }, next);
 #pragma GCC unroll 8
   for (int j = 0; j < KEYS; j++)
 #pragma GCC unroll 2
@@ -121,16 +112,9 @@ static inline void gather(const float* weights, size_t step, const float* v, int
 #pragma GCC unroll 12
   for (int o = 0; o < CHANNELS; o++) total[o][0] = total[o][1] = all(0.f);
   v += c * KEYS;
-  for (int row = 0; row < WINDOW; row++, v += up(values, OUTS / 3) * KEYS)
-    for (int j = 0; j < KEYS; j++, weights += step) {
-      Vector x0 = load(weights), x1 = load(weights + LANES);
-#pragma GCC unroll 12
-      for (int o = 0; o < CHANNELS; o++) {
-        Vector value = all(v[o * KEYS + j]);
-        total[o][0] = dot<HALF>(value, x0, total[o][0]);
-        total[o][1] = dot<HALF>(value, x1, total[o][1]);
-      }
-    }
+  for (int row = 0; row < WINDOW; row++, v += up(values, OUTS / 3) * KEYS, weights += KEYS * step)
+    add_product<HALF>(
+        total, KEYS, [&](int j) { return v + j; }, KEYS, [&](int j) { return weights + j * step; }, LANES);
 #pragma GCC unroll 12
   for (int o = 0; o < CHANNELS; o++)
     if (c + o < values) {

@@ -43,18 +43,8 @@ static void depthwise(const float* const* in, int length, const float* w, float 
     Vector total[G];
 #pragma GCC unroll 4
     for (int g = 0; g < G; g++) total[g] = all(bias);
-#pragma GCC unroll 16
-    for (int r = 0; r < G + 2 * D; r++) {
-      Vector x[3];
-      neighbours<D>(from[r] + i, x);
-#pragma GCC unroll 3
-      for (int dy = 0; dy < 3; dy++) {
-        int g = r - dy * D;
-        if (g < 0 || g >= G) continue;
-#pragma GCC unroll 3
-        for (int dx = 0; dx < 3; dx++) total[g] = fma(weight[dy * 3 + dx], x[dx], total[g]);
-      }
-    }
+    see<G, D>([&](int r, Vector* x) { neighbours<D>(from[r + D] + i, x); },
+              [&](int g, int tap, Vector x) { total[g] = fma(weight[tap], x, total[g]); });
 #pragma GCC unroll 4
     for (int g = 0; g < G; g++) store(to[g] + i, total[g]);
   }

@@ -11,13 +11,8 @@
 #include <memory>
 #include <vector>
 
-#include "vector.h"
+#include "kernels.h"
 
-#if defined(__AVX512BF16__)
-#define HAS_HALF 1
-#else
-#define HAS_HALF 0
-#endif
 #if defined(__AMX_BF16__)
 #define HAS_TILES 1
 #else
@@ -51,15 +46,6 @@ static inline Numbers zeros(size_t count) {
   return result;
 }
 
-#if HAS_HALF
-// Numbers a and b of sixteen pixels, side by side.
-static inline Vector paired(Vector a, Vector b) {
-  alignas(64) static const uint16_t ORDER[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
-                                                 8,  24, 9,  25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
-  __m512i both = (__m512i)_mm512_cvtne2ps_pbh(b, a);
-  return _mm512_castsi512_ps(_mm512_permutexvar_epi16(_mm512_load_si512(ORDER), both));
-}
-#endif
 static inline uint32_t to_half(float x) {  // of finite numbers, to the nearest
   uint32_t bits;
   std::memcpy(&bits, &x, 4);
@@ -69,15 +55,6 @@ static inline float bits_of(uint32_t bits) {
   float x;
   std::memcpy(&x, &bits, 4);
   return x;
-}
-
-// w times x, or w's two numbers times x's two, added to the sum.
-template <bool HALF>
-static inline Vector dot(Vector w, Vector x, Vector sum) {
-#if HAS_HALF
-  if constexpr (HALF) return _mm512_dpbf16_ps(sum, (__m512bh)w, (__m512bh)x);
-#endif
-  return fma(w, x, sum);
 }
 
 // Rows of 16 numbers that an operand of so many channels has.
@@ -120,18 +97,8 @@ static inline void multiply(const float* w, int K, const Source& source, const f
   for (int o = 0; o < OUT; o++)
 #pragma GCC unroll 2
     for (int v = 0; v < V; v++) total[o][v] = all(bias[o]);
-  for (int k = 0; k < K; k++, w += OUT) {
-    const float* from = in + source(k);
-    Vector x[V];
-#pragma GCC unroll 2
-    for (int v = 0; v < V; v++) x[v] = load(from + v * next);
-#pragma GCC unroll 12
-    for (int o = 0; o < OUT; o++) {
-      Vector weight = all(w[o]);
-#pragma GCC unroll 2
-      for (int v = 0; v < V; v++) total[o][v] = dot<HALF>(weight, x[v], total[o][v]);
-    }
-  }
+  add_product<HALF>(
+      total, K, [&](int k) { return w + k * OUT; }, 1, [&](int k) { return in + source(k); }, next);
 #pragma GCC unroll 12
   for (int o = 0; o < OUT; o++)
     if (o < real)

@@ -41,7 +41,7 @@ __all__ = ["FusedStep", "Losses", "Patch", "PatchLoss", "names"]
 
 SOURCES = (
     *("step.cpp", "attention.h", "half.h", "layers.h", "planes.h", "tiles.h", "vector.h"),
-    "../../native/vector.h",
+    *("../../native/kernels.h", "../../native/vector.h"),
 )
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 WINDOW = 16

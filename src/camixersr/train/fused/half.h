@@ -49,13 +49,6 @@ constexpr int ALONG = WINDOW_TOKENS / PAIR;  // pairs of tokens
 constexpr int KEYS = LANES == 16 ? 8 : 4;    // keys whose weights are computed at once
 
 #if BF16
-static inline Vector dot(Vector a, Vector b, Vector sum) { return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b); }
-// The same sixteen places of two rows, side by side.
-static inline Vector paired(Vector a, Vector b) {
-  static const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7,
-                                                22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
-  return _mm512_castsi512_ps(_mm512_permutexvar_epi16(order, (__m512i)_mm512_cvtne2ps_pbh(b, a)));
-}
 // C rows as a product reads them that sums over channels, and one that sums over tokens. `space` is for what is made.
 static const Pair* by_channels(const float* in, Pair* space) {
   for (int c = 0; c < C; c += 2)
@@ -70,7 +63,6 @@ static const Pair* by_tokens(const float* in, Pair* space) {
   return space;
 }
 #else
-static inline Vector dot(Vector a, Vector b, Vector sum) { return fma(a, b, sum); }
 static const Pair* by_channels(const float* in, Pair*) { return in; }
 static const Pair* by_tokens(const float* in, Pair*) { return in; }
 #endif
@@ -91,15 +83,9 @@ static inline void put_weights(const Vector (&first)[2], const Vector (&second)[
 static inline void score(const Pair* keys, const Pair* queries, Vector (&total)[KEYS][2]) {
 #pragma GCC unroll 8
   for (int n = 0; n < KEYS; n++) total[n][0] = total[n][1] = all(0.f);
-  for (int c = 0; c < (C + PAIR - 1) / PAIR; c++, keys += WINDOW_STRIDE, queries += WINDOW_STRIDE) {
-    Vector x0 = load(queries), x1 = load(queries + LANES);
-#pragma GCC unroll 8
-    for (int n = 0; n < KEYS; n++) {
-      Vector key = all(keys[n]);
-      total[n][0] = dot(key, x0, total[n][0]);
-      total[n][1] = dot(key, x1, total[n][1]);
-    }
-  }
+  add_product<BF16>(
+      total, (C + PAIR - 1) / PAIR, [&](int c) { return keys + c * WINDOW_STRIDE; }, 1,
+      [&](int c) { return queries + c * WINDOW_STRIDE; }, LANES);
 }
 
 template <int OUT>
@@ -107,15 +93,8 @@ static inline void gather_tile(const Pair* values, const Pair* weights, const Ve
   Vector total[OUT][2];
 #pragma GCC unroll 12
   for (int o = 0; o < OUT; o++) total[o][0] = total[o][1] = all(0.f);
-  for (int j = 0; j < ALONG; j++, weights += TOGETHER) {
-    Vector x0 = load(weights), x1 = load(weights + LANES);
-#pragma GCC unroll 12
-    for (int o = 0; o < OUT; o++) {
-      Vector value = all(values[o * KEPT + j]);
-      total[o][0] = dot(value, x0, total[o][0]);
-      total[o][1] = dot(value, x1, total[o][1]);
-    }
-  }
+  add_product<BF16>(
+      total, ALONG, [&](int j) { return values + j; }, KEPT, [&](int j) { return weights + j * TOGETHER; }, LANES);
 #pragma GCC unroll 12
   for (int o = 0; o < OUT; o++) {
     store(out + o * WINDOW_STRIDE, total[o][0] * scale[0]);
@@ -148,7 +127,7 @@ static void correlate_tokens(const Pair* g, const Pair* in, float* to) {
         for (int o = 0; o < OUT; o++) {
           Vector q = load(g + o * KEPT + LANES * i);
 #pragma GCC unroll 4
-          for (int k = 0; k < IN; k++) total[o][part + k] = dot(q, x[k], total[o][part + k]);
+          for (int k = 0; k < IN; k++) total[o][part + k] = dot<BF16>(q, x[k], total[o][part + k]);
         }
       }
     }

@@ -58,19 +58,11 @@ alignas(64) static const float NOTHING[SIDE] = {0};
 // each(row, tap, x): pixels x are what `tap` sees of vector `at` of row y + `row`.
 template <int APART, class Each>
 static inline void see(const float* plane, int y, int at, Each each) {
-#pragma GCC unroll 8
-  for (int r = -APART; r < ROWS + APART; r++) {
-    const float* from = (y + r < 0 || y + r >= SIDE ? NOTHING : plane + (y + r) * SIDE) + at;
-    Vector x[3];
-    neighbours<APART>(from, at == 0, at == SIDE - LANES, x);
-#pragma GCC unroll 3
-    for (int dy = 0; dy < 3; dy++) {
-      int row = r - (dy - 1) * APART;
-      if (row < 0 || row >= ROWS) continue;
-#pragma GCC unroll 3
-      for (int dx = 0; dx < 3; dx++) each(row, dy * 3 + dx, x[dx]);
-    }
-  }
+  auto look = [&](int r, Vector* x) {
+    const float* row = y + r < 0 || y + r >= SIDE ? NOTHING : plane + (y + r) * SIDE;
+    neighbours<APART>(row + at, at == 0, at == SIDE - LANES, x);
+  };
+  see<ROWS, APART>(look, each);
 }
 template <int APART>
 static void depthwise(const float* w, const float* b, int K, const float* in, float* out) {

@@ -57,17 +57,8 @@ static void multiply_tile(const float* left, int K, Source in, float* out, int s
           total[i][j] = add ? load(o + (size_t)i * stride + LANES * j) + b : b;
         }
       const float* from = in.base + y * in.step + run * LANES * V;
-      for (int k = 0; k < K; k++) {
-        Vector x[V];
-#pragma GCC unroll 4
-        for (int j = 0; j < V; j++) x[j] = load(from + in.offset[k] + LANES * j);
-#pragma GCC unroll 9
-        for (int i = 0; i < OUT; i++) {
-          Vector w = all(left[k * OUT + i]);
-#pragma GCC unroll 4
-          for (int j = 0; j < V; j++) total[i][j] = fma(w, x[j], total[i][j]);
-        }
-      }
+      add_product<false>(
+          total, K, [&](int k) { return left + k * OUT; }, 1, [&](int k) { return from + in.offset[k]; }, LANES);
       for (int i = 0; i < OUT; i++)
         for (int j = 0; j < V; j++) store(o + (size_t)i * stride + LANES * j, total[i][j]);
     }

@@ -1,8 +1,8 @@
-// Vectors as the native core has them (native/vector.h), and what training needs beside: sums over lanes, comparisons,
-// the normal law.
+// Vectors and innermost loops as the native core has them (native/vector.h and native/kernels.h), and what training needs
+// beside: sums over lanes, comparisons, the normal law.
 #pragma once
 #define PATH_NAME fused
-#include "../../native/vector.h"
+#include "../../native/kernels.h"
 using namespace fused;
 
 #ifdef __AVX512F__
