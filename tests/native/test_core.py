@@ -97,7 +97,7 @@ def test_it_is_the_network(precision: str, widths: dict, size: tuple[int, int], 
 
 
 def test_blocks_write_over_rows_that_are_done_with(precision: str) -> None:
-    """So tall that results go round in the map that they share with what they are made from, once and again."""
+    """So tall that results go round in the map that holds what they are made from, once and again."""
     network = random_network(channels=12, scale=2, blocks=(1, 6, 1))
     low = picture(400, 170)
     answer = core_of(network, precision)(low, top(0.3), threads=3)

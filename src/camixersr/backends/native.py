@@ -24,8 +24,8 @@ KINDS = frozenset({"classic"})
 """Of networks that it computes."""
 
 FOOTPRINT = Footprint(3, 60)
-"""Two streams, in small pictures three, and what the predictor leaves to be read; the rest exists for some rows
-only."""
+"""Two streams, in small pictures three, and what the predictor leaves to be read; the rest exists for
+some rows only."""
 
 WHOLE, TILE = 1024 * 1024, 768
 """As of `Limits`."""
