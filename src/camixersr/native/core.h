@@ -239,7 +239,8 @@ static int compute(const Network<HALF>& network, const CamixerPicture& picture) 
          picture.means ? picture.means + number * s.hints : nullptr);
     mark(maps, mask);
     bool ends = number + 1 == network.last[group];
-    // A group's first block leaves alone what the group was given; its last one adds that, and takes its place.
+    // A group's first block leaves alone what the group was given; its last one adds that, and takes its place. Others,
+    // and a group's only one, write above what they read.
     bool begins = stream.map == before.map;
     const Stream to = begins == ends ? stream.up_by(maps.above) : begins ? maps.stream(1, s.channels) : before;
     const Block<HALF>* next = number + 1 < blocks ? &network.blocks[number + 1] : nullptr;
