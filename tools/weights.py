@@ -2,7 +2,7 @@
 
     DATA=~/sr-data python tools/weights.py [--dry-run]        # or make weights
 
-About fifteen hours on two CPU cores with AVX-512. A leg that is finished is not done again, and one that
+About seventeen hours on two CPU cores with AVX-512. A leg that is finished is not done again, and one that
 was stopped goes on. The results lie in runs/weights. docs/training.md says how near they come to the
 embedded files.
 """
@@ -35,8 +35,10 @@ CHAIN = {
     "s-x4-hints-7": (0.9, ""),
     "s-x4-hints-8": (1.27, ""),
     "s-x4-hints-9": (1.39, ""),
-    "s-x4-hints-10": (0.40, "s-x4"),
-    "s-360-x4-taught": (0.26, "s-360-x4"),
+    "s-x4-hints-10": (0.40, ""),
+    "s-x4-hints-12": (1.39, ""),
+    "s-x4-hints-13": (0.51, "s-x4"),
+    "s-360-x4-taught": (0.16, "s-360-x4"),
     "s-x2": (0.02, ""),
     "s-x2-again": (0.28, "s-x2"),
     "s-x3": (0.10, ""),
