@@ -37,7 +37,7 @@ def precision(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     path, precision = request.param
     monkeypatch.setenv(FORCE, path)
     if path_for(precision) is None:
-        pytest.skip(why_not())
+        pytest.skip(why_not() or f"this processor has no {path}")
     return precision
 
 
