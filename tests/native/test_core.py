@@ -105,6 +105,24 @@ def test_blocks_write_over_rows_that_are_done_with(precision: str) -> None:
     assert np.abs(answer.high - expected).max() < NEAR[precision]
 
 
+@pytest.mark.parametrize("path", PATHS["fp32"])
+@pytest.mark.parametrize("away", [1.0, 30.0, 3000.0])
+def test_norms_of_numbers_far_from_zero(path: str, away: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Squares of numbers that differ by a thousandth of their size say little of how far they are apart."""
+    monkeypatch.setenv(FORCE, path)
+    if path_for("fp32") is None:
+        pytest.skip(why_not() or f"this processor has no {path}")
+    network = random_network(channels=16, scale=2, blocks=(2,))
+    torch.nn.init.constant_(network.head.bias, away)
+    torch.nn.init.zeros_(network.get_parameter("body.0.blocks.0.mixer.project_out.weight"))
+    low = picture(40, 50)
+    answer = core_of(network, "fp32")(low, top(0.5))
+    expected, _ = in_double(network, low, answer)
+    masks = FixedWindows(tuple(torch.from_numpy(mask)[None] for mask in answer.mask))
+    by_torch = network.route(torch.from_numpy(low)[None], masks)[0][0].numpy()
+    assert np.abs(answer.high - expected).max() < 1e-5 + 3 * np.abs(by_torch - expected).max()
+
+
 def test_embedded_weights_give_their_picture(precision: str) -> None:
     network = find("s-x4").network
     assert isinstance(network, CAMixerSR)

@@ -113,7 +113,7 @@ def test_ids_and_names_are_no_paths(server: Server) -> None:
         folder = server.data / "jobs" / job["id"]
         # all have names of our own, what is being written and what a job leaves when it is done already
         there = {path.name for path in folder.iterdir() if not path.name.startswith(".camixersr-")}
-        assert there <= {"input.png", "input", "out", "input.tif", "route-map.png"}
+        assert there <= {"input.png", "input", "out", "input.tif", "result.tif", "route-map.png"}
         server.client.delete(f"/api/v1/jobs/{job['id']}")
 
 

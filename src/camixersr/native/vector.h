@@ -26,6 +26,10 @@ static inline Vector fma(Vector a, Vector b, Vector c) { return _mm512_fmadd_ps(
 static inline Vector larger(Vector a, Vector b) { return _mm512_max_ps(a, b); }
 static inline Vector smaller(Vector a, Vector b) { return _mm512_min_ps(a, b); }
 static inline Vector root(Vector x) { return _mm512_sqrt_ps(x); }
+static inline bool any_above(Vector a, Vector b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
+static inline Vector where_above(Vector a, Vector b, Vector yes, Vector no) {
+  return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_GT_OQ), no, yes);
+}
 static inline Vector floor(Vector x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
 static inline void store_integers(int* p, Vector x) { _mm512_storeu_si512(p, _mm512_cvttps_epi32(x)); }
 // p times 2 to the power of the whole number n, which `shifted` holds in its lowest bits.
@@ -76,6 +80,10 @@ static inline Vector fma(Vector a, Vector b, Vector c) { return _mm256_fmadd_ps(
 static inline Vector larger(Vector a, Vector b) { return _mm256_max_ps(a, b); }
 static inline Vector smaller(Vector a, Vector b) { return _mm256_min_ps(a, b); }
 static inline Vector root(Vector x) { return _mm256_sqrt_ps(x); }
+static inline bool any_above(Vector a, Vector b) { return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ)); }
+static inline Vector where_above(Vector a, Vector b, Vector yes, Vector no) {
+  return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_GT_OQ));
+}
 static inline Vector floor(Vector x) { return _mm256_floor_ps(x); }
 static inline void store_integers(int* p, Vector x) { _mm256_storeu_si256((__m256i*)p, _mm256_cvttps_epi32(x)); }
 static inline Vector scaled(Vector p, Vector shifted) {
@@ -137,6 +145,72 @@ static inline Vector sigmoid(Vector x) {
 static inline Vector tanh(Vector x) { return fma(all(2.f), sigmoid(x + x), all(-1.f)); }
 static inline Vector leak(Vector x) { return larger(x, x * all(0.1f)); }
 
+#ifdef __AVX512F__
+// Functions of a number's size by pieces: a register holds a coefficient for each of 16 pieces of [0, end], highest power
+// first. A few look-ups are faster than one polynomial for all pieces. Coefficients are least-squares fits, weighted until
+// no error of a piece stood out.
+struct Piece {
+  Vector shifted, r;  // which one, in the lowest bits, and how far from its middle, in its lengths
+  Piece(Vector x, float end) {
+    const Vector magic = all(12582912.f), pieces = all(15.49f / end);
+    Vector t = smaller(_mm512_abs_ps(x), all(end));
+    shifted = fma(t, pieces, magic);
+    r = _mm512_fmsub_ps(t, pieces, shifted - magic);
+  }
+  template <int POWERS>
+  Vector of(const float (&coefficients)[POWERS][16]) const {
+    auto at = [&](int power) {
+      return _mm512_permutexvar_ps(_mm512_castps_si512(shifted), _mm512_load_ps(coefficients[power]));
+    };
+    Vector p = at(0);
+    for (int power = 1; power < POWERS; power++) p = fma(p, r, at(power));
+    return p;
+  }
+};
+
+// GELU is the larger of 0 and x, and a bump of its size below.
+constexpr float GELU_END = 5.3f, ROUGH_GELU_END = 4.5f;
+alignas(64) static constexpr float BUMP[5][16] = {
+    {-0.000894644181f, -0.000681865029f, -0.000170435145f, 0.000300369225f, 0.000496170192f, 0.000415957882f,
+     0.000214927917f, 4.3420474e-05f, -4.03178237e-05f, -5.43515889e-05f, -3.86307329e-05f, -2.02858064e-05f,
+     -8.56091174e-06f, -3.00804368e-06f, -8.96637118e-07f, -2.29316299e-07f},
+    {-9.80185087e-06f, -0.00331113092f, -0.00505881384f, -0.00473415107f, -0.00303648855f, -0.00114259962f,
+     0.00012977382f, 0.000621085346f, 0.000598419399f, 0.000392870279f, 0.000202801297f, 8.65056791e-05f,
+     3.12230004e-05f, 9.6645872e-06f, 2.58719956e-06f, 6.02404555e-07f},
+    {0.0467065237f, 0.0414701775f, 0.0283023305f, 0.0130499415f, 0.00116173422f, -0.0050089187f, -0.00628696615f,
+     -0.004956163f, -0.00302785845f, -0.00152493699f, -0.000650514441f, -0.000238463937f, -7.57741218e-05f,
+     -2.09899554e-05f, -5.08857602e-06f, -1.08269387e-06f},
+    {-0.17107825f, -0.0812215954f, -0.010566853f, 0.0306104347f, 0.0439528637f, 0.0391451865f, 0.0272110663f,
+     0.0157272406f, 0.00776017876f, 0.00331330951f, 0.00123368902f, 0.000402556761f, 0.000115490053f,
+     2.91978577e-05f, 6.51579739e-06f, 1.28509203e-06f},
+    {1.45989654e-09f, -0.125269085f, -0.168949187f, -0.156367481f, -0.117097199f, -0.0745229349f, -0.0411394797f,
+     -0.0198985822f, -0.00847934373f, -0.00319355517f, -0.00106517435f, -0.000315033452f, -8.26899923e-05f,
+     -1.9273657e-05f, -3.99088685e-06f, -7.3434154e-07f}};
+alignas(64) static constexpr float ROUGH_BUMP[4][16] = {
+    {-0.000470883242f, -0.00176555093f, -0.00291203475f, -0.0031335426f, -0.00254766364f, -0.0015594312f,
+     -0.000604283181f, 4.99032103e-05f, 0.000351654453f, 0.000393905997f, 0.00030870334f, 0.000196616049f,
+     0.00010705008f, 5.10221907e-05f, 2.15721502e-05f, 8.1578346e-06f},
+    {0.0338158496f, 0.0308192223f, 0.0235957187f, 0.0142983515f, 0.00562202418f, -0.000579325482f,
+     -0.00377412746f, -0.00451725302f, -0.00383634446f, -0.00267116772f, -0.0016007541f, -0.000844418828f,
+     -0.000396993622f, -0.000167610677f, -6.38696074e-05f, -2.20437723e-05f},
+    {-0.145269632f, -0.0797765702f, -0.0246429034f, 0.0133886877f, 0.0329399705f, 0.0373618081f, 0.032409478f,
+     0.0237089507f, 0.0151675306f, 0.00863460358f, 0.00441663479f, 0.00204185047f, 0.000856476196f,
+     0.000326827954f, 0.000113674418f, 3.60876547e-05f},
+    {2.28241177e-07f, -0.112050489f, -0.163040683f, -0.167100996f, -0.142478958f, -0.106291451f, -0.0708771721f,
+     -0.0427007675f, -0.0233819336f, -0.0116785858f, -0.00533261197f, -0.00222930033f, -0.000854099053f,
+     -0.000300095388f, -9.67465021e-05f, -2.86279737e-05f}};
+
+// Error: below 5e-7; where a product follows that takes bfloat16, below 2e-5.
+template <bool HALF>
+static inline Vector gelu(Vector x) {
+  Vector bump;
+  if constexpr (HALF)
+    bump = Piece(x, ROUGH_GELU_END).of(ROUGH_BUMP);
+  else
+    bump = Piece(x, GELU_END).of(BUMP);
+  return larger(all(0.f), x) + bump;  // `larger` gives its second argument where one is no number
+}
+#else
 // The normal law's distribution is 1/2 + x P(x^2), where x is not too large; beyond, it is 0 or 1. Error of GELU: below
 // 7e-7; where a product follows that takes bfloat16, below 2e-5.
 template <bool HALF>
@@ -173,5 +247,6 @@ static inline Vector gelu(Vector x) {
   }
   return x * fma(y, p, all(.5f));
 }
+#endif
 
 }  // namespace PATH_NAME

@@ -122,8 +122,7 @@ class FusedStep:
         network: the classic one, not pruned, with windows of 16 and at most 64 channels, on the CPU.
         patch: side of the low patches, in pixels, a multiple of 16.
         folder: for the compiled program, which later runs find there again.
-        half: the products of attention take bfloat16 numbers (their sums stay in single precision); on a
-            processor with AMX those of all wide layers do.
+        half: the products of attention take bfloat16 numbers (their sums stay in single precision).
 
     Raises:
         UsageError: the network or the patch is none that the program can be made for.
