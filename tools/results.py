@@ -429,6 +429,24 @@ def restoration_card(model: Model, size: int) -> list[str]:
     assert model.restores is not None
     facts, config = model.provenance, model.config
     names = sorted(file.stem for file in STORED.glob(f"restoration-{model.name}*.json"))
+    if model.restores.kind == "jpeg":
+        made = (
+            "Patches are compressed by libjpeg with 4:2:0. One in eight has 4:4:4, and one in eight is off "
+            "the grid of blocks."
+        )
+        limits = [
+            "- Made for photographs compressed once. A second compression, a picture reduced after it was",
+            "  compressed, and drawings and text are not what it learnt from.",
+            "- It evens out blocks and ringing and brings edges back. Detail that compression removed is",
+            "  gone.",
+        ]
+    else:
+        made = "Noise is added to patches of 8 bits, which are rounded and clipped."
+        limits = [
+            "- Made for photographs with noise that is independent from pixel to pixel. Noise that was",
+            "  compressed, reduced or smoothed with the picture is not what it learnt from.",
+            "- What the noise hides is gone, and fine texture is evened out with it.",
+        ]
     return [
         f"# {model.name}",
         "",
@@ -437,8 +455,7 @@ def restoration_card(model: Model, size: int) -> list[str]:
         f"- **What**: CAMixerSR at scale 1, undoes {model.restores.about}; {config.channels} channels, "
         f"{sum(config.blocks)} blocks; {model.parameters:,} weights, {size:,} bytes; "
         f"sha256 `{model.sha256}`",
-        f"- **Data**: {facts['data']}. Patches are compressed by libjpeg with 4:2:0. One in eight has",
-        "  4:4:4, and one in eight is off the grid of blocks. Watched in training: photographs held out",
+        f"- **Data**: {facts['data']}. {made} Watched in training: photographs held out",
         f"- **Licences of the data**: {facts['licences']}. **Licence of the weights**: {facts['licence']}",
         "- **Sources**: every photograph with its collection, name and licence in",
         "  [training-photographs.tsv](training-photographs.tsv); the collections' own credits in",
@@ -459,9 +476,7 @@ def restoration_card(model: Model, size: int) -> list[str]:
         "",
         "## Limits",
         "",
-        "- Made for photographs compressed once. A second compression, a picture reduced after it was",
-        "  compressed, and drawings and text are not what it learnt from.",
-        "- It evens out blocks and ringing and brings edges back; detail that compression removed is gone.",
+        *limits,
         "- Trained for hours, not weeks: published networks of this size are better.",
     ]
 

@@ -2,7 +2,7 @@
 
     DATA=~/sr-data python tools/weights.py [--dry-run]        # or make weights
 
-About seventeen hours on two CPU cores with AVX-512. A leg that is finished is not done again, and one that
+About eighteen hours on two CPU cores with AVX-512. A leg that is finished is not done again, and one that
 was stopped goes on. The results lie in runs/weights. docs/training.md says how near they come to the
 embedded files.
 """
@@ -42,8 +42,9 @@ CHAIN = {
     "s-x2": (0.02, ""),
     "s-x2-again": (0.19, "s-x2"),
     "s-x3": (0.10, ""),
-    "s-x3-again": (0.29, "s-x3"),
+    "s-x3-again": (1.59, "s-x3"),
     "s-jpeg-again": (0.33, "s-jpeg"),
+    "s-noise": (0.37, "s-noise"),
 }
 """Legs in their order: hours that each took, and the embedded model that it ends in, if any."""
 

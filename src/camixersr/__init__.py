@@ -126,7 +126,7 @@ def upscale(
         model: name or file; by default the smallest embedded one that suffices.
         device: "auto", "cpu", "cuda" or "mps".
         projection: whether it is a 360-degree panorama, as for `Upscaler.upscale`.
-        restore: undo JPEG compression first, as for `Upscaler.upscale`.
+        restore: undo JPEG compression or remove noise first, as for `Upscaler.upscale`.
         white: the value of white in floating point, as for `Upscaler.upscale`.
 
     Returns:
@@ -190,7 +190,7 @@ def restore(
     device: str = "auto",
     white: float | None = None,
 ) -> Any:
-    """Undo what JPEG compression did to one picture (or noise, with a model for that).
+    """Undo what JPEG compression did to one picture, or remove noise with `model="s-noise"`.
 
     To restore many, `load` a model that restores once, and call its `upscale`: its scale is 1.
 

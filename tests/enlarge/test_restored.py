@@ -10,7 +10,7 @@ from PIL import Image
 import camixersr
 from camixersr.enlarge.disk import enlarge_file
 from camixersr.enlarge.enlarge import enlarge
-from camixersr.enlarge.options import LOW_QUALITY, RESTORER, Options
+from camixersr.enlarge.options import DENOISER, LOW_QUALITY, RESTORER, Options
 from camixersr.errors import CancelledError, UsageError
 from camixersr.image.decode import read
 from camixersr.image.degradation import Degradation
@@ -38,12 +38,15 @@ def pixels(path: Path) -> np.ndarray:
 
 
 @pytest.mark.parametrize("how", [(), TILES], ids=["in memory", "from disk to disk"])
-def test_one_pass_is_two_commands(tmp_path: Path, model: Path, how: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(("restore", "restorer"), [("on", RESTORER), ("noise", DENOISER)])
+def test_one_pass_is_two_commands(
+    tmp_path: Path, model: Path, how: tuple[str, ...], restore: str, restorer: str
+) -> None:
     source, facts = photo(tmp_path / "a.jpg"), tmp_path / "f.json"
     common = ["--device", "cpu", *how]
     once = ["upscale", source, "-o", tmp_path / "once.png", "--model", model, "--json", facts, *common]
-    assert run(*once, "--restore", "on") == 0
-    assert run("restore", source, "-o", tmp_path / "r.png", *common) == 0
+    assert run(*once, "--restore", restore) == 0
+    assert run("restore", source, "-o", tmp_path / "r.png", "--model", restorer, *common) == 0
     assert run("upscale", tmp_path / "r.png", "-o", tmp_path / "twice.png", "--model", model, *common) == 0
     assert (
         run("upscale", source, "-o", tmp_path / "plain.png", "--model", model, *common, "--restore", "off")
@@ -53,7 +56,7 @@ def test_one_pass_is_two_commands(tmp_path: Path, model: Path, how: tuple[str, .
     assert not np.array_equal(pixels(tmp_path / "once.png"), pixels(tmp_path / "plain.png"))
     told = json.loads(facts.read_text())
     assert told["restored"] is True
-    assert told["options"]["restore"] == "on"
+    assert told["options"]["restore"] == restore
     assert sorted(each.name for each in tmp_path.glob(".*")) == [], "nothing hidden is left"
 
 
@@ -96,6 +99,9 @@ def test_the_restored_picture_is_what_the_model_makes_of_it_in_python(tmp_path: 
     whole = camixersr.upscale(str(source), model=str(model), device="cpu", restore="auto")
     assert isinstance(whole, Picture)
     assert np.array_equal(whole.pixels, expected)
+    denoised = upscaler.upscale(camixersr.restore(pixels(source), model=DENOISER, device="cpu"))
+    assert np.array_equal(upscaler.upscale(pixels(source), restore="noise"), denoised)
+    assert not np.array_equal(denoised, expected)
     with pytest.raises(UsageError, match="unknown --restore 'always'"):
         upscaler.upscale(source, restore="always")  # pyright: ignore[reportArgumentType, reportCallIssue]
 

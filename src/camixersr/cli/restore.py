@@ -24,7 +24,7 @@ def restore(
     given: Any = None,
     flags: Flags | None = None,
 ) -> int:
-    """Restore pictures: undo JPEG compression, or noise if you give a model for it.
+    """Restore pictures: undo JPEG compression, or remove noise with --model s-noise.
 
     Size, depth, transparency and metadata stay as they are.
 

@@ -15,13 +15,13 @@ from camixersr.image.formats import WriteOptions, format_of
 from camixersr.image.size import Size
 from camixersr.units import parse_bytes
 
-__all__ = ["LOW_QUALITY", "RESTORER", "Options", "Restore", "check_template"]
+__all__ = ["DENOISER", "LOW_QUALITY", "RESTORER", "Options", "Restore", "check_template"]
 
-Restore = Literal["auto", "on", "off"]
-"""Which pictures are restored before they are enlarged: JPEGs of low quality, all, none."""
+Restore = Literal["auto", "on", "noise", "off"]
+"""What is restored before it is enlarged: JPEGs of low quality; all, from compression or noise; nothing."""
 
-RESTORER = "s-jpeg"
-"""The model that restores pictures before they are enlarged."""
+RESTORER, DENOISER = "s-jpeg", "s-noise"
+"""The models that restore pictures before they are enlarged: from compression, from noise."""
 
 LOW_QUALITY = 85
 """Of a JPEG, at and below which it is better enlarged if it is restored first; see docs/restoration.md."""
@@ -51,7 +51,7 @@ class Options:
         attention_ratio: Share of windows that get attention, from 0 (fastest) to 1. It is an average over
             photographs. Default: what the model recommends, the least that costs no quality.
         restore: Undo JPEG compression before enlarging. auto: in JPEGs of quality 85 and less, which were
-            always better for it. on: in all pictures. off: in none.
+            always better for it. on: in all pictures. off: in none. noise: remove noise instead, from all.
         preview: Enlarge only the part with most detail, 256 x 256 pixels, for a quick look.
         routing: How windows are chosen for attention. auto: by thresholds, so a plain picture spends less
             than the ratio. top-share: exactly that share of every picture's windows.
@@ -161,7 +161,12 @@ class Options:
             quality: of a JPEG, 1 to 100; None of anything else.
         """
         low = quality is not None and quality <= LOW_QUALITY
-        return self.restore == "on" or (self.restore == "auto" and low)
+        return self.restore in ("on", "noise") or (self.restore == "auto" and low)
+
+    @property
+    def restorer(self) -> str:
+        """The name of the model that restores pictures before they are enlarged."""
+        return DENOISER if self.restore == "noise" else RESTORER
 
     @property
     def colours(self) -> Literal["keep", "srgb"]:

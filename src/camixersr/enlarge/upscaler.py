@@ -15,7 +15,7 @@ from camixersr.catalogue import default_model, embedded, find
 from camixersr.enlarge.enlarge import AlphaBy, Cancel, Steps, beyond, enlarge
 from camixersr.enlarge.files import Written, upscale_file
 from camixersr.enlarge.kinds import File, Held, is_batch, picture_of
-from camixersr.enlarge.options import RESTORER, Options, Restore
+from camixersr.enlarge.options import Options, Restore
 from camixersr.errors import UsageError
 from camixersr.image.degradation import quality_of
 from camixersr.image.panorama import Panorama, Projection, panorama_of
@@ -110,16 +110,17 @@ class Upscaler:
         self._how: dict[str, Any] = {
             "backend": backend, "device": device, "precision": precision, "tile": tile, "batch": batch
         }  # fmt: skip
-        self._restorer: Computer | None = None
+        self._restorers: dict[str, Computer] = {}
 
     def _restorer_for(self, options: Options, quality: int | None) -> Computer | None:
         """What restores a picture before it is enlarged, if it is; made when it is first wanted."""
         if self.model.restores is not None or not options.restores(quality):
             return None
         with self._turn:
-            if self._restorer is None:
-                self._restorer = Computer(find(RESTORER), **self._how)
-            return self._restorer
+            name = options.restorer
+            if name not in self._restorers:
+                self._restorers[name] = Computer(find(name), **self._how)
+            return self._restorers[name]
 
     def __repr__(self) -> str:
         devices = ",".join(self.computer.devices)
@@ -253,7 +254,7 @@ class Upscaler:
             projection: "auto" believes the picture's metadata, "erp" takes it for a 360-degree panorama,
                 "flat" for none. A panorama is computed as the sphere it is, without a seam.
             restore: undo JPEG compression first: "auto", of a file that is a JPEG of low quality, as
-                `Options.restore`; "on", of whatever is given; or "off".
+                `Options.restore`; "on", of whatever is given; or "off". "noise" removes noise instead.
             white: the value of white in floating point, such as 255, and of PIL's mode I, 255 or 65535.
             on_progress: told, in this thread, work done and work in all; their ratio rises to 1.
             cancel: asked several times a tile whether to stop, such as `threading.Event().is_set`.

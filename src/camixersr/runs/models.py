@@ -9,7 +9,7 @@ from camixersr import __version__
 from camixersr.backends.choose import require
 from camixersr.backends.devices import devices_of
 from camixersr.catalogue import default_model, embedded, find
-from camixersr.enlarge.options import RESTORER, Options
+from camixersr.enlarge.options import Options
 from camixersr.errors import UsageError
 from camixersr.image.panorama import Panorama
 from camixersr.image.size import Size, best_scale
@@ -131,7 +131,7 @@ class Models:
     @property
     def restorer(self) -> Computer:
         """What restores pictures before they are enlarged."""
-        return self._get(RESTORER, restoring=True)
+        return self._get(self.options.restorer, restoring=True)
 
     def _get(self, name: str, *, restoring: bool = False) -> Computer:
         restoring = restoring or self.restoring
@@ -148,7 +148,7 @@ class Models:
         if restoring and not model.restores:
             raise UsageError(
                 f"{model.name} enlarges x{model.config.scale} and restores nothing; use `camixersr "
-                "upscale`, or give a --model that restores, such as s-jpeg"
+                "upscale`, or give a --model that restores, such as s-jpeg or s-noise"
             )
         if model.restores and not restoring:
             raise UsageError(

@@ -14,7 +14,6 @@ from typing import Any
 
 from camixersr.enlarge.disk import enlarge_file
 from camixersr.enlarge.enlarge import enlarge
-from camixersr.enlarge.options import RESTORER
 from camixersr.enlarge.pages import deadline_of, enlarge_pages
 from camixersr.errors import OutputError
 from camixersr.image.decode import read
@@ -101,8 +100,10 @@ class Pictures:
                 work.notes += remarks if self.models.restoring else self._once("quality", remarks)
             work.restored = self.options.restores(work.quality)
             if work.restored and work.quality is not None:
-                what = f"a JPEG of quality {work.quality}, restored by {RESTORER} before it is enlarged; "
-                work.notes += self._once("restored", [what + "--restore off leaves it as it is"])
+                what = (
+                    f"a JPEG of quality {work.quality}, restored by {self.options.restorer} before it is "
+                )
+                work.notes += self._once("restored", [what + "enlarged; --restore off leaves it as it is"])
         if work.seen is None:
             work.seconds += time.perf_counter() - began
         logger.debug("%s: read in %.2f s", shown(job.source), time.perf_counter() - began)

@@ -88,7 +88,7 @@ class Frames:
         self.size, self._cancel = size, cancel
         self.computer = models.reaching((height, width), size)
         self._enlarger = _Following(self.computer)
-        self._restorer = _Following(models.restorer) if self.options.restore == "on" else None
+        self._restorer = _Following(models.restorer) if self.options.restores(None) else None
         self._last: Frame | None = None
 
     def __call__(self, low: NDArray[Any], progress: Progress | None = None) -> Frame:
