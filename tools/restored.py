@@ -1,4 +1,4 @@
-"""Draw docs/images/restored.jpg: details of the sample as a JPEG of quality 20, restored, and as it was.
+"""Draw docs/images/restored.jpg and denoised.jpg: details of the sample, damaged, restored, and as it was.
 
 python tools/restored.py
 """
@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 import camixersr
-from camixersr.image.degradation import compress
+from camixersr.image.degradation import add_noise, compress
 
 ROOT = Path(__file__).parent.parent
 SIDE = 112  # pixels of a detail
@@ -18,17 +18,21 @@ CORNERS = ((96, 176), (152, 392))  # row and column
 
 
 def main() -> None:
-    """Restore the sample and write the picture."""
+    """Restore the sample from a JPEG of quality 20 and from noise of sigma 25, and write the pictures."""
     original = np.asarray(Image.open(ROOT / "samples" / "summer-palace.jpg").convert("RGB"))
-    compressed = compress(original, 20)
-    restored = camixersr.restore(compressed)
-    rows = [
-        np.concatenate([each[row : row + SIDE, column : column + SIDE] for each in pictures], axis=1)
-        for row, column in CORNERS
-        for pictures in [(compressed, restored, original)]
-    ]
-    page = np.concatenate(rows).repeat(LARGER, axis=0).repeat(LARGER, axis=1)
-    Image.fromarray(page).save(ROOT / "docs" / "images" / "restored.jpg", quality=92)
+    noisy = add_noise(original, 25, np.random.default_rng(0))
+    for name, damaged, model in (
+        ("restored", compress(original, 20), "s-jpeg"),
+        ("denoised", noisy, "s-noise"),
+    ):
+        restored = camixersr.restore(damaged, model=model)
+        rows = [
+            np.concatenate([each[row : row + SIDE, column : column + SIDE] for each in pictures], axis=1)
+            for row, column in CORNERS
+            for pictures in [(damaged, restored, original)]
+        ]
+        page = np.concatenate(rows).repeat(LARGER, axis=0).repeat(LARGER, axis=1)
+        Image.fromarray(page).save(ROOT / "docs" / "images" / f"{name}.jpg", quality=92)
 
 
 if __name__ == "__main__":

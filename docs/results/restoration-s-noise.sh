@@ -1,1 +1,1 @@
-camixersr evaluate --model s-noise --backend native --data "$DATA"/photo --sigma 15 25 50 --attention-ratio 0 0.5 1 --json docs/results/restoration-s-noise.json
+camixersr evaluate --model s-noise --backend native --data "$DATA"/photo --sigma 15 25 50 --json docs/results/restoration-s-noise.json
