@@ -160,7 +160,7 @@ struct Piece {
   }
 };
 
-// GELU is the larger of 0 and x, and a bump of its size below.
+// GELU is the larger of 0 and x, plus a bump that depends on the size of x alone.
 constexpr float GELU_END = 5.3f, ROUGH_GELU_END = 4.5f;
 alignas(64) static constexpr float BUMP[5][16] = {
     {-0.000894644181f, -0.000681865029f, -0.000170435145f, 0.000300369225f, 0.000496170192f, 0.000415957882f,
