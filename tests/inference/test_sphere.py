@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from camixersr.image.panorama import Panorama
 from camixersr.inference.compute import compute_tile
 from camixersr.inference.cost import Bill
+from camixersr.inference.policies import OwnedShare
 from camixersr.inference.sources import InMemory
 from camixersr.inference.sphere import Spherical
+from camixersr.inference.tiles import Beyond, cut, owned
 from camixersr.models import CAMixerSR, CAMixerSRConfig, OmniCAMixerSR, OmniCAMixerSRConfig
 from camixersr.models.calibration import Calibration
 from camixersr.weights import Model
@@ -201,3 +203,25 @@ def test_the_omnidirectional_network_takes_any_size(size: tuple[int, int]) -> No
         assert bool(high.isfinite().all())
         equator = up.run(low).high
         assert not torch.equal(high, equator)
+
+
+@settings(max_examples=30)
+@given(share=st.floats(0.0, 1.0), seed=st.integers(0, 99))
+def test_a_window_and_its_copy_beyond_the_seam_are_attended_alike(share: float, seed: int) -> None:
+    """Their log-odds are the same but for rounding; and a tile's own share is that of TopShare."""
+    sphere = Panorama.whole(96, 192)
+    (tile,) = cut(96, 192, 0, cell=64, beyond=Beyond.of(sphere))
+    down, across = (-(-span.length // 16) for span in (tile.rows, tile.columns))
+    rng = np.random.default_rng(seed)
+    own = rng.permutation(6 * 12).reshape(6, 12).astype(np.float32)
+    before = -(tile.columns.start // 16)
+    turned = (np.arange(across) - before) % 12
+    grid = rng.normal(size=(down, across)).astype(np.float32)
+    rows = owned(tile, 16)[0]
+    inside = slice(rows.start - tile.rows.start // 16, rows.stop - tile.rows.start // 16)
+    grid[inside] = own[:, turned]
+    for noise in (0.0, 1e-4):
+        logits = grid + noise * rng.uniform(-1, 1, grid.shape).astype(np.float32)
+        mask = np.asarray(OwnedShare(tile, share, 16).choose(logits.reshape(1, -1), 0)).reshape(down, across)
+        expected = own >= own.size - int(share * own.size + 0.5)
+        assert (mask[inside] == expected[:, turned]).all()

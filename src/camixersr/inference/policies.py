@@ -73,7 +73,12 @@ class Classified:
 
 @dataclass(frozen=True)
 class OwnedShare:
-    """Attend the best share of the windows that a tile owns; its halo's go by the same threshold."""
+    """Attend the best share of the windows that a tile owns; its halo's go by the same threshold.
+
+    The threshold lies halfway between the last window that is attended and the first that is not. Around
+    a panorama's seam the halo repeats windows that the tile owns, so that rounding must not tell a window
+    from its copy.
+    """
 
     tile: Tile
     share: float
@@ -82,5 +87,10 @@ class OwnedShare:
     def choose(self, logits: Any, block: int) -> Any:
         """See `Policy.choose`."""
         own = of_owned(self.tile, logits, self.window).flatten()
-        best = own[TopShare(self.share).choose(own[None], block)[0]]
-        return logits >= (best.min() if len(best) else math.inf)
+        chosen = TopShare(self.share).choose(own[None], block)[0]
+        best, others = own[chosen], own[~chosen]
+        if len(best) == 0 or len(others) == 0:
+            return logits >= (math.inf if len(others) else -math.inf)
+        least, most = best.min(), others.max()
+        middle = most + (least - most) / 2
+        return logits >= (middle if middle > most else least)

@@ -241,6 +241,7 @@ class Finisher {
 
   // Layer norm, without scale and shift, of y + scale * x.
   void norm(float* y, const float* x, const float* scale, float* out) const {
+    const Vector share = all(1.f / s.channels);
     for (int i = 0; i < BLOCK; i += LANES) {
       // four sums each: one alone would wait for itself
       Vector sum[4] = {all(0.f), all(0.f), all(0.f), all(0.f)}, squares[4] = {sum[0], sum[0], sum[0], sum[0]};
@@ -249,19 +250,24 @@ class Finisher {
         Vector t = fma(all(scale[c]), load(x + c * BLOCK + i), load(y + c * BLOCK + i));
         store(y + c * BLOCK + i, t);
         sum[n] = sum[n] + t;
+        squares[n] = fma(t, t, squares[n]);
       };
       for (; c + 4 <= s.channels; c += 4) add(c, 0), add(c + 1, 1), add(c + 2, 2), add(c + 3, 3);
       for (; c < s.channels; c++) add(c, 0);
-      Vector mean = ((sum[0] + sum[1]) + (sum[2] + sum[3])) * all(1.f / s.channels);
-      auto square = [&](int c, int n) {
-        Vector t = load(y + c * BLOCK + i) - mean;
-        squares[n] = fma(t, t, squares[n]);
-      };
-      for (c = 0; c + 4 <= s.channels; c += 4) square(c, 0), square(c + 1, 1), square(c + 2, 2), square(c + 3, 3);
-      for (; c < s.channels; c++) square(c, 0);
-      Vector variance = ((squares[0] + squares[1]) + (squares[2] + squares[3])) * all(1.f / s.channels);
-      Vector inverse = all(1.f) / root(variance + all(1e-6f));
-      for (c = 0; c < s.channels; c++) store(out + c * BLOCK + i, (load(y + c * BLOCK + i) - mean) * inverse);
+      Vector mean = ((sum[0] + sum[1]) + (sum[2] + sum[3])) * share, across = mean * mean;
+      Vector variance = ((squares[0] + squares[1]) + (squares[2] + squares[3])) * share - across;
+      // Where numbers lie far from 0 beside how far apart they are, the difference has lost its digits.
+      const Vector close = all(4.f) * variance;
+      if (any_above(across, close)) {
+        Vector total = all(0.f);
+        for (c = 0; c < s.channels; c++) {
+          Vector t = load(y + c * BLOCK + i) - mean;
+          total = fma(t, t, total);
+        }
+        variance = where_above(across, close, total * share, variance);
+      }
+      Vector inverse = all(1.f) / root(variance + all(1e-6f)), shift = all(0.f) - mean * inverse;
+      for (c = 0; c < s.channels; c++) store(out + c * BLOCK + i, fma(load(y + c * BLOCK + i), inverse, shift));
     }
   }
 

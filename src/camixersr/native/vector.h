@@ -26,6 +26,10 @@ static inline Vector fma(Vector a, Vector b, Vector c) { return _mm512_fmadd_ps(
 static inline Vector larger(Vector a, Vector b) { return _mm512_max_ps(a, b); }
 static inline Vector smaller(Vector a, Vector b) { return _mm512_min_ps(a, b); }
 static inline Vector root(Vector x) { return _mm512_sqrt_ps(x); }
+static inline bool any_above(Vector a, Vector b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
+static inline Vector where_above(Vector a, Vector b, Vector yes, Vector no) {
+  return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_GT_OQ), no, yes);
+}
 static inline Vector floor(Vector x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
 static inline void store_integers(int* p, Vector x) { _mm512_storeu_si512(p, _mm512_cvttps_epi32(x)); }
 // p times 2 to the power of the whole number n, which `shifted` holds in its lowest bits.
@@ -76,6 +80,10 @@ static inline Vector fma(Vector a, Vector b, Vector c) { return _mm256_fmadd_ps(
 static inline Vector larger(Vector a, Vector b) { return _mm256_max_ps(a, b); }
 static inline Vector smaller(Vector a, Vector b) { return _mm256_min_ps(a, b); }
 static inline Vector root(Vector x) { return _mm256_sqrt_ps(x); }
+static inline bool any_above(Vector a, Vector b) { return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ)); }
+static inline Vector where_above(Vector a, Vector b, Vector yes, Vector no) {
+  return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_GT_OQ));
+}
 static inline Vector floor(Vector x) { return _mm256_floor_ps(x); }
 static inline void store_integers(int* p, Vector x) { _mm256_storeu_si256((__m256i*)p, _mm256_cvttps_epi32(x)); }
 static inline Vector scaled(Vector p, Vector shifted) {

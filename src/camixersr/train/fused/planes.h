@@ -45,7 +45,7 @@ constexpr int HIGH = 3 * SCALE * SCALE;  // planes before the pixel shuffle
 constexpr int WIDEST = std::max({2 * C, HIGH, 16});  // most planes of a layer
 
 template <int OUT, int V>
-static void multiply_tile(const float* left, int K, Source in, float* out, int stride, const float* bias,
+static void multiply_tile(const float* left, int apart, int K, Source in, float* out, int stride, const float* bias,
                           bool add) {
   for (int y = 0; y < in.rows; y++)
     for (int run = 0; run < in.runs; run++) {
@@ -58,7 +58,7 @@ static void multiply_tile(const float* left, int K, Source in, float* out, int s
         }
       const float* from = in.base + y * in.step + run * LANES * V;
       add_product<false>(
-          total, K, [&](int k) { return left + k * OUT; }, 1, [&](int k) { return from + in.offset[k]; }, LANES);
+          total, K, [&](int k) { return left + k * apart; }, 1, [&](int k) { return from + in.offset[k]; }, LANES);
       for (int i = 0; i < OUT; i++)
         for (int j = 0; j < V; j++) store(o + (size_t)i * stride + LANES * j, total[i][j]);
     }
@@ -73,25 +73,27 @@ static void multiply(const float* w, int to, int tk, int O, int K, Source in, fl
   int tile = 1;
   for (int size : {9, 8, 6, 5, 4, 3, 2})
     if (tile == 1 && size <= MOST_ROWS && O % size == 0) tile = size;
+  const bool as_it_lies = to == 1;  // factors that are read together lie together: there is nothing to pack
+  const int apart = as_it_lies ? tk : tile;
   float* at = packed;
-  for (int o = 0; o < O; o += tile)
+  for (int o = 0; !as_it_lies && o < O; o += tile)
     for (int k = 0; k < K; k++)
       for (int i = 0; i < tile; i++) *at++ = w[(o + i) * to + k * tk];
   const int some = NEAR / (in.runs * LANES * V) > 0 ? NEAR / (in.runs * LANES * V) : 1;
   for (int y = 0; y < in.rows; y += some) {
     Source here = {in.base + y * in.step, in.offset, in.rows - y < some ? in.rows - y : some, in.runs, in.step};
     for (int o = 0; o < O; o += tile) {
-      const float *left = packed + (size_t)o * K, *b = bias ? bias + o : nullptr;
+      const float *left = as_it_lies ? w + o : packed + (size_t)o * K, *b = bias ? bias + o : nullptr;
       float* to = out + (size_t)o * stride + y * in.runs * LANES * V;
       switch (tile) {
-        case 9: multiply_tile<9, V>(left, K, here, to, stride, b, add); break;
-        case 8: multiply_tile<8, V>(left, K, here, to, stride, b, add); break;
-        case 6: multiply_tile<6, V>(left, K, here, to, stride, b, add); break;
-        case 5: multiply_tile<5, V>(left, K, here, to, stride, b, add); break;
-        case 4: multiply_tile<4, V>(left, K, here, to, stride, b, add); break;
-        case 3: multiply_tile<3, V>(left, K, here, to, stride, b, add); break;
-        case 2: multiply_tile<2, V>(left, K, here, to, stride, b, add); break;
-        default: multiply_tile<1, V>(left, K, here, to, stride, b, add);
+        case 9: multiply_tile<9, V>(left, apart, K, here, to, stride, b, add); break;
+        case 8: multiply_tile<8, V>(left, apart, K, here, to, stride, b, add); break;
+        case 6: multiply_tile<6, V>(left, apart, K, here, to, stride, b, add); break;
+        case 5: multiply_tile<5, V>(left, apart, K, here, to, stride, b, add); break;
+        case 4: multiply_tile<4, V>(left, apart, K, here, to, stride, b, add); break;
+        case 3: multiply_tile<3, V>(left, apart, K, here, to, stride, b, add); break;
+        case 2: multiply_tile<2, V>(left, apart, K, here, to, stride, b, add); break;
+        default: multiply_tile<1, V>(left, apart, K, here, to, stride, b, add);
       }
     }
   }

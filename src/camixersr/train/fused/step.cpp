@@ -43,7 +43,8 @@ struct Workspace {
   BlockRecord block[BLOCKS];
   float *first, *global, *condition, *group_in[GROUP_COUNT + 1], *group_out[GROUP_COUNT], *body, *tail, *image;
   float* padded;
-  float *a, *b, *c, *y, *wide1, *wide2, *ghints, *gseen, *gcondition, *gfirst, *g, *gblock, *one, *turned, *gturned;
+  float *a, *b, *c, *gwide, *ghints, *gseen, *gcondition, *gfirst, *g, *gblock, *turned, *gturned;
+  float *y, *one, *two, *gspatial;  // a plane each
   AttentionScratch* scratch;
   std::vector<Attended*> attended, rows;  // rows: what was asked for, WINDOWS at once
   size_t used_windows = 0, used = 0, size = 0;
@@ -68,9 +69,10 @@ struct Workspace {
     for (float*& map : group_out) map = planes(C);
     body = planes(C), tail = planes(HIGH);
     padded = ask((size_t)PADDED * WIDEST);
-    a = planes(C), b = planes(C), c = planes(C), y = planes(C), wide1 = planes(2 * C), wide2 = planes(2 * C);
+    a = planes(C), b = planes(C), c = planes(C), gwide = planes(2 * C);
     ghints = planes(HINTS), gseen = planes(C + CONDITION), gcondition = planes(CONDITION);
-    gfirst = planes(C), g = planes(C), gblock = planes(WIDEST), one = planes(1);
+    gfirst = planes(C), g = planes(C), gblock = planes(WIDEST);
+    y = planes(1), one = planes(1), two = planes(1), gspatial = planes(1);
     turned = ask((size_t)PIXELS * WIDE), gturned = ask((size_t)PIXELS * WIDE);
     scratch = (AttentionScratch*)ask(sizeof(AttentionScratch) / 4);
   }
@@ -92,7 +94,7 @@ struct Workspace {
   }
 };
 
-static void mix(const BlockWeights& p, BlockRecord& r, Workspace& k) {  // the predictor and both branches -> k.y
+static void mix(const BlockWeights& p, BlockRecord& r, Workspace& k) {  // the predictor
   linear(p.v_w, p.v_b, C, C, r.x, r.v);
   copy_planes(r.v + (size_t)C * STRIDE, k.condition, CONDITION);
   linear(p.hints_w, p.hints_b, HINTS, C + CONDITION, r.v, k.ghints);
@@ -109,14 +111,12 @@ static void mix(const BlockWeights& p, BlockRecord& r, Workspace& k) {  // the p
   }
 }
 
-static void both_branches(const BlockRecord& r, float* y) {
-  for (int c = 0; c < C; c++)
-    for (int q = 0; q < PIXELS; q += LANES) {
-      size_t i = (size_t)c * STRIDE + q;
-      store(y + i, load(r.v + i) * load(r.spatial + q));
-    }
+// A channel of both branches.
+static void both_branches(const BlockRecord& r, int c, float* y) {
+  const float* v = r.v + (size_t)c * STRIDE;
+  for (int q = 0; q < PIXELS; q += LANES) store(y + q, load(v + q) * load(r.spatial + q));
   for (int w = 0; w < WINDOWS; w++)
-    if (r.choice.attended[w]) put(r.choice.kept[w]->out, C, w, y, false);
+    if (r.choice.attended[w]) put(r.choice.kept[w]->out + c * BESIDE, 1, w, y, false);
 }
 
 static bool attends(const Choice& choice) {
@@ -132,31 +132,35 @@ static void forward(const BlockWeights& p, BlockRecord& r, Workspace& k, float* 
   for (int w = 0; w < WINDOWS; w++)
     if (r.choice.attended[w])
       attend(p.attention, r.x, k.turned, r.v, r.hints, w, *(r.choice.kept[w] = k.window()), *k.scratch, keeps);
-  both_branches(r, k.y);
-  depthwise<1>(p.local1_w, p.local1_b, C, k.y, r.local1);
-  depthwise<2>(p.local2_w, p.local2_b, C, r.local1, r.local2);
-  float *z = k.a, *s = k.b;
-  for (int c = 0; c < C; c++)
+  // Channel by channel, so that a plane is still in the cache when it is read next; so below, and on the way back.
+  float *z = k.a, *s = k.b, *y = k.y;
+  for (int c = 0; c < C; c++) {
+    const size_t at = (size_t)c * STRIDE;
+    both_branches(r, c, y);
+    depthwise<1>(p.local1_w + 9 * c, p.local1_b + c, 1, y, r.local1 + at);
+    depthwise<2>(p.local2_w + 9 * c, p.local2_b + c, 1, r.local1 + at, r.local2 + at);
     for (int q = 0; q < PIXELS; q += LANES) {
-      size_t i = (size_t)c * STRIDE + q;
-      Vector x = load(r.local2 + i), distribution, density;
+      Vector x = load(r.local2 + at + q), distribution, density;
       normal_law(x, distribution, density);
-      store(z + i, fma(x * distribution, all(r.channel[c]), load(k.y + i)));
+      store(z + at + q, fma(x * distribution, all(r.channel[c]), load(y + q)));
     }
+  }
   copy_planes(s, r.x, C);
   linear(p.out_w, p.out_b, C, C, z, s, true);
   float* x1 = k.a;
   normalise(s, C, p.norm1_w, p.norm1_b, r.unit1, r.inverse1, x1);
   linear(p.in_w, nullptr, 2 * C, C, x1, r.wide);
-  depthwise<1>(p.depthwise_w, nullptr, 2 * C, r.wide, r.mixed_wide);
   float* h = k.b;
-  for (int c = 0; c < C; c++)
+  for (int c = 0; c < C; c++) {
+    const size_t at = (size_t)c * STRIDE, gate = at + (size_t)C * STRIDE;
+    depthwise<1>(p.depthwise_w + 9 * c, nullptr, 1, r.wide + at, r.mixed_wide + at);
+    depthwise<1>(p.depthwise_w + 9 * (c + C), nullptr, 1, r.wide + gate, r.mixed_wide + gate);
     for (int q = 0; q < PIXELS; q += LANES) {
-      size_t i = (size_t)c * STRIDE + q;
-      Vector x = load(r.mixed_wide + i), distribution, density;
+      Vector x = load(r.mixed_wide + at + q), distribution, density;
       normal_law(x, distribution, density);
-      store(h + i, x * distribution * load(r.mixed_wide + i + (size_t)C * STRIDE));
+      store(h + at + q, x * distribution * load(r.mixed_wide + gate + q));
     }
+  }
   linear(p.feed_w, nullptr, C, C, h, x1, true);
   normalise(x1, C, p.norm2_w, p.norm2_b, r.unit2, r.inverse2, out);
 }
@@ -165,65 +169,67 @@ static void forward(const BlockWeights& p, BlockRecord& r, Workspace& k, float* 
 static void backward(const BlockWeights& p, const BlockWeights& to, BlockRecord& r, Workspace& k, float* g,
                      const float* glogits, float ggate) {
   // x = norm2(x + feed_forward(x))
-  float *gs = k.a, *gh = k.b, *h = k.c, *gwide = k.wide1, *gin = k.wide2;
+  float *gs = k.a, *gh = k.b, *h = k.c, *gin = k.gwide;
   normalise_back(g, r.unit2, r.inverse2, C, p.norm2_w, gs, to.norm2_w, to.norm2_b);
   linear_back(p.feed_w, C, C, gs, gh, false);
-  for (int c = 0; c < C; c++)
+  for (int c = 0; c < C; c++) {
+    const size_t at = (size_t)c * STRIDE, other = at + (size_t)C * STRIDE;
     for (int q = 0; q < PIXELS; q += LANES) {
-      size_t i = (size_t)c * STRIDE + q, j = i + (size_t)C * STRIDE;
-      Vector x = load(r.mixed_wide + i), gate = load(r.mixed_wide + j), distribution, density;
+      Vector x = load(r.mixed_wide + at + q), gate = load(r.mixed_wide + other + q), distribution, density;
       normal_law(x, distribution, density);
-      Vector gelu = x * distribution, q1 = load(gh + i);
-      store(h + i, gelu * gate);
-      store(gwide + i, q1 * gate * fma(x, density, distribution));
-      store(gwide + j, q1 * gelu);
+      Vector gelu = x * distribution, q1 = load(gh + at + q);
+      store(h + at + q, gelu * gate);
+      store(k.one + q, q1 * gate * fma(x, density, distribution));
+      store(k.two + q, q1 * gelu);
     }
+    depthwise_back<1>(p.depthwise_w + 9 * c, 1, r.wide + at, k.one, gin + at, false, to.depthwise_w + 9 * c, nullptr);
+    depthwise_back<1>(p.depthwise_w + 9 * (c + C), 1, r.wide + other, k.two, gin + other, false,
+                      to.depthwise_w + 9 * (c + C), nullptr);
+  }
   linear_weights(gs, C, h, C, to.feed_w, nullptr);
-  depthwise_back<1>(p.depthwise_w, 2 * C, r.wide, gwide, gin, false, to.depthwise_w, nullptr);
   float* x1 = k.b;
   rescale(r.unit1, C, p.norm1_w, p.norm1_b, x1);
   linear_weights(gin, 2 * C, x1, C, to.in_w, nullptr);
   linear_back(p.in_w, 2 * C, C, gin, gs, true);
   // x = norm1(x + mixer(x)); from here g is the gradient of the sum, and of x by the skip
   normalise_back(gs, r.unit1, r.inverse1, C, p.norm1_w, g, to.norm1_w, to.norm1_b);
-  float *gy = k.a, *z = k.b, *glocal2 = k.c;
-  linear_back(p.out_w, C, C, g, gy, false);
-  both_branches(r, k.y);
+  // the convolution branch, where no attention took its place
+  float *gv = k.a, *z = k.b, *gmixed = k.c, *gspatial = k.gspatial;
+  linear_back(p.out_w, C, C, g, gv, false);
+  memset(gspatial, 0, PIXELS * 4);
   float gchannel[C];
   for (int c = 0; c < C; c++) {
+    const size_t at = (size_t)c * STRIDE;
+    float *y = k.y, *glocal2 = k.one, *glocal1 = k.two;
+    both_branches(r, c, y);
     Vector channel = all(r.channel[c]), total = all(0.f);
     for (int q = 0; q < PIXELS; q += LANES) {
-      size_t i = (size_t)c * STRIDE + q;
-      Vector x = load(r.local2 + i), gz = load(gy + i), distribution, density;
+      Vector x = load(r.local2 + at + q), gz = load(gv + at + q), distribution, density;
       normal_law(x, distribution, density);
       Vector gelu = x * distribution;
-      store(z + i, fma(gelu, channel, load(k.y + i)));
+      store(z + at + q, fma(gelu, channel, load(y + q)));
       total = fma(gz, gelu, total);
-      store(glocal2 + i, gz * channel * fma(x, density, distribution));
+      store(glocal2 + q, gz * channel * fma(x, density, distribution));
     }
     gchannel[c] = sum(total) * r.channel[c] * (1.f - r.channel[c]);
+    depthwise_back<2>(p.local2_w + 9 * c, 1, r.local1 + at, glocal2, glocal1, false, to.local2_w + 9 * c,
+                      to.local2_b + c);
+    depthwise_back<1>(p.local1_w + 9 * c, 1, y, glocal1, gv + at, true, to.local1_w + 9 * c, to.local1_b + c);
+    memcpy(gmixed + at, gv + at, PIXELS * 4);
+    for (int w = 0; w < WINDOWS; w++)
+      if (r.choice.attended[w])
+        for (int i = 0; i < TOKENS; i += LANES) store(gv + at + corner(w) + inside(i), all(0.f));
+    for (int q = 0; q < PIXELS; q += LANES) {
+      Vector q1 = load(gv + at + q);
+      store(gspatial + q, fma(q1, load(r.v + at + q), load(gspatial + q)));
+      store(gv + at + q, q1 * load(r.spatial + q));
+    }
+  }
+  for (int q = 0; q < PIXELS; q += LANES) {
+    Vector spatial = load(r.spatial + q);
+    store(gspatial + q, fma(load(gspatial + q), spatial * (all(1.f) - spatial), all(ggate / PIXELS)));
   }
   linear_weights(g, C, z, C, to.out_w, to.out_b);
-  float* glocal1 = k.b;
-  depthwise_back<2>(p.local2_w, C, r.local1, glocal2, glocal1, false, to.local2_w, to.local2_b);
-  depthwise_back<1>(p.local1_w, C, k.y, glocal1, gy, true, to.local1_w, to.local1_b);
-  // the convolution branch, where no attention took its place
-  float *gmixed = k.c, *gv = k.a, *gspatial = k.one;
-  copy_planes(gmixed, gy, C);
-  for (int w = 0; w < WINDOWS; w++)
-    if (r.choice.attended[w])
-      for (int c = 0; c < C; c++)
-        for (int i = 0; i < TOKENS; i += LANES) store(gv + (size_t)c * STRIDE + corner(w) + inside(i), all(0.f));
-  for (int q = 0; q < PIXELS; q += LANES) {
-    Vector total = all(0.f), spatial = load(r.spatial + q);
-    for (int c = 0; c < C; c++) {
-      size_t i = (size_t)c * STRIDE + q;
-      Vector q1 = load(gv + i);
-      total = fma(q1, load(r.v + i), total);
-      store(gv + i, q1 * spatial);
-    }
-    store(gspatial + q, fma(total, spatial * (all(1.f) - spatial), all(ggate / PIXELS)));
-  }
   // the predictor
   float *ghints = k.ghints, gmean[HINTS] = {0};
   convolve_back(p.spatial_w, 1, HINTS, gspatial, ghints, k.padded);
