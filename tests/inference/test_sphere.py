@@ -222,6 +222,8 @@ def test_a_window_and_its_copy_beyond_the_seam_are_attended_alike(share: float, 
     grid[inside] = own[:, turned]
     for noise in (0.0, 1e-4):
         logits = grid + noise * rng.uniform(-1, 1, grid.shape).astype(np.float32)
-        mask = np.asarray(OwnedShare(tile, share, 16).choose(logits.reshape(1, -1), 0)).reshape(down, across)
+        mask = np.asarray(OwnedShare(tile, share, 16).choose(logits.reshape(1, -1), 0)).reshape(
+            down, across
+        )
         expected = own >= own.size - int(share * own.size + 0.5)
         assert (mask[inside] == expected[:, turned]).all()

@@ -66,10 +66,10 @@ constexpr int HELD = 2;  // vectors of a window's plane held at once
 static Source tokens(const float* in) { return {in, WINDOW.plane, 1, TOKENS / (LANES * HELD), 0}; }
 static Source token_vectors(const float* in) { return {in, WINDOW.plane, 1, TOKENS / LANES, 0}; }
 static void project(const float* w, const float* b, int O, int K, const float* in, float* out) {
-  multiply<HELD>(w, K, 1, O, K, tokens(in), out, BESIDE, b, false);
+  multiply<HELD>(w, K, 1, O, K, tokens(in), out, BESIDE, b, nullptr);
 }
 static void project_back(const float* w, int O, int K, const float* g, float* to, bool add) {
-  multiply<HELD>(w, 1, K, K, O, tokens(g), to, BESIDE, nullptr, add);
+  multiply<HELD>(w, 1, K, K, O, tokens(g), to, BESIDE, nullptr, add ? to : nullptr);
 }
 static void project_weights(const float* g, int O, const float* in, int K, float* w, float* b) {
   correlate(g, BESIDE, O, token_vectors(in), K, w);

@@ -22,11 +22,13 @@ static const Offsets OFFSETS;
 static Source planes(const float* in) { return {in, OFFSETS.plane, SIDE, RUNS, SIDE}; }
 static Source vectors(const float* in) { return {in, OFFSETS.plane, SIDE, SIDE / LANES, SIDE}; }
 
-static void linear(const float* w, const float* b, int O, int K, const float* in, float* out, bool add = false) {
-  multiply<RUN>(w, K, 1, O, K, planes(in), out, STRIDE, b, add);
+// added: planes that are added to the result, or null; they may be `out` itself.
+static void linear(const float* w, const float* b, int O, int K, const float* in, float* out,
+                   const float* added = nullptr) {
+  multiply<RUN>(w, K, 1, O, K, planes(in), out, STRIDE, b, added);
 }
 static void linear_back(const float* w, int O, int K, const float* g, float* to, bool add) {
-  multiply<RUN>(w, 1, K, K, O, planes(g), to, STRIDE, nullptr, add);
+  multiply<RUN>(w, 1, K, K, O, planes(g), to, STRIDE, nullptr, add ? to : nullptr);
 }
 static void linear_weights(const float* g, int O, const float* in, int K, float* w, float* b) {
   correlate(g, STRIDE, O, vectors(in), K, w);
@@ -36,7 +38,7 @@ static void linear_weights(const float* g, int O, const float* in, int K, float*
 // 3 x 3, zeros outside. `padded` holds as many padded planes as there are channels.
 static void convolve(const float* w, const float* b, int O, int K, const float* in, float* out, float* padded) {
   pad(in, K, padded);
-  multiply<RUN>(w, 9 * K, 1, O, 9 * K, {padded, OFFSETS.taps, SIDE, RUNS, ROW}, out, STRIDE, b, false);
+  multiply<RUN>(w, 9 * K, 1, O, 9 * K, {padded, OFFSETS.taps, SIDE, RUNS, ROW}, out, STRIDE, b, nullptr);
 }
 static void convolve_weights(const float* g, int O, int K, const float* in, float* w, float* b, float* padded) {
   pad(in, K, padded);
@@ -49,7 +51,7 @@ static void convolve_back(const float* w, int O, int K, const float* g, float* t
     for (int o = 0; o < O; o++)
       for (int t = 0; t < 9; t++) turned[(k * O + o) * 9 + t] = w[(o * K + k) * 9 + t];
   pad(g, O, padded);
-  multiply<RUN>(turned, 9 * O, 1, K, 9 * O, {padded, OFFSETS.back, SIDE, RUNS, ROW}, to, STRIDE, nullptr, false);
+  multiply<RUN>(turned, 9 * O, 1, K, 9 * O, {padded, OFFSETS.back, SIDE, RUNS, ROW}, to, STRIDE, nullptr, nullptr);
 }
 
 // 3 x 3 in each channel by itself, taps `APART` pixels apart, ROWS rows at once; zeros outside.

@@ -46,15 +46,16 @@ constexpr int WIDEST = std::max({2 * C, HIGH, 16});  // most planes of a layer
 
 template <int OUT, int V>
 static void multiply_tile(const float* left, int apart, int K, Source in, float* out, int stride, const float* bias,
-                          bool add) {
+                          const float* added) {
   for (int y = 0; y < in.rows; y++)
     for (int run = 0; run < in.runs; run++) {
       Vector total[OUT][V];
-      float* o = out + (y * in.runs + run) * LANES * V;
+      const size_t place = (size_t)(y * in.runs + run) * LANES * V;
+      float* o = out + place;
       for (int i = 0; i < OUT; i++)
         for (int j = 0; j < V; j++) {
           Vector b = all(bias ? bias[i] : 0.f);
-          total[i][j] = add ? load(o + (size_t)i * stride + LANES * j) + b : b;
+          total[i][j] = added ? load(added + place + (size_t)i * stride + LANES * j) + b : b;
         }
       const float* from = in.base + y * in.step + run * LANES * V;
       add_product<false>(
@@ -64,11 +65,11 @@ static void multiply_tile(const float* left, int apart, int K, Source in, float*
     }
 }
 
-// out[o] (+)= bias[o] + sum over k of w[o * to + k * tk] * in[k]; K up to 9 * 64. A few rows of all planes at once: what was
+// out[o] = added[o] (or nothing) + bias[o] + sum over k of w[o * to + k * tk] * in[k]; K up to 9 * 64. A few rows of all planes at once: what was
 // read for the first outputs is still in the nearest cache for the others.
 template <int V>
 static void multiply(const float* w, int to, int tk, int O, int K, Source in, float* out, int stride,
-                     const float* bias, bool add) {
+                     const float* bias, const float* added) {
   alignas(64) static thread_local float packed[9 * C * WIDEST];
   int tile = 1;
   for (int size : {9, 8, 6, 5, 4, 3, 2})
@@ -84,16 +85,18 @@ static void multiply(const float* w, int to, int tk, int O, int K, Source in, fl
     Source here = {in.base + y * in.step, in.offset, in.rows - y < some ? in.rows - y : some, in.runs, in.step};
     for (int o = 0; o < O; o += tile) {
       const float *left = as_it_lies ? w + o : packed + (size_t)o * K, *b = bias ? bias + o : nullptr;
-      float* to = out + (size_t)o * stride + y * in.runs * LANES * V;
+      const size_t place = (size_t)o * stride + y * in.runs * LANES * V;
+      float* to = out + place;
+      const float* more = added ? added + place : nullptr;
       switch (tile) {
-        case 9: multiply_tile<9, V>(left, apart, K, here, to, stride, b, add); break;
-        case 8: multiply_tile<8, V>(left, apart, K, here, to, stride, b, add); break;
-        case 6: multiply_tile<6, V>(left, apart, K, here, to, stride, b, add); break;
-        case 5: multiply_tile<5, V>(left, apart, K, here, to, stride, b, add); break;
-        case 4: multiply_tile<4, V>(left, apart, K, here, to, stride, b, add); break;
-        case 3: multiply_tile<3, V>(left, apart, K, here, to, stride, b, add); break;
-        case 2: multiply_tile<2, V>(left, apart, K, here, to, stride, b, add); break;
-        default: multiply_tile<1, V>(left, apart, K, here, to, stride, b, add);
+        case 9: multiply_tile<9, V>(left, apart, K, here, to, stride, b, more); break;
+        case 8: multiply_tile<8, V>(left, apart, K, here, to, stride, b, more); break;
+        case 6: multiply_tile<6, V>(left, apart, K, here, to, stride, b, more); break;
+        case 5: multiply_tile<5, V>(left, apart, K, here, to, stride, b, more); break;
+        case 4: multiply_tile<4, V>(left, apart, K, here, to, stride, b, more); break;
+        case 3: multiply_tile<3, V>(left, apart, K, here, to, stride, b, more); break;
+        case 2: multiply_tile<2, V>(left, apart, K, here, to, stride, b, more); break;
+        default: multiply_tile<1, V>(left, apart, K, here, to, stride, b, more);
       }
     }
   }

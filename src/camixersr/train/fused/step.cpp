@@ -31,10 +31,11 @@ struct Weights {
   float *body_w, *body_b, *tail_w, *tail_b;
 };
 
-// What a block leaves for the way back.
+// What a block leaves for the way back. What is computed from these plane by plane is computed again there: memory
+// takes longer.
 struct BlockRecord {
-  float *x, *v /* and the condition */, *hint_unit, *hint_inverse, *hints, *spatial, *local1, *local2;
-  float *unit1, *inverse1, *wide, *mixed_wide, *unit2, *inverse2;
+  float *v /* and the condition */, *hint_unit, *hint_inverse, *hints, *spatial;
+  float *unit1, *inverse1, *wide, *unit2, *inverse2;
   float channel[C], hint_mean[HINTS], gate /* mean log-odds of spatial attention */;
   Choice choice;
 };
@@ -43,8 +44,8 @@ struct Workspace {
   BlockRecord block[BLOCKS];
   float *first, *global, *condition, *group_in[GROUP_COUNT + 1], *group_out[GROUP_COUNT], *body, *tail, *image;
   float* padded;
-  float *a, *b, *c, *gwide, *ghints, *gseen, *gcondition, *gfirst, *g, *gblock, *turned, *gturned;
-  float *y, *one, *two, *gspatial;  // a plane each
+  float *x[2], *a, *b, *c, *gwide, *ghints, *gseen, *gcondition, *gfirst, *g, *gblock, *turned, *gturned;
+  float *y, *local1, *local2, *mixed, *mixed_gate, *one, *two, *gspatial;  // a plane each
   AttentionScratch* scratch;
   std::vector<Attended*> attended, rows;  // rows: what was asked for, WINDOWS at once
   size_t used_windows = 0, used = 0, size = 0;
@@ -59,20 +60,19 @@ struct Workspace {
   void lay_out() {
     used = 0;
     for (BlockRecord& r : block) {
-      r.x = planes(C), r.v = planes(C + CONDITION), r.hint_unit = planes(HINTS), r.hint_inverse = planes(1);
-      r.hints = planes(HINTS), r.spatial = planes(1), r.local1 = planes(C), r.local2 = planes(C);
-      r.unit1 = planes(C), r.inverse1 = planes(1), r.wide = planes(2 * C), r.mixed_wide = planes(2 * C);
-      r.unit2 = planes(C), r.inverse2 = planes(1);
+      r.v = planes(C + CONDITION), r.hint_unit = planes(HINTS), r.hint_inverse = planes(1);
+      r.hints = planes(HINTS), r.spatial = planes(1), r.unit1 = planes(C), r.inverse1 = planes(1);
+      r.wide = planes(2 * C), r.unit2 = planes(C), r.inverse2 = planes(1);
     }
     first = planes(C), global = planes(GLOBAL), condition = planes(CONDITION), image = planes(3);
     for (float*& map : group_in) map = planes(C);
     for (float*& map : group_out) map = planes(C);
     body = planes(C), tail = planes(HIGH);
     padded = ask((size_t)PADDED * WIDEST);
-    a = planes(C), b = planes(C), c = planes(C), gwide = planes(2 * C);
+    x[0] = planes(C), x[1] = planes(C), a = planes(C), b = planes(C), c = planes(C), gwide = planes(2 * C);
     ghints = planes(HINTS), gseen = planes(C + CONDITION), gcondition = planes(CONDITION);
     gfirst = planes(C), g = planes(C), gblock = planes(WIDEST);
-    y = planes(1), one = planes(1), two = planes(1), gspatial = planes(1);
+    for (float** plane : {&y, &local1, &local2, &mixed, &mixed_gate, &one, &two, &gspatial}) *plane = planes(1);
     turned = ask((size_t)PIXELS * WIDE), gturned = ask((size_t)PIXELS * WIDE);
     scratch = (AttentionScratch*)ask(sizeof(AttentionScratch) / 4);
   }
@@ -94,8 +94,8 @@ struct Workspace {
   }
 };
 
-static void mix(const BlockWeights& p, BlockRecord& r, Workspace& k) {  // the predictor
-  linear(p.v_w, p.v_b, C, C, r.x, r.v);
+static void predict(const BlockWeights& p, BlockRecord& r, Workspace& k, const float* x) {
+  linear(p.v_w, p.v_b, C, C, x, r.v);
   copy_planes(r.v + (size_t)C * STRIDE, k.condition, CONDITION);
   linear(p.hints_w, p.hints_b, HINTS, C + CONDITION, r.v, k.ghints);
   normalise(k.ghints, HINTS, p.norm_w, p.norm_b, r.hint_unit, r.hint_inverse, r.hints);
@@ -111,75 +111,79 @@ static void mix(const BlockWeights& p, BlockRecord& r, Workspace& k) {  // the p
   }
 }
 
-// A channel of both branches.
-static void both_branches(const BlockRecord& r, int c, float* y) {
+// A channel of both branches -> k.y, and what the two convolutions make of it -> k.local1, k.local2.
+static void mix(const BlockWeights& p, const BlockRecord& r, Workspace& k, int c) {
   const float* v = r.v + (size_t)c * STRIDE;
-  for (int q = 0; q < PIXELS; q += LANES) store(y + q, load(v + q) * load(r.spatial + q));
+  for (int q = 0; q < PIXELS; q += LANES) store(k.y + q, load(v + q) * load(r.spatial + q));
   for (int w = 0; w < WINDOWS; w++)
-    if (r.choice.attended[w]) put(r.choice.kept[w]->out + c * BESIDE, 1, w, y, false);
+    if (r.choice.attended[w]) put(r.choice.kept[w]->out + c * BESIDE, 1, w, k.y, false);
+  depthwise<1>(p.local1_w + 9 * c, p.local1_b + c, 1, k.y, k.local1);
+  depthwise<2>(p.local2_w + 9 * c, p.local2_b + c, 1, k.local1, k.local2);
+}
+// A channel inside the feed-forward -> k.mixed, and its gate -> k.mixed_gate.
+static void mix_wide(const BlockWeights& p, const BlockRecord& r, Workspace& k, int c) {
+  depthwise<1>(p.depthwise_w + 9 * c, nullptr, 1, r.wide + (size_t)c * STRIDE, k.mixed);
+  depthwise<1>(p.depthwise_w + 9 * (c + C), nullptr, 1, r.wide + (size_t)(c + C) * STRIDE, k.mixed_gate);
 }
 
 static bool attends(const Choice& choice) {
   return std::find(choice.attended, choice.attended + WINDOWS, true) != choice.attended + WINDOWS;
 }
 
-// keeps: for the way back, what windows left; else the next block may overwrite it.
-static void forward(const BlockWeights& p, BlockRecord& r, Workspace& k, float* out, float least, bool keeps) {
+// x: the block's input; its result goes to `out`. keeps: for the way back, what windows left; else the next block may
+// overwrite it.
+static void forward(const BlockWeights& p, BlockRecord& r, Workspace& k, const float* x, float* out, float least,
+                    bool keeps) {
   if (!keeps) k.used_windows = 0;
-  mix(p, r, k);
+  predict(p, r, k, x);
   choose(p.attention, r.hints, least, r.choice);
-  if (attends(r.choice)) turn(r.x, k.turned);
+  if (attends(r.choice)) turn(x, k.turned);
   for (int w = 0; w < WINDOWS; w++)
     if (r.choice.attended[w])
-      attend(p.attention, r.x, k.turned, r.v, r.hints, w, *(r.choice.kept[w] = k.window()), *k.scratch, keeps);
+      attend(p.attention, x, k.turned, r.v, r.hints, w, *(r.choice.kept[w] = k.window()), *k.scratch, keeps);
   // Channel by channel, so that a plane is still in the cache when it is read next; so below, and on the way back.
-  float *z = k.a, *s = k.b, *y = k.y;
+  float *z = k.a, *s = k.b;
   for (int c = 0; c < C; c++) {
-    const size_t at = (size_t)c * STRIDE;
-    both_branches(r, c, y);
-    depthwise<1>(p.local1_w + 9 * c, p.local1_b + c, 1, y, r.local1 + at);
-    depthwise<2>(p.local2_w + 9 * c, p.local2_b + c, 1, r.local1 + at, r.local2 + at);
+    mix(p, r, k, c);
     for (int q = 0; q < PIXELS; q += LANES) {
-      Vector x = load(r.local2 + at + q), distribution, density;
-      normal_law(x, distribution, density);
-      store(z + at + q, fma(x * distribution, all(r.channel[c]), load(y + q)));
+      Vector t = load(k.local2 + q), distribution, density;
+      normal_law(t, distribution, density);
+      store(z + (size_t)c * STRIDE + q, fma(t * distribution, all(r.channel[c]), load(k.y + q)));
     }
   }
-  copy_planes(s, r.x, C);
-  linear(p.out_w, p.out_b, C, C, z, s, true);
+  linear(p.out_w, p.out_b, C, C, z, s, x);
   float* x1 = k.a;
   normalise(s, C, p.norm1_w, p.norm1_b, r.unit1, r.inverse1, x1);
   linear(p.in_w, nullptr, 2 * C, C, x1, r.wide);
   float* h = k.b;
   for (int c = 0; c < C; c++) {
-    const size_t at = (size_t)c * STRIDE, gate = at + (size_t)C * STRIDE;
-    depthwise<1>(p.depthwise_w + 9 * c, nullptr, 1, r.wide + at, r.mixed_wide + at);
-    depthwise<1>(p.depthwise_w + 9 * (c + C), nullptr, 1, r.wide + gate, r.mixed_wide + gate);
+    mix_wide(p, r, k, c);
     for (int q = 0; q < PIXELS; q += LANES) {
-      Vector x = load(r.mixed_wide + at + q), distribution, density;
-      normal_law(x, distribution, density);
-      store(h + at + q, x * distribution * load(r.mixed_wide + gate + q));
+      Vector t = load(k.mixed + q), distribution, density;
+      normal_law(t, distribution, density);
+      store(h + (size_t)c * STRIDE + q, t * distribution * load(k.mixed_gate + q));
     }
   }
-  linear(p.feed_w, nullptr, C, C, h, x1, true);
+  linear(p.feed_w, nullptr, C, C, h, x1, x1);
   normalise(x1, C, p.norm2_w, p.norm2_b, r.unit2, r.inverse2, out);
 }
 
-// g: gradient of the block's result in, of its input out; ggate: of the mean log-odds of spatial attention.
-static void backward(const BlockWeights& p, const BlockWeights& to, BlockRecord& r, Workspace& k, float* g,
-                     const float* glogits, float ggate) {
+// x: the block's input; g: gradient of its result in, of its input out; ggate: of the mean log-odds of spatial attention.
+static void backward(const BlockWeights& p, const BlockWeights& to, BlockRecord& r, Workspace& k, const float* x,
+                     float* g, const float* glogits, float ggate) {
   // x = norm2(x + feed_forward(x))
   float *gs = k.a, *gh = k.b, *h = k.c, *gin = k.gwide;
   normalise_back(g, r.unit2, r.inverse2, C, p.norm2_w, gs, to.norm2_w, to.norm2_b);
   linear_back(p.feed_w, C, C, gs, gh, false);
   for (int c = 0; c < C; c++) {
     const size_t at = (size_t)c * STRIDE, other = at + (size_t)C * STRIDE;
+    mix_wide(p, r, k, c);
     for (int q = 0; q < PIXELS; q += LANES) {
-      Vector x = load(r.mixed_wide + at + q), gate = load(r.mixed_wide + other + q), distribution, density;
-      normal_law(x, distribution, density);
-      Vector gelu = x * distribution, q1 = load(gh + at + q);
+      Vector t = load(k.mixed + q), gate = load(k.mixed_gate + q), distribution, density;
+      normal_law(t, distribution, density);
+      Vector gelu = t * distribution, q1 = load(gh + at + q);
       store(h + at + q, gelu * gate);
-      store(k.one + q, q1 * gate * fma(x, density, distribution));
+      store(k.one + q, q1 * gate * fma(t, density, distribution));
       store(k.two + q, q1 * gelu);
     }
     depthwise_back<1>(p.depthwise_w + 9 * c, 1, r.wide + at, k.one, gin + at, false, to.depthwise_w + 9 * c, nullptr);
@@ -200,21 +204,20 @@ static void backward(const BlockWeights& p, const BlockWeights& to, BlockRecord&
   float gchannel[C];
   for (int c = 0; c < C; c++) {
     const size_t at = (size_t)c * STRIDE;
-    float *y = k.y, *glocal2 = k.one, *glocal1 = k.two;
-    both_branches(r, c, y);
+    float *glocal2 = k.one, *glocal1 = k.two;
+    mix(p, r, k, c);
     Vector channel = all(r.channel[c]), total = all(0.f);
     for (int q = 0; q < PIXELS; q += LANES) {
-      Vector x = load(r.local2 + at + q), gz = load(gv + at + q), distribution, density;
-      normal_law(x, distribution, density);
-      Vector gelu = x * distribution;
-      store(z + at + q, fma(gelu, channel, load(y + q)));
+      Vector t = load(k.local2 + q), gz = load(gv + at + q), distribution, density;
+      normal_law(t, distribution, density);
+      Vector gelu = t * distribution;
+      store(z + at + q, fma(gelu, channel, load(k.y + q)));
       total = fma(gz, gelu, total);
-      store(glocal2 + q, gz * channel * fma(x, density, distribution));
+      store(glocal2 + q, gz * channel * fma(t, density, distribution));
     }
     gchannel[c] = sum(total) * r.channel[c] * (1.f - r.channel[c]);
-    depthwise_back<2>(p.local2_w + 9 * c, 1, r.local1 + at, glocal2, glocal1, false, to.local2_w + 9 * c,
-                      to.local2_b + c);
-    depthwise_back<1>(p.local1_w + 9 * c, 1, y, glocal1, gv + at, true, to.local1_w + 9 * c, to.local1_b + c);
+    depthwise_back<2>(p.local2_w + 9 * c, 1, k.local1, glocal2, glocal1, false, to.local2_w + 9 * c, to.local2_b + c);
+    depthwise_back<1>(p.local1_w + 9 * c, 1, k.y, glocal1, gv + at, true, to.local1_w + 9 * c, to.local1_b + c);
     memcpy(gmixed + at, gv + at, PIXELS * 4);
     for (int w = 0; w < WINDOWS; w++)
       if (r.choice.attended[w])
@@ -248,10 +251,10 @@ static void backward(const BlockWeights& p, const BlockWeights& to, BlockRecord&
     }
   choose_back(p.attention, to.attention, r.choice, glogits);
   const bool some = attends(r.choice);
-  if (some) turn(r.x, k.turned), memset(k.gturned, 0, (size_t)PIXELS * WIDE * 4);
+  if (some) turn(x, k.turned), memset(k.gturned, 0, (size_t)PIXELS * WIDE * 4);
   for (int w = 0; w < WINDOWS; w++)
     if (r.choice.attended[w])
-      attend_back(p.attention, to.attention, r.x, k.turned, r.v, w, *r.choice.kept[w], *k.scratch, gmixed, gv, g,
+      attend_back(p.attention, to.attention, x, k.turned, r.v, w, *r.choice.kept[w], *k.scratch, gmixed, gv, g,
                   k.gturned, ghints);
   if (some) turn_back(k.gturned, g);
   leak_back(ghints, r.hints, HINTS * STRIDE);
@@ -261,7 +264,7 @@ static void backward(const BlockWeights& p, const BlockWeights& to, BlockRecord&
   linear_back(p.hints_w, HINTS, C + CONDITION, gplain, gseen, false);
   add_planes(gv, gseen, C);
   add_planes(k.gcondition, gseen + (size_t)C * STRIDE, CONDITION);
-  linear_weights(gv, C, r.x, C, to.v_w, to.v_b);
+  linear_weights(gv, C, x, C, to.v_w, to.v_b);
   linear_back(p.v_w, C, C, gv, g, true);
 }
 
@@ -322,16 +325,16 @@ int patch_forward(void* workspace, float** weights, const float* low, const floa
   copy_planes(k.group_in[0], k.first, C);
   int number = 0;
   for (int group = 0; group < GROUP_COUNT; group++) {
-    auto record = [&](int number) -> BlockRecord& { return k.block[keeps ? number : number % 2]; };
-    copy_planes(record(number).x, k.group_in[group], C);
+    const float* x = k.group_in[group];
     for (int i = 1; i <= GROUP[group]; i++, number++) {
-      BlockRecord& r = record(number);
-      forward(p.block[number], r, k, i < GROUP[group] ? record(number + 1).x : k.group_out[group], least[number], keeps);
+      BlockRecord& r = k.block[keeps ? number : 0];
+      float* out = i < GROUP[group] ? k.x[i % 2] : k.group_out[group];
+      forward(p.block[number], r, k, x, out, least[number], keeps);
+      x = out;
       memcpy(logits + number * WINDOWS, r.choice.logits, WINDOWS * 4);
       gates[number] = r.gate;
     }
-    copy_planes(k.group_in[group + 1], k.group_in[group], C);
-    linear(p.group[group].w, p.group[group].b, C, C, k.group_out[group], k.group_in[group + 1], true);
+    linear(p.group[group].w, p.group[group].b, C, C, k.group_out[group], k.group_in[group + 1], k.group_in[group]);
     for (int c = 0; features && c < C; c++)
       memcpy(features + ((size_t)group * C + c) * PIXELS, k.group_in[group + 1] + (size_t)c * STRIDE, PIXELS * 4);
   }
@@ -378,9 +381,15 @@ void patch_backward(void* workspace, float** weights, float** gradients, const f
       }
     linear_weights(k.g, C, k.group_out[group], C, to.group[group].w, to.group[group].b);
     linear_back(p.group[group].w, C, C, k.g, k.gblock, false);
-    for (int i = 0; i < GROUP[group]; i++) {
+    for (int i = GROUP[group]; i > 0; i--) {
       number--;
-      backward(p.block[number], to.block[number], k.block[number], k, k.gblock, glogits + number * WINDOWS,
+      const float* x = k.group_in[group];
+      if (i > 1) {
+        const BlockWeights& before = p.block[number - 1];
+        rescale(k.block[number - 1].unit2, C, before.norm2_w, before.norm2_b, k.x[0]);
+        x = k.x[0];
+      }
+      backward(p.block[number], to.block[number], k.block[number], k, x, k.gblock, glogits + number * WINDOWS,
                ggates[number]);
     }
     add_planes(k.g, k.gblock, C);
