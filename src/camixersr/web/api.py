@@ -42,9 +42,9 @@ _FORM = {
     "type": "object",
     "required": ["file"],
     "properties": {
-        "file": {"type": "string", "format": "binary", "description": "the picture or film"},
+        "file": {"type": "string", "format": "binary", "description": "The picture or film."},
         "action": {"enum": ["upscale", "restore"], "default": "upscale"},
-        "options": {"type": "string", "description": "options as a JSON object; or each as a field"},
+        "options": {"type": "string", "description": "Options, as one JSON object."},
     },
 }
 _BODY = {
@@ -57,7 +57,7 @@ _BODY = {
     },
 }
 _ACCEPTED = {
-    "description": "It waits; its address is in Location",
+    "description": "The job is in the queue. Its address is in Location.",
     "content": {
         "application/json": {
             "schema": {"$ref": "#/components/schemas/JobShown"},
@@ -67,7 +67,7 @@ _ACCEPTED = {
 }
 _EVENTS = {
     200: {
-        "description": "Events `job` (a job as JSON) and `gone`, as they happen",
+        "description": "Events: `job` with the job as JSON, and `gone` after its removal.",
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
     }
 }
@@ -88,9 +88,9 @@ _EVENTS = {
 )
 async def create(
     request: Request,
-    prefer: Annotated[str | None, Header(description="wait=SECONDS")] = None,
+    prefer: Annotated[str | None, Header(description="wait=SECONDS: wait so long for the result.")] = None,
     idempotency_key: Annotated[
-        str | None, Header(description="a request that is repeated with it makes no second job")
+        str | None, Header(description="Your key. A repeated request with it makes no second job.")
     ] = None,
 ) -> Response:
     """Take a picture or a film."""
@@ -136,15 +136,17 @@ async def _answer(service: Service, job: Job, wait: float) -> Response:
     return JSONResponse(service.show(job), 202, headers=address)
 
 
-@router.get("/jobs", summary="All jobs, or a page of them", responses=answers(401, 403, 404, 422))
+@router.get("/jobs", summary="List jobs", responses=answers(401, 403, 404, 422))
 def list_jobs(
     request: Request,
-    limit: Annotated[int | None, Query(ge=1, le=1000, description="of jobs; all by default")] = None,
+    limit: Annotated[
+        int | None, Query(ge=1, le=1000, description="Most jobs in the answer. Default: all.")
+    ] = None,
     after: Annotated[
-        str | None, Query(pattern="^[0-9a-f]{32}$", description="id of the job before the first one")
+        str | None, Query(pattern="^[0-9a-f]{32}$", description="Start after the job with this id.")
     ] = None,
 ) -> JobList:
-    """The jobs of whoever asks, the oldest first. `next` leads to those that follow."""
+    """Your jobs, the oldest first. `next` is the address of the following page."""
     service = service_of(request)
     if after is not None:
         job_of(request, after)
@@ -155,7 +157,7 @@ def list_jobs(
 
 @router.get(
     "/jobs.zip",
-    summary="Several results as one archive",
+    summary="Download several results as one ZIP archive",
     response_class=Response,
     responses={
         200: {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}},
@@ -166,10 +168,12 @@ def get_zip(
     request: Request,
     ids: Annotated[
         str | None,
-        Query(description="of jobs, with commas between; all that are done by default", max_length=6_600),
+        Query(
+            description="Job ids, separated by commas. Default: all jobs that are done.", max_length=6_600
+        ),
     ] = None,
 ) -> Response:
-    """Results as they are, not compressed again, streamed."""
+    """The archive is streamed. Results are stored in it without further compression."""
     service = service_of(request)
     if ids is None:
         jobs = [job for job in service.store.all_of(owner_of_request(request)) if job.state == "done"]
@@ -189,12 +193,12 @@ def get_zip(
 
 
 @router.get(
-    "/events", summary="News of all jobs", response_class=Response, responses=_EVENTS | answers(401, 403)
+    "/events", summary="Follow all jobs", response_class=Response, responses=_EVENTS | answers(401, 403)
 )
 async def all_events(
     request: Request, last_event_id: Annotated[str | None, Header()] = None
 ) -> StreamingResponse:
-    """Server-sent events: how all jobs are, and then every change."""
+    """Server-sent events: the state of all jobs first, then every change."""
     service, owner = service_of(request), owner_of_request(request)
 
     def current() -> list[News]:
@@ -208,14 +212,14 @@ async def all_events(
 
 @router.get(
     "/jobs/{number}/events",
-    summary="News of a job",
+    summary="Follow a job",
     response_class=Response,
     responses=_EVENTS | answers(401, 403, 404),
 )
 async def events(
     request: Request, number: JobId, last_event_id: Annotated[str | None, Header()] = None
 ) -> StreamingResponse:
-    """Server-sent events: how the job is, and then every change; it ends with the job."""
+    """Server-sent events: the state of the job first, then every change, until it ends."""
     service = service_of(request)
     job_of(request, number)
 
@@ -260,14 +264,14 @@ def stream_news(
 
 @router.get(
     "/jobs/{number}",
-    summary="A job",
+    summary="Show a job",
     responses={
         200: {"content": {"application/json": {"example": EXAMPLE}}},
         **answers(401, 403, 404, 422),
     },
 )
 def get_job(request: Request, number: JobId) -> JobShown:
-    """How a job is."""
+    """The job's state, progress, options and facts."""
     return JobShown.model_validate(service_of(request).show(job_of(request, number)))
 
 
@@ -277,12 +281,12 @@ def get_job(request: Request, number: JobId) -> JobShown:
     status_code=204,
     response_class=Response,
     responses={
-        202: {"model": JobShown, "description": "It is being cancelled"},
+        202: {"model": JobShown, "description": "The job is being cancelled."},
         **answers(401, 403, 404, 422),
     },
 )
 def delete_job(request: Request, number: JobId) -> Response:
-    """One that waits or runs is cancelled, within a tile; one that is over is removed with its files."""
+    """Cancel a job that waits or runs, after its current tile. Remove a finished job with its files."""
     service, job = service_of(request), job_of(request, number)
     if job.is_over:
         service.remove(job)
@@ -293,8 +297,8 @@ def delete_job(request: Request, number: JobId) -> Response:
 
 @router.post(
     "/jobs/{number}/again",
-    summary="Do the same picture or film again",
-    description="Body: `action` and `options`; those of the first job where nothing is said.",
+    summary="Run the same picture or film again",
+    description="Body: `action` and `options`. What you leave out is taken from the first job.",
     status_code=202,
     responses={202: _ACCEPTED, **answers(400, 401, 403, 404, 408, 413, 422, 429, 503)},
     openapi_extra={
@@ -327,15 +331,15 @@ async def again(request: Request, number: JobId) -> Response:
     return await _answer(service, await service.again(job, options, action=action), 0.0)
 
 
-@router.get("/models", summary="Models", responses=answers(401, 403))
+@router.get("/models", summary="List models", responses=answers(401, 403))
 def models(request: Request) -> ModelList:
-    """Those that are embedded, and those of the authors' that have been pulled."""
+    """The embedded models, and the authors' models that you have pulled."""
     return ModelList.model_validate({"models": service_of(request).dispatcher.models})
 
 
-@router.get("/options", summary="Options, for a form", responses=answers(401, 403))
+@router.get("/options", summary="List options", responses=answers(401, 403))
 def options() -> dict[str, Any]:
-    """Every option of pictures and of films: group, words, kinds, default; and what it does."""
+    """Every option of pictures and films: its group, label, values, default and meaning."""
     return {
         "options": [_form_of(each) for each in offered(films=False)],
         "film_options": [_form_of(each) for each in offered(films=True)],
@@ -357,13 +361,13 @@ def _form_of(option: Described) -> dict[str, Any]:
 
 @router.post(
     "/session",
-    summary="Let the page in",
+    summary="Open a session for a browser",
     status_code=204,
     response_class=Response,
     responses=answers(401, 403),
 )
 def session(request: Request) -> Response:
-    """Turn the token of this request into a cookie, which pictures and downloads are asked for with."""
+    """Set a cookie from the token of this request. Browsers need it for pictures and downloads."""
     answer = Response(status_code=204)
     if request.state.token:
         answer.set_cookie(
@@ -377,15 +381,15 @@ def session(request: Request) -> Response:
     return answer
 
 
-@health.get("/healthz", summary="The server answers")
+@health.get("/healthz", summary="Check that the server runs")
 async def healthz() -> dict[Literal["status"], str]:
-    """Always, while it does."""
+    """Answers 200 as long as the server runs."""
     return {"status": "ok"}
 
 
-@health.get("/readyz", summary="A process can compute", responses=answers(503))
+@health.get("/readyz", summary="Check that jobs can run", responses=answers(503))
 async def readyz(request: Request) -> dict[str, int]:
-    """How many processes can compute."""
+    """The number of processes that are ready to compute."""
     dispatcher = service_of(request).dispatcher
     if not dispatcher.ready:
         raise ProblemError(503, dispatcher.trouble or "no process has begun to compute yet")
@@ -394,12 +398,12 @@ async def readyz(request: Request) -> dict[str, int]:
 
 @health.get(
     "/metrics",
-    summary="For Prometheus",
+    summary="Metrics for Prometheus",
     response_class=Response,
     responses={200: {"content": {"text/plain": {}}}, **answers(401, 403)},
 )
 def metrics(request: Request) -> Response:
-    """Jobs, seconds, answers, the queue."""
+    """Counts of jobs, seconds and answers, and the length of the queue."""
     service = service_of(request)
     text = service.metrics.text(service.store.counts(), service.dispatcher.ready)
     return Response(text, media_type=CONTENT_TYPE_LATEST)

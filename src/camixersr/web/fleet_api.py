@@ -26,8 +26,8 @@ _BODY = {
                 "type": "object",
                 "required": ["source", "dest"],
                 "properties": {
-                    "source": {"type": "string", "description": "a folder or address with pictures"},
-                    "dest": {"type": "string", "description": "a folder or address for results"},
+                    "source": {"type": "string", "description": "Folder or address with the pictures."},
+                    "dest": {"type": "string", "description": "Folder or address for the results."},
                     "options": fleet_schema(),
                 },
             },
@@ -49,9 +49,9 @@ def _fleet_of(request: Request, number: str) -> Job:
     "",
     status_code=202,
     summary="Enlarge a folder or an object store",
-    description="Only below places that the operator has named with --fleet-source and --fleet-dest.",
+    description="Only below the places that the operator allows with --fleet-source and --fleet-dest.",
     responses={
-        202: {"model": FleetShown, "description": "It waits; its address is in Location"},
+        202: {"model": FleetShown, "description": "The fleet is in the queue. Its address is in Location."},
         **answers(400, 401, 403, 408, 413, 422, 429, 503),
     },
     openapi_extra={"requestBody": _BODY},
@@ -68,27 +68,27 @@ async def create(request: Request) -> Response:
     return JSONResponse(service.show(job), 202, headers={"location": f"/api/v1/fleets/{job.id}"})
 
 
-@router.get("", summary="All fleets", responses=answers(401, 403))
+@router.get("", summary="List fleets", responses=answers(401, 403))
 def list_fleets(request: Request) -> FleetList:
-    """Those of whoever asks, the oldest first."""
+    """Your fleets, the oldest first."""
     service = service_of(request)
     jobs = service.store.all_of(owner_of_request(request), fleets=True)
     return FleetList.model_validate({"fleets": [service.show(job) for job in jobs]})
 
 
-@router.get("/{number}", summary="A fleet", responses=answers(401, 403, 404, 422))
+@router.get("/{number}", summary="Show a fleet", responses=answers(401, 403, 404, 422))
 def get_fleet(request: Request, number: JobId) -> FleetShown:
-    """How it is."""
+    """The fleet's state, progress and failures."""
     return FleetShown.model_validate(service_of(request).show(_fleet_of(request, number)))
 
 
 @router.get(
     "/{number}/events",
-    summary="News of a fleet",
+    summary="Follow a fleet",
     response_class=Response,
     responses={
         200: {
-            "description": "Events `fleet` (as JSON) and `gone`, as they happen",
+            "description": "Events: `fleet` with the fleet as JSON, and `gone` after its removal.",
             "content": {"text/event-stream": {"schema": {"type": "string"}}},
         },
         **answers(401, 403, 404),
@@ -97,7 +97,7 @@ def get_fleet(request: Request, number: JobId) -> FleetShown:
 async def events(
     request: Request, number: JobId, last_event_id: Annotated[str | None, Header()] = None
 ) -> StreamingResponse:
-    """Server-sent events: how it is, and then every change; it ends with the run."""
+    """Server-sent events: the state of the fleet first, then every change, until it ends."""
     service = service_of(request)
     _fleet_of(request, number)
 
@@ -114,12 +114,12 @@ async def events(
     status_code=204,
     response_class=Response,
     responses={
-        202: {"model": FleetShown, "description": "Pictures under way end"},
+        202: {"model": FleetShown, "description": "The fleet stops after the pictures that it has begun."},
         **answers(401, 403, 404, 422),
     },
 )
 def delete_fleet(request: Request, number: JobId) -> Response:
-    """One that runs begins no more pictures; one that is over is forgotten. Results stay."""
+    """A running fleet begins no more pictures. A finished one is removed from the list. Results stay."""
     service, job = service_of(request), _fleet_of(request, number)
     if job.is_over:
         service.remove(job)

@@ -57,14 +57,14 @@ class ProgressShown(BaseModel):
     """How far a job is."""
 
     percent: float = Field(ge=0, le=100)
-    frames: FramesShown | None = Field(description="of a film")
-    seconds: float = Field(description="since it began")
-    remaining_seconds: float | None = Field(description="as far as can be told")
+    frames: FramesShown | None = Field(description="Of a film; null of a picture.")
+    seconds: float = Field(description="Seconds since the start.")
+    remaining_seconds: float | None = Field(description="An estimate; null before there is one.")
     remark: str
 
 
 class FilmShown(BaseModel):
-    """What the head of a film says; it may be wrong, or say nothing."""
+    """What the head of a film says. It may be wrong or incomplete."""
 
     codec: str
     frames: int | None
@@ -80,11 +80,11 @@ class PictureShown(BaseModel):
     pages: int
     bytes: int
     sha256: str
-    film: FilmShown | None = Field(description="None of a picture")
+    film: FilmShown | None = Field(description="Null of a picture.")
 
 
 class ResultShown(BaseModel):
-    """What came of it."""
+    """The result of a job."""
 
     name: str
     media_type: str
@@ -95,7 +95,7 @@ class ResultShown(BaseModel):
 
 
 class ViewShown(BaseModel):
-    """A pyramid of tiles of 512 x 512: level `levels - 1` has all pixels, each below half a side."""
+    """A pyramid of tiles of 512 x 512. Level `levels - 1` has all pixels, each lower one half a side."""
 
     width: int
     height: int
@@ -104,7 +104,7 @@ class ViewShown(BaseModel):
 
 
 class RoutesShown(BaseModel):
-    """The layer of attention, in pixels of the result; it may reach beyond it."""
+    """The layer of attention, in pixels of the result. It may reach beyond the result."""
 
     width: float
     height: float
@@ -112,7 +112,7 @@ class RoutesShown(BaseModel):
 
 
 class ViewsShown(BaseModel):
-    """What a viewer needs to know."""
+    """The layers that a viewer can show."""
 
     result: ViewShown | None = None
     input: ViewShown | None = None
@@ -120,24 +120,24 @@ class ViewsShown(BaseModel):
 
 
 class JobShown(BaseModel):
-    """A picture or a film to be enlarged or restored, and what came of it."""
+    """One picture or film to be enlarged or restored, with its result."""
 
     id: str = Field(pattern="^[0-9a-f]{32}$")
     name: str
     action: Literal["upscale", "restore"]
     state: State
-    options: dict[str, Any] = Field(description="those that differ from the defaults")
+    options: dict[str, Any] = Field(description="Options that differ from the defaults.")
     picture: PictureShown
-    created: float = Field(description="seconds since 1970")
+    created: float = Field(description="Seconds since 1970.")
     started: float | None
     finished: float | None
-    expires: float | None = Field(description="when it is removed")
-    position: int | None = Field(description="jobs that wait before it")
+    expires: float | None = Field(description="When the job and its files are removed.")
+    position: int | None = Field(description="Number of jobs that wait before it.")
     progress: ProgressShown | None
     cancelling: bool
     error: str | None
-    notes: list[str] = Field(description="what was changed or could not be kept, in words")
-    facts: dict[str, Any] = Field(description="as `camixersr upscale --json` writes them")
+    notes: list[str] = Field(description="What was changed or could not be kept.")
+    facts: dict[str, Any] = Field(description="The same facts as `camixersr upscale --json` writes.")
     result: ResultShown | None
     views: ViewsShown
     links: dict[str, str]
@@ -147,39 +147,41 @@ class JobList(BaseModel):
     """Jobs, the oldest first."""
 
     jobs: list[JobShown]
-    next: str | None = Field(description="where those that follow are, if there may be some")
+    next: str | None = Field(description="Address of the next page, if there may be one.")
 
 
 class FleetProgressShown(BaseModel):
     """How far a fleet is."""
 
     pictures: int
-    over: int = Field(description="done or failed")
-    seconds: float = Field(description="since it began")
-    remaining_seconds: float | None = Field(description="as far as can be told")
+    over: int = Field(description="Pictures that are done or have failed.")
+    seconds: float = Field(description="Seconds since the start.")
+    remaining_seconds: float | None = Field(description="An estimate; null before there is one.")
     remark: str
 
 
 class FleetShown(BaseModel):
-    """A run of a fleet, and what came of it."""
+    """One run of a fleet, with its results."""
 
     id: str = Field(pattern="^[0-9a-f]{32}$")
     source: str
     dest: str
     state: State
-    options: dict[str, Any] = Field(description="those that differ from the defaults")
-    created: float = Field(description="seconds since 1970")
+    options: dict[str, Any] = Field(description="Options that differ from the defaults.")
+    created: float = Field(description="Seconds since 1970.")
     started: float | None
     finished: float | None
-    expires: float | None = Field(description="when it is forgotten; results stay")
-    position: int | None = Field(description="fleets that wait before it")
+    expires: float | None = Field(description="When the fleet leaves the list. Results stay.")
+    position: int | None = Field(description="Number of fleets that wait before it.")
     progress: FleetProgressShown | None
     cancelling: bool
     error: str | None
     facts: dict[str, Any] = Field(
-        description="how many pictures there are, were done, had been done, failed, are left"
+        description="Numbers of pictures: in all, done now, done before, failed, and left."
     )
-    failures: list[str] = Field(description="the first 20, a line each; all of them are rows in dest")
+    failures: list[str] = Field(
+        description="The first 20 failures, a line each. The table in dest has all."
+    )
     links: dict[str, str]
 
 
@@ -190,7 +192,7 @@ class FleetList(BaseModel):
 
 
 class ModelShown(BaseModel):
-    """A model that is there."""
+    """A model that you can use."""
 
     name: str
     action: Literal["upscale", "restore"]
@@ -200,7 +202,7 @@ class ModelShown(BaseModel):
 
 
 class ModelList(BaseModel):
-    """The models that are there."""
+    """The models that you can use."""
 
     models: list[ModelShown]
 

@@ -38,7 +38,7 @@ Given = ParamSpec("Given")
 OLD = "private, max-age=86400, immutable"
 """Of what never changes under its address."""
 
-JobId = Annotated[str, InPath(pattern="^[0-9a-f]{32}$", description="of a job")]
+JobId = Annotated[str, InPath(pattern="^[0-9a-f]{32}$", description="Id of the job.")]
 At = Annotated[int, InPath(ge=0, le=1_000_000)]
 Pixels = Annotated[int, Query(ge=0, le=2**31 - 1)]
 Side = Annotated[int, Query(ge=1, le=2**31 - 1)]
@@ -93,19 +93,19 @@ def _unchanged(request: Request, etag: str) -> bool:
 
 @router.get(
     "/jobs/{number}/result",
-    summary="The result",
+    summary="Download the result",
     response_class=Response,
     responses={
-        200: {"description": "The file", **RESULT},
-        206: {"description": "A part of it (Range)"},
-        304: {"description": "You have it (If-None-Match)"},
-        400: {"description": "A range that cannot be read", "content": {"text/plain": {}}},
-        416: {"description": "A range beyond the file", "content": {"text/plain": {}}},
+        200: {"description": "The file.", **RESULT},
+        206: {"description": "The part that Range asks for."},
+        304: {"description": "Your copy is up to date (If-None-Match)."},
+        400: {"description": "The range cannot be read.", "content": {"text/plain": {}}},
+        416: {"description": "The range lies beyond the file.", "content": {"text/plain": {}}},
         **answers(401, 403, 404, 409, 422),
     },
 )
 def get_result(request: Request, number: JobId) -> Response:
-    """The file, byte for byte what the command line writes."""
+    """The file has the same bytes as the one that the command line writes."""
     job = done_job(request, number)
     answer = result_of(service_of(request), job)
     if _unchanged(request, answer.headers["etag"]):
@@ -115,23 +115,23 @@ def get_result(request: Request, number: JobId) -> Response:
 
 @router.get(
     "/jobs/{number}/route-map",
-    summary="Where attention went, over the picture, with a legend",
+    summary="Show where attention went, as a picture with a legend",
     response_class=Response,
     responses={200: {"content": {"image/png": {}}}, **answers(401, 403, 404, 409, 422)},
 )
 def route_map(request: Request, number: JobId) -> Response:
-    """As `camixersr upscale --route-map` writes it."""
+    """The same picture as `camixersr upscale --route-map` writes."""
     return _picture(request, number, "route-map.png")
 
 
 @router.get(
     "/jobs/{number}/route-layer",
-    summary="Where attention went, as a layer for the result",
+    summary="Show where attention went, as a layer for the result",
     response_class=Response,
     responses={200: {"content": {"image/png": {}}}, **answers(401, 403, 404, 409, 422)},
 )
 def route_layer(request: Request, number: JobId) -> Response:
-    """Colours alone; `views.routes` of the job says how large the layer is in pixels of the result."""
+    """Colours only. `views.routes` of the job gives the size of the layer in pixels of the result."""
     return _picture(request, number, "route-layer.png")
 
 
@@ -169,12 +169,12 @@ async def _cut(
 
 @router.get(
     "/jobs/{number}/tiles/{layer}/{level}/{x}/{y}",
-    summary="A tile of the result, of the picture, or of the picture at the result's size",
+    summary="Get a tile of the result, the source, or the source at the result's size",
     response_class=Response,
     responses={200: {"description": "JPEG or PNG", **PICTURE}, **answers(401, 403, 404, 409, 422)},
 )
 async def get_tile(request: Request, number: JobId, layer: Layer, level: At, x: At, y: At) -> Response:
-    """512 x 512 pixels, less at the right and at the bottom."""
+    """Tiles have 512 x 512 pixels. At the right and bottom edges they are smaller."""
     path, source, shown = await run_in_threadpool(_pyramid, request, number, layer)
     if level >= shown.levels:
         raise ProblemError(404, f"levels go from 0 to {shown.levels - 1}")
@@ -183,7 +183,7 @@ async def get_tile(request: Request, number: JobId, layer: Layer, level: At, x: 
 
 @router.get(
     "/jobs/{number}/crop/{layer}",
-    summary="A part of the result, of the picture, or of the picture at the result's size",
+    summary="Get a part of the result, the source, or the source at the result's size",
     response_class=Response,
     responses={200: {"description": "JPEG or PNG", **PICTURE}, **answers(401, 403, 404, 409, 422)},
 )
@@ -197,7 +197,7 @@ async def get_crop(
     height: Side,
     longest: Annotated[int, Query(ge=1, le=4096)] = 2048,
 ) -> Response:
-    """In pixels of the layer, and reduced to a longest side."""
+    """Coordinates are pixels of the layer. The part is reduced to the longest side that you give."""
     path, source, shown = await run_in_threadpool(_pyramid, request, number, layer)
     if x + width > shown.width or y + height > shown.height:
         raise ProblemError(422, f"expected a part of {shown.width} x {shown.height} pixels")
@@ -207,12 +207,12 @@ async def get_crop(
 
 @router.get(
     "/jobs/{number}/thumbnail",
-    summary="A small copy",
+    summary="Get a thumbnail",
     response_class=Response,
     responses={200: {"description": "JPEG or PNG", **PICTURE}, **answers(401, 403, 404, 422)},
 )
 async def thumbnail(request: Request, number: JobId) -> Response:
-    """Of the picture, or of a frame of the film; 320 pixels at the longest side."""
+    """A copy of the picture, or of one frame of the film. Its longest side has 320 pixels."""
     job = await run_in_threadpool(job_of, request, number)
     folder = service_of(request).folder(job)
     kept = folder / "thumbnail"
