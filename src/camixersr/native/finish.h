@@ -30,15 +30,13 @@ static std::vector<Column> columns_of(const Maps& maps, int threads) {
 }
 
 // A depthwise 3 x 3 convolution of a channel of planar rows: G rows of `length` numbers from G + 2 * D rows; taps lie D
-// apart.
-template <int G, int D>
-static void depthwise(const float* const* in, int length, const float* w, float bias, float* const* out) {
+// apart. each(row, i, x) takes what comes of the numbers from i on.
+template <int G, int D, class Each>
+static void depthwise(const float* const* in, int length, const float* w, float bias, Each each) {
   Vector weight[TAPS];
   for (int tap = 0; tap < TAPS; tap++) weight[tap] = all(w[tap]);
   const float* from[G + 2 * D];
-  float* to[G];
   for (int r = 0; r < G + 2 * D; r++) from[r] = in[r];
-  for (int g = 0; g < G; g++) to[g] = out[g];
   for (int i = 0; i < length; i += LANES) {
     Vector total[G];
 #pragma GCC unroll 4
@@ -46,14 +44,15 @@ static void depthwise(const float* const* in, int length, const float* w, float 
     see<G, D>([&](int r, Vector* x) { neighbours<D>(from[r + D] + i, x); },
               [&](int g, int tap, Vector x) { total[g] = fma(weight[tap], x, total[g]); });
 #pragma GCC unroll 4
-    for (int g = 0; g < G; g++) store(to[g] + i, total[g]);
+    for (int g = 0; g < G; g++) each(g, i, total[g]);
   }
 }
 // The same for up to ROWS rows.
-template <int D>
-static void depthwise(int rows, const float* const* in, int length, const float* w, float bias, float* const* out) {
-  if (rows == ROWS) return depthwise<ROWS, D>(in, length, w, bias, out);
-  for (int r = 0; r < rows; r++) depthwise<1, D>(in + r, length, w, bias, out + r);
+template <int D, class Each>
+static void depthwise(int rows, const float* const* in, int length, const float* w, float bias, Each each) {
+  if (rows == ROWS) return depthwise<ROWS, D>(in, length, w, bias, each);
+  for (int r = 0; r < rows; r++)
+    depthwise<1, D>(in + r, length, w, bias, [&](int, int i, Vector x) { each(r, i, x); });
 }
 
 // What a column needs, the same for every block, and how far it is.
@@ -74,7 +73,7 @@ class Finisher {
     rows = rows > rows_of<HALF>(s.hidden) ? rows : rows_of<HALF>(s.hidden);
     operand = zeros((size_t)ROWS * count * rows * BLOCK), second = zeros((size_t)PAIR * rows * BLOCK);
     result = zeros((size_t)PAIR * up(s.channels, TILE) * BLOCK), ending = zeros((size_t)PAIR * s.channels * BLOCK);
-    scratch = zeros((size_t)4 * ROWS * count * BLOCK);
+    scratch = zeros((size_t)2 * ROWS * count * BLOCK);
     hints = zeros((size_t)ROWS * up(s.hints, OUTS) * BLOCK);
     sums = zeros((size_t)count * s.hints * BLOCK);
   }
@@ -142,8 +141,18 @@ class Finisher {
     }
   }
 
-  // Row r of the n-th of some channels.
+  // Row r of what waits for another channel: the first one of a pair; a gate.
   float* scratch_row(int n, int r) const { return scratch.get() + (size_t)(n * ROWS + r) * count * BLOCK; }
+
+  // Numbers from i on of row r, of which there are `blocks` blocks: channel c + n (n is 0 or 1) of `channels` in the
+  // operand of the product that follows.
+  void put_operand(int r, int blocks, int operands, int c, int n, int channels, int i, Vector x) const {
+    float* to = operand.get() + ((size_t)r * blocks + i / BLOCK) * operands * BLOCK;
+    if constexpr (!HALF) return store(to + (c + n) * BLOCK + i % BLOCK, x);
+    float* first = scratch_row(0, r) + i;
+    if (n == 0 && c + 1 < channels) return store(first, x);
+    put<HALF>(to, c, channels, i % BLOCK, n == 0 ? x : load(first), x);
+  }
 
   // Blocks of the stream that follow each other, as products read them.
   const float* operands_of(const float* x, int some) {
@@ -168,15 +177,8 @@ class Finisher {
       }
       while (some < PAIR && b + some < count && !(share[b + some] > 0.f)) some++;
       const float* x = operands_of(stream.at(y, first + b), some);
-      p.v(x, (size_t)rows_of<HALF>(s.channels) * BLOCK, some, to, wide, BLOCK);
-      const float* gate = maps.spatial_at(y) + (first + b) * BLOCK;
-      for (int i = 0; i < some * BLOCK; i += LANES) {
-        Vector spatial = load(gate + i);
-        for (int c = 0; c < s.values; c++) {
-          float* at = to + (size_t)c * wide + i;
-          store(at, load(at) * spatial);
-        }
-      }
+      p.v(x, (size_t)rows_of<HALF>(s.channels) * BLOCK, some, to, wide, BLOCK,
+          Gated{maps.spatial_at(y) + (first + b) * BLOCK});
     }
   }
 
@@ -191,7 +193,8 @@ class Finisher {
         in[r] = row < 0 || row >= maps.H ? maps.nothing.get() + MARGIN : mixed_row(row) + (size_t)c * wide;
       }
       for (int r = 0; r < rows; r++) out[r] = local_row(y + r) + (size_t)c * wide;
-      depthwise<1>(rows, in, count * BLOCK, p.local1.get() + c * TAPS, p.local1_bias[c], out);
+      depthwise<1>(rows, in, count * BLOCK, p.local1.get() + c * TAPS, p.local1_bias[c],
+                   [&](int r, int i, Vector x) { store(out[r] + i, x); });
     }
   }
 
@@ -203,25 +206,22 @@ class Finisher {
     for (int c = 0; c < s.values; c += 2) {
       ask_for_next(stream, c);
       for (int n = 0; n < 2 && c + n < s.values; n++) {
-        const float* in[ROWS + 4];
-        float* out[ROWS];
+        const float *in[ROWS + 4], *here[ROWS];
+        const int32_t* cell_of[ROWS];
         for (int r = 0; r < rows + 4; r++) {
           int row = y + r - 2;
           in[r] = row < 0 || row >= maps.H ? maps.nothing.get() + MARGIN : local_row(row) + (size_t)(c + n) * wide;
         }
-        for (int r = 0; r < rows; r++) out[r] = scratch_row(n, r);
-        depthwise<2>(rows, in, length, p.local2.get() + (c + n) * TAPS, p.local2_bias[c + n], out);
-      }
-      for (int r = 0; r < rows; r++) {
-        const float *here = mixed_row(y + r) + (size_t)c * wide, *z[2] = {scratch_row(0, r), scratch_row(1, r)};
-        const int32_t* cell_of = maps.cell_of + (size_t)(y + r) / WINDOW * maps.across + first;
-        float* to = operand.get() + (size_t)r * count * operands * BLOCK;
-        for (int i = 0; i < length; i += LANES) {
-          const float* of = maps.channel.get() + (size_t)cell_of[i / BLOCK] * s.values + c;
-          Vector z0 = fma(gelu<HALF>(load(z[0] + i)), all(of[0]), load(here + i)), z1 = z0;
-          if (c + 1 < s.values) z1 = fma(gelu<HALF>(load(z[1] + i)), all(of[1]), load(here + wide + i));
-          put<HALF>(to + (size_t)(i / BLOCK) * operands * BLOCK, c, s.values, i % BLOCK, z0, z1);
+        for (int r = 0; r < rows; r++) {
+          here[r] = mixed_row(y + r) + (size_t)(c + n) * wide;
+          cell_of[r] = maps.cell_of + (size_t)(y + r) / WINDOW * maps.across + first;
         }
+        const float* channel = maps.channel.get() + c + n;
+        depthwise<2>(rows, in, length, p.local2.get() + (c + n) * TAPS, p.local2_bias[c + n],
+                     [&](int r, int i, Vector x) {
+                       Vector of = all(channel[(size_t)cell_of[r][i / BLOCK] * s.values]);
+                       put_operand(r, count, operands, c, n, s.values, i, fma(gelu<HALF>(x), of, load(here[r] + i)));
+                     });
       }
     }
     for (int r = 0; r < rows; r++) {
@@ -277,27 +277,20 @@ class Finisher {
     const int operands = rows_of<HALF>(s.hidden), inner = rows_of<HALF>(s.channels), outs = up(s.channels, TILE);
     const int some = column.right - column.left, length = some * BLOCK, aside = column.left - first;
     for (int c = 0; c < s.hidden; c += 2) {
-      for (int n = 0; n < 4; n++) {  // two channels, and their gates
-        if (c + n % 2 >= s.hidden) continue;
-        const int channel = c + n % 2 + n / 2 * s.hidden;
-        const float* in[ROWS + 2];
-        float* out[ROWS];
-        for (int r = 0; r < ROWS + 2; r++) {
-          int row = y + r - 1;
-          in[r] = row < 0 || row >= maps.H ? maps.nothing.get() + MARGIN
-                                           : feed_row(row) + (size_t)channel * wide + aside * BLOCK;
-        }
-        for (int r = 0; r < ROWS; r++) out[r] = scratch_row(n, r);
-        depthwise<1>(ROWS, in, length, p.depthwise.get() + channel * TAPS, 0.f, out);
-      }
-      for (int r = 0; r < ROWS; r++) {
-        const float* z[4] = {scratch_row(0, r), scratch_row(1, r), scratch_row(2, r), scratch_row(3, r)};
-        float* to = operand.get() + (size_t)r * some * operands * BLOCK;
-        for (int i = 0; i < length; i += LANES) {
-          Vector z0 = gelu<HALF>(load(z[0] + i)) * load(z[2] + i), z1 = z0;
-          if (c + 1 < s.hidden) z1 = gelu<HALF>(load(z[1] + i)) * load(z[3] + i);
-          put<HALF>(to + (size_t)(i / BLOCK) * operands * BLOCK, c, s.hidden, i % BLOCK, z0, z1);
-        }
+      for (int n = 0; n < 2 && c + n < s.hidden; n++) {
+        auto convolve = [&](int channel, auto each) {
+          const float* in[ROWS + 2];
+          for (int r = 0; r < ROWS + 2; r++) {
+            int row = y + r - 1;
+            in[r] = row < 0 || row >= maps.H ? maps.nothing.get() + MARGIN
+                                             : feed_row(row) + (size_t)channel * wide + aside * BLOCK;
+          }
+          depthwise<1>(ROWS, in, length, p.depthwise.get() + channel * TAPS, 0.f, each);
+        };
+        convolve(c + n + s.hidden, [&](int r, int i, Vector x) { store(scratch_row(1, r) + i, x); });
+        convolve(c + n, [&](int r, int i, Vector x) {
+          put_operand(r, some, operands, c, n, s.hidden, i, gelu<HALF>(x) * load(scratch_row(1, r) + i));
+        });
       }
     }
     for (int r = 0; r < ROWS; r++)

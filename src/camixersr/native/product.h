@@ -89,9 +89,20 @@ struct Table {
   size_t operator()(int k) const { return (size_t)offset[k]; }
 };
 
-template <bool HALF, int OUT, int V, class Source>
+// What is done to the result before it is stored: nothing, or it is multiplied by a number for each pixel.
+struct Plain {
+  Plain from(int) const { return {}; }
+  Vector operator()(Vector x, int) const { return x; }
+};
+struct Gated {
+  const float* gate;  // of a block's pixels, then of the next one's
+  Gated from(int block) const { return {gate + block * BLOCK}; }
+  Vector operator()(Vector x, int v) const { return x * load(gate + v * LANES); }
+};
+
+template <bool HALF, int OUT, int V, class Source, class Ending>
 static inline void multiply(const float* w, int K, const Source& source, const float* in, size_t next,
-                            const float* bias, float* out, size_t row, size_t out_next, int real) {
+                            const float* bias, float* out, size_t row, size_t out_next, int real, Ending ending) {
   Vector total[OUT][V];
 #pragma GCC unroll 12
   for (int o = 0; o < OUT; o++)
@@ -103,7 +114,7 @@ static inline void multiply(const float* w, int K, const Source& source, const f
   for (int o = 0; o < OUT; o++)
     if (o < real)
 #pragma GCC unroll 2
-      for (int v = 0; v < V; v++) store(out + o * row + v * out_next, total[o][v]);
+      for (int v = 0; v < V; v++) store(out + o * row + v * out_next, ending(total[o][v], v));
 }
 
 // A matrix, outs x ins, and a bias.
@@ -145,21 +156,35 @@ class Matrix {
   // The product with `blocks` operands, `in_block` numbers apart. Output o of pixel i of block n goes to
   // out[o * row + n * out_block + i]; with tiles of AMX, up to a multiple of 16 outputs are written.
   void operator()(const float* in, size_t in_block, int blocks, float* out, size_t row, size_t out_block) const {
-    multiply_by(Stacked(), in, in_block, blocks, out, row, out_block);
+    multiply_by(Stacked(), in, in_block, blocks, out, row, out_block, Plain());
+  }
+  // The same, multiplied by a number for each pixel.
+  void operator()(const float* in, size_t in_block, int blocks, float* out, size_t row, size_t out_block,
+                  Gated gated) const {
+    if constexpr (HALF && HAS_TILES) {
+      (*this)(in, in_block, blocks, out, row, out_block);
+      for (int o = 0; o < outs; o++)
+        for (int n = 0; n < blocks; n++) {
+          float* at = out + o * row + n * out_block;
+          for (int i = 0; i < BLOCK; i += LANES) store(at + i, gated.from(n)(load(at + i), i / LANES));
+        }
+    } else {
+      multiply_by(Stacked(), in, in_block, blocks, out, row, out_block, gated);
+    }
   }
   // A convolution of planar rows: row k of the operand of block n begins at in + offset[k] + n * BLOCK.
   void operator()(Table table, const float* in, int blocks, float* out, size_t row, size_t out_block) const {
     static_assert(!HALF, "convolutions are computed in single precision");
-    multiply_by(table, in, BLOCK, blocks, out, row, out_block);
+    multiply_by(table, in, BLOCK, blocks, out, row, out_block, Plain());
   }
 
  private:
   int depth = 0;  // rows, or pairs, or tiles that are summed over
   Numbers packed, shift;
 
-  template <class Source>
+  template <class Source, class Ending>
   void multiply_by(const Source& source, const float* in, size_t in_block, int blocks, float* out, size_t row,
-                   size_t out_block) const {
+                   size_t out_block, Ending ending) const {
 #if HAS_TILES
     if constexpr (HALF) return by_tiles(in, in_block, blocks, out, row, out_block);
 #endif
@@ -168,26 +193,26 @@ class Matrix {
       rows = tile_rows(outs - o);
       float* to = out + o * row;
       if (rows == OUTS)
-        all_blocks<OUTS>(w, source, in, in_block, blocks, to, row, out_block, o);
+        all_blocks<OUTS>(w, source, in, in_block, blocks, to, row, out_block, o, ending);
       else if (rows == OUTS / 3 * 2)
-        all_blocks<OUTS / 3 * 2>(w, source, in, in_block, blocks, to, row, out_block, o);
+        all_blocks<OUTS / 3 * 2>(w, source, in, in_block, blocks, to, row, out_block, o, ending);
       else
-        all_blocks<OUTS / 3>(w, source, in, in_block, blocks, to, row, out_block, o);
+        all_blocks<OUTS / 3>(w, source, in, in_block, blocks, to, row, out_block, o, ending);
     }
   }
 
-  template <int ROWS, class Source>
+  template <int ROWS, class Source, class Ending>
   void all_blocks(const float* w, const Source& source, const float* in, size_t in_block, int blocks, float* out,
-                  size_t row, size_t out_block, int o) const {
+                  size_t row, size_t out_block, int o, Ending ending) const {
     const float* bias = shift.get() + o;
     int n = 0;
     if constexpr (PARTS == 1)
       for (; n + 2 <= blocks; n += 2)
         multiply<HALF, ROWS, 2>(w, depth, source, in + n * in_block, in_block, bias, out + n * out_block, row,
-                                out_block, outs - o);
+                                out_block, outs - o, ending.from(n));
     for (; n < blocks; n++)
       multiply<HALF, ROWS, PARTS>(w, depth, source, in + n * in_block, LANES, bias, out + n * out_block, row, LANES,
-                                  outs - o);
+                                  outs - o, ending.from(n));
   }
 
 #if HAS_TILES
