@@ -1,7 +1,7 @@
 # Two commands do all the set-up on a fresh machine:
 #   make demo   upscale a real photo with the embedded model, and show it
 #   make test   lint, types, layers and all tests
-#   make weights  train every embedded model again, about eighteen hours; DATA names the folder with photographs
+#   make weights  train every embedded model again, about twenty hours; DATA names the folder with photographs
 #   make results  measure docs/results again, and write the pages from them; likewise
 #   make serve  the page and the HTTP service, at http://127.0.0.1:8000/
 #   make docs   the documents as a site, in build/site, its links checked

@@ -2,7 +2,7 @@
 
     DATA=~/sr-data python tools/weights.py [--dry-run]        # or make weights
 
-About eighteen hours on two CPU cores with AVX-512. A leg that is finished is not done again, and one that
+About twenty hours on two CPU cores with AVX-512. A leg that is finished is not done again, and one that
 was stopped goes on. The results lie in runs/weights. docs/training.md says how near they come to the
 embedded files.
 """
@@ -40,7 +40,8 @@ CHAIN = {
     "s-x4-hints-13": (0.51, "s-x4"),
     "s-360-x4-taught": (0.16, "s-360-x4"),
     "s-x2": (0.02, ""),
-    "s-x2-again": (0.19, "s-x2"),
+    "s-x2-again": (0.19, ""),
+    "s-x2-longer": (1.87, "s-x2"),
     "s-x3": (0.10, ""),
     "s-x3-again": (1.59, "s-x3"),
     "s-jpeg-again": (0.33, "s-jpeg"),
