@@ -31,8 +31,10 @@ SHARED = Path(os.environ.get("CAMIXERSR_SHARED", ROOT.parent / "shared"))
 
 @pytest.fixture(autouse=True, scope="session")
 def _interrupts() -> None:
-    """A run in the background of a shell is started with SIGINT ignored; here it must be heard."""
+    """A shell's background ignores SIGINT, and `nohup` ignores SIGHUP; here both must be heard."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True, scope="session")
