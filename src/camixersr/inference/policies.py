@@ -11,9 +11,9 @@ from camixersr.backends.orders import Orders, choose, in_numbers, orders
 from camixersr.inference.tiles import Tile, of_owned
 from camixersr.models.calibration import fade
 from camixersr.models.classes import ByClass
-from camixersr.nn.routing import Policy, TopShare
+from camixersr.nn.routing import Policy
 
-__all__ = ["Allowed", "Classified", "LogOddsThreshold", "OwnedShare"]
+__all__ = ["Allowed", "Classified", "LogOddsThreshold", "OwnedShare", "cutoff"]
 
 
 @dataclass(frozen=True)
@@ -87,10 +87,20 @@ class OwnedShare:
     def choose(self, logits: Any, block: int) -> Any:
         """See `Policy.choose`."""
         own = of_owned(self.tile, logits, self.window).flatten()
-        chosen = TopShare(self.share).choose(own[None], block)[0]
-        best, others = own[chosen], own[~chosen]
-        if len(best) == 0 or len(others) == 0:
-            return logits >= (math.inf if len(others) else -math.inf)
-        least, most = best.min(), others.max()
-        middle = most + (least - most) / 2
-        return logits >= (middle if middle > most else least)
+        return logits >= cutoff(own, self.share)
+
+
+def cutoff(logits: Any, share: float) -> float:
+    """The log-odds that `share` of these reach: between the last attended and the first that is not.
+
+    Args:
+        logits: of windows, N; tensor or array.
+        share: in [0, 1]; their count is rounded as by `TopShare`.
+    """
+    ordered = -np.sort(-np.array(logits.tolist()))
+    count = int(share * len(ordered) + 0.5)
+    if count == 0:
+        return math.inf
+    if count == len(ordered):
+        return -math.inf
+    return float(ordered[count - 1 : count + 1].mean())

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from camixersr.backends.pools import Recording, Replayed
 from camixersr.backends.protocol import Planes, Routed
-from camixersr.inference.policies import Classified, LogOddsThreshold
+from camixersr.inference.policies import Classified, LogOddsThreshold, cutoff
 from camixersr.inference.sources import Source
 from camixersr.inference.tiles import GRID, Beyond, cut, of_owned, owned
 from camixersr.nn.pool import Pool, pool_image
@@ -72,7 +72,7 @@ class Survey:
         """Thresholds that attend a share of the sample's windows."""
         spreads = (float(block.std(dtype=np.float64).astype(np.float32)) for block in self.logits)
         bands = tuple(RELATIVE_BAND * each for each in spreads)
-        return LogOddsThreshold(tuple(_cutoff(block, share) for block in self.logits), bands)
+        return LogOddsThreshold(tuple(cutoff(block, share) for block in self.logits), bands)
 
 
 def patches(height: int, width: int) -> list[tuple[slice, slice]]:
@@ -160,17 +160,6 @@ def survey(
         if share is not None:
             policy = Survey(policy, pool, logits).at(share)
     return Survey(policy, pool, logits, np.concatenate(classes, axis=1) if classes else None)
-
-
-def _cutoff(logits: NDArray[np.float32], share: float) -> float:
-    """The log-odds that `share` of these reach: between the last attended and the first that is not."""
-    ordered = -np.sort(-logits.astype(np.float64))
-    count = int(share * len(ordered) + 0.5)
-    if count == 0:
-        return math.inf
-    if count == len(ordered):
-        return -math.inf
-    return float(ordered[count - 1 : count + 1].mean())
 
 
 def allow_best(

@@ -65,8 +65,9 @@ static void multiply_tile(const float* left, int apart, int K, Source in, float*
     }
 }
 
-// out[o] = added[o] (or nothing) + bias[o] + sum over k of w[o * to + k * tk] * in[k]; K up to 9 * 64. A few rows of all planes at once: what was
-// read for the first outputs is still in the nearest cache for the others.
+// out[o] = added[o] + bias[o] + sum over k of w[o * to + k * tk] * in[k], where `added` and `bias` may be null; K up to
+// 9 * 64. A few rows of all planes at once: what was read for the first outputs is still in the nearest cache for the
+// others.
 template <int V>
 static void multiply(const float* w, int to, int tk, int O, int K, Source in, float* out, int stride,
                      const float* bias, const float* added) {
